@@ -1,0 +1,64 @@
+"""The one tree of errors Penstock raises on purpose.
+
+    PenstockError              exit code 1
+    ├── ProtocolError          the peer broke the forward protocol: its connection is closed
+    ├── SettingsError          a setting is wrong                                    exit code 2
+    ├── UnavailableError       something we need is out of reach or in use           exit code 3
+    │   ├── DatabaseUnavailableError
+    │   └── EmbeddedPostgresError
+    └── SinkError              a batch was not stored
+        ├── TransientSinkError   try again: connection, resources, shutdown
+        └── PermanentSinkError   trying again cannot help: the data is at fault
+
+The message of an error is one line for the person who has to act: what is wrong,
+where, and how to mend it. It never carries a record's content.
+"""
+
+
+class PenstockError(Exception):
+    """Anything Penstock raises on purpose; `exit_code` is what a command ends with."""
+
+    exit_code = 1
+
+
+class ProtocolError(PenstockError):
+    """The peer sent bytes the forward protocol does not allow.
+
+    `reason` is a word from a small fixed set, fit for a metric label.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SettingsError(PenstockError):
+    """A setting has a value that is not accepted."""
+
+    exit_code = 2
+
+
+class UnavailableError(PenstockError):
+    """Something outside this process is out of reach, in use or not permitted."""
+
+    exit_code = 3
+
+
+class DatabaseUnavailableError(UnavailableError):
+    """PostgreSQL does not answer, refuses us, or is not one we can work with."""
+
+
+class EmbeddedPostgresError(UnavailableError):
+    """The embedded PostgreSQL cannot be started or used."""
+
+
+class SinkError(PenstockError):
+    """A batch was not stored."""
+
+
+class TransientSinkError(SinkError):
+    """The batch may pass when it is tried again."""
+
+
+class PermanentSinkError(SinkError):
+    """The batch holds data that PostgreSQL will never take."""
