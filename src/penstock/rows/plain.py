@@ -1,0 +1,134 @@
+r"""Any msgpack value as one that jsonb accepts, losing as little as can be.
+
+The careful half of the encoder: it reads msgpack bytes itself, so it sees what
+the C unpacker hides (bytes that are no UTF-8, the type of a key, containers as
+keys). It must not know what a record's keys mean.
+
+What JSON, or PostgreSQL's jsonb (documentation, section 8.14), cannot hold:
+
+| msgpack                            | becomes                                        |
+|------------------------------------|------------------------------------------------|
+| str with NUL or bytes not UTF-8    | the same text with `\xNN` for each such byte   |
+| bin that is text                   | that text                                      |
+| bin that is not                    | `data:;base64,...` (RFC 2397)                  |
+| NaN, infinities                    | `"NaN"`, `"Infinity"`, `"-Infinity"`           |
+| EventTime, Timestamp               | RFC 3339 text with nanoseconds                 |
+| any other ext                      | `data:application/vnd.msgpack;base64,...`      |
+| a container more than 254 deep     | the same                                       |
+| a key that is a number, bool, nil  | its JSON text: `1`, `0.5`, `true`, `null`      |
+| a key that is an array or a map    | `data:application/vnd.msgpack;base64,...`      |
+| a key that comes twice             | the last one counts, as in jsonb itself        |
+"""
+
+import base64
+import math
+
+import orjson
+
+from penstock.rows.times import read_ext_time
+from penstock.wire.values import (
+    Header,
+    Kind,
+    length_of,
+    read_bytes,
+    read_header,
+    skip_value,
+    text_of,
+)
+
+# How deep orjson writes; PostgreSQL's jsonb takes some thousands of levels.
+MAX_DEPTH = 254
+
+# What orjson writes: the JSON types.
+Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+
+
+def read_plain(data: bytes, offset: int, depth: int = 1) -> tuple[Plain, int]:
+    """Read the value at `offset`; return it and the offset behind it.
+
+    `depth` is 1 for a record itself. Recurses `MAX_DEPTH` levels at most.
+
+    Raises:
+        IncompleteValueError: the data ends inside the value.
+        InvalidValueError: 0xc1 stands where a value should.
+    """
+    header = read_header(data, offset)
+    match header.kind:
+        case Kind.STR:
+            raw = read_bytes(data, header)
+            return text_of(raw), header.body + len(raw)
+        case Kind.BIN:
+            raw = read_bytes(data, header)
+            return _plain_bin(raw), header.body + len(raw)
+        case Kind.EXT:
+            raw = read_bytes(data, header)
+            end = header.body + len(raw)
+            time = read_ext_time(header.code, raw)
+            return time.rfc3339() if time else _opaque(data[offset:end]), end
+        case Kind.ARRAY | Kind.MAP if depth > MAX_DEPTH:
+            end = skip_value(data, offset)
+            return _opaque(data[offset:end]), end
+        case Kind.ARRAY:
+            return _read_array(data, header, depth)
+        case Kind.MAP:
+            return _read_map(data, header, depth)
+        case Kind.FLOAT:
+            return _plain_float(header), header.body
+        case _:
+            return header.argument, header.body
+
+
+def _read_array(data: bytes, header: Header, depth: int) -> tuple[list[Plain], int]:
+    items: list[Plain] = []
+    offset = header.body
+    for _ in range(length_of(header)):
+        item, offset = read_plain(data, offset, depth + 1)
+        items.append(item)
+    return items, offset
+
+
+def _read_map(data: bytes, header: Header, depth: int) -> tuple[dict[str, Plain], int]:
+    pairs: dict[str, Plain] = {}
+    offset = header.body
+    for _ in range(length_of(header)):
+        key, offset = _read_key(data, offset)
+        pairs[key], offset = read_plain(data, offset, depth + 1)
+    return pairs, offset
+
+
+def _read_key(data: bytes, offset: int) -> tuple[str, int]:
+    header = read_header(data, offset)
+    match header.kind:
+        case Kind.STR | Kind.BIN:
+            raw = read_bytes(data, header)
+            return text_of(raw), header.body + len(raw)
+        case Kind.ARRAY | Kind.MAP:
+            # Not as JSON text: a key within a key within a key would double its
+            # escapes at each level.
+            end = skip_value(data, offset)
+            return _opaque(data[offset:end]), end
+        case _:
+            key, end = read_plain(data, offset)
+            return key if isinstance(key, str) else orjson.dumps(key).decode(), end
+
+
+def _plain_bin(raw: bytes) -> str:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" not in text:
+        return text
+    return f"data:;base64,{base64.b64encode(raw).decode()}"
+
+
+def _plain_float(header: Header) -> float | str:
+    number = header.argument
+    assert isinstance(number, float)
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def _opaque(raw: bytes) -> str:
+    return f"data:application/vnd.msgpack;base64,{base64.b64encode(raw).decode()}"

@@ -1,0 +1,217 @@
+"""From socket bytes to frames: one top-level msgpack value each, with its elements' ends.
+
+First in the flow. Resumable: bytes may come one at a time or a megabyte at a
+time, the work is linear in either case. Bounded: a frame never grows past
+`max_frame_bytes`, and a length that a header declares is checked before the
+bytes behind it arrive. It must not look into a frame further than to find where
+its top-level elements end.
+
+Forward specification v1, "Server": a connection carries msgpack values one after
+the other, without a length or a separator; nil is a heartbeat.
+"""
+
+from typing import NamedTuple
+
+import msgpack
+
+from penstock.errors import ProtocolError
+from penstock.wire.values import (
+    Header,
+    IncompleteValueError,
+    Kind,
+    length_of,
+    read_header,
+)
+
+# Forward messages have 2 to 4 elements; Fluentd tolerates more. Past this a peer
+# speaks something else.
+MAX_ELEMENTS = 16
+# First look ahead of the C skipper: most records end within it, and what it is
+# given too much is at most what the value itself has.
+SKIP_WINDOW_BYTES = 2048
+
+
+class Frame(NamedTuple):
+    """A whole top-level array: its bytes and the offset at which each element ends.
+
+    `starts` has one more offset than the array has elements: element i is
+    `data[starts[i]:starts[i + 1]]`.
+    """
+
+    data: bytes
+    starts: tuple[int, ...]
+
+
+class FrameReader:
+    """Cuts one connection's bytes into frames."""
+
+    def __init__(self, *, max_frame_bytes: int) -> None:
+        self._max_frame_bytes = max_frame_bytes
+        self._buffer = bytearray()
+        self._start = 0  # where the frame now read begins
+        self._starts: list[int] = []  # element offsets found so far, in the buffer
+        self._elements = 0
+        self._skipper: _ContainerSkipper | None = None
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Return how many received bytes are not yet handed out as frames."""
+        return len(self._buffer) - self._start
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes as they came from the socket."""
+        self._buffer += data
+
+    def next_frame(self) -> Frame | None:
+        """Return the next whole frame, or None until more bytes are received.
+
+        Raises:
+            ProtocolError: the peer does not speak the forward protocol, or a frame
+                is larger than allowed. The reader is of no further use.
+        """
+        try:
+            if not self._starts and not self._read_frame_header():
+                return None
+            while len(self._starts) <= self._elements:
+                end = self._element_end(self._starts[-1])
+                self._check_size(end)
+                if end > len(self._buffer):
+                    return None
+                self._starts.append(end)
+        except IncompleteValueError:
+            self._check_size(len(self._buffer))
+            return None
+        return self._take_frame()
+
+    def _read_frame_header(self) -> bool:
+        buffer = self._buffer
+        while self._start < len(buffer) and buffer[self._start] == 0xC0:
+            self._start += 1  # nil: a heartbeat
+        if self._start >= len(buffer):
+            self._compact()
+            return False
+        header = read_header(buffer, self._start)
+        if header.kind is not Kind.ARRAY:
+            raise _not_forward(bytes(buffer[self._start : self._start + 16]))
+        self._elements = length_of(header)
+        if self._elements > MAX_ELEMENTS:
+            raise ProtocolError(
+                "not_forward",
+                f"a message of {self._elements} elements; the forward protocol has 4",
+            )
+        self._starts.append(header.body)
+        return True
+
+    def _element_end(self, offset: int) -> int:
+        """Return where the element at `offset` ends, as far as is known now."""
+        if self._skipper is None:
+            header = read_header(self._buffer, offset)
+            if header.kind in (Kind.STR, Kind.BIN, Kind.EXT):
+                return header.body + length_of(header)
+            if header.kind not in (Kind.ARRAY, Kind.MAP) or header.argument == 0:
+                return header.body
+            # Each element takes a byte at least: a count that cannot fit is refused
+            # here, before any of it has come.
+            self._check_size(_least_end(header))
+            self._skipper = _ContainerSkipper(offset)
+        end = self._skipper.find_end(self._buffer)
+        self._skipper = None
+        return end
+
+    def _check_size(self, end: int) -> None:
+        if end - self._start > self._max_frame_bytes:
+            raise ProtocolError(
+                "frame_too_large",
+                f"a message of more than {self._max_frame_bytes} bytes; raise"
+                " PENSTOCK_MAX_FRAME_BYTES, or lower the sender's chunk size"
+                " (Fluentd: chunk_limit_size)",
+            )
+
+    def _take_frame(self) -> Frame:
+        start, end = self._start, self._starts[-1]
+        frame = Frame(
+            bytes(memoryview(self._buffer)[start:end]),
+            tuple([offset - start for offset in self._starts]),
+        )
+        self._start = end
+        self._starts.clear()
+        self._compact()
+        return frame
+
+    def _compact(self) -> None:
+        # Deleting the front moves what is behind it: done when nothing is, or when
+        # the dead part is the larger one, so each byte is moved once at most.
+        if self._start == len(self._buffer):
+            self._buffer.clear()
+            self._start = 0
+        elif self._start > len(self._buffer) // 2:
+            del self._buffer[: self._start]
+            self._start = 0
+
+
+class _ContainerSkipper:
+    """Finds the end of an array or map with msgpack's C skipper, resumably.
+
+    The skipper is fed windows that double in size, so a small value costs a small
+    copy although megabytes may stand behind it, and a large one is linear.
+    """
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+        self._fed_to = offset
+        self._window_bytes = SKIP_WINDOW_BYTES
+        self._unpacker = msgpack.Unpacker(
+            read_size=SKIP_WINDOW_BYTES, max_buffer_size=0
+        )
+
+    def find_end(self, buffer: bytearray) -> int:
+        """Return the offset behind the container.
+
+        Raises:
+            IncompleteValueError: the buffer ends inside the container.
+            ProtocolError: the container is malformed or nests past 1,024 levels.
+        """
+        while True:
+            window_end = min(self._fed_to + self._window_bytes, len(buffer))
+            if window_end == self._fed_to:
+                raise IncompleteValueError
+            self._unpacker.feed(memoryview(buffer)[self._fed_to : window_end])
+            self._fed_to = window_end
+            self._window_bytes *= 2
+            try:
+                self._unpacker.skip()
+            except msgpack.OutOfData:
+                continue
+            except (ValueError, msgpack.UnpackException) as error:
+                raise ProtocolError(
+                    "malformed_msgpack", "a message that is no msgpack"
+                ) from error
+            return self._offset + self._unpacker.tell()
+
+
+def _least_end(header: Header) -> int:
+    per_item = 2 if header.kind is Kind.MAP else 1
+    return header.body + per_item * length_of(header)
+
+
+# What people point at the port by mistake, by its first bytes.
+_FOREIGN = (
+    (b"GET ", "an HTTP request"),
+    (b"POST", "an HTTP request"),
+    (b"HEAD", "an HTTP request"),
+    (b"\x16\x03", "a TLS handshake; this listener is plain TCP"),
+    (b"PROXY ", "a PROXY protocol header"),
+    (b"\r\n\r\n\x00\r\nQ", "a PROXY protocol header"),
+    (b"SSH-", "an SSH banner"),
+    (b"{", "JSON"),
+    (b"<", "syslog or XML"),
+)
+
+
+def _not_forward(first_bytes: bytes) -> ProtocolError:
+    for prefix, name in _FOREIGN:
+        if first_bytes.startswith(prefix):
+            return ProtocolError("not_forward", f"not the forward protocol: {name}")
+    return ProtocolError(
+        "not_forward", "not the forward protocol: a msgpack value that is no array"
+    )
