@@ -1,0 +1,165 @@
+# Penstock, from a fresh clone: `make up` runs it, `make test` and `make check` judge it.
+# Written for GNU make 3.81 (macOS has it) and a POSIX shell.
+
+# Which Python makes .venv; empty means the first one that fits.
+PYTHON ?=
+# Arguments for the command behind a target: make up ARGS="--port 24225".
+ARGS ?=
+# V=1 shows what pip and npm have to say.
+V ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+NODE := tests/acceptance/node
+
+# Stamps: each is written when its step is complete.
+CREATED := $(VENV)/.penstock-created
+RUN     := $(VENV)/.penstock-run
+DEV     := $(VENV)/.penstock-dev
+PACKAGE := $(VENV)/.penstock-package
+CLIENTS := $(NODE)/node_modules/.penstock-clients
+# Exists while pip works: found at the start, it tells of a setup that was interrupted.
+UNFINISHED := $(VENV)/.penstock-unfinished
+
+# Hashes for everything, wheels only: nothing is built here, so nothing unlocked is
+# fetched to build it with. PIP_USER=0 because some have `user = true` in their settings.
+PIP     := PIP_USER=0 $(BIN)/python -m pip --disable-pip-version-check --no-input
+INSTALL := $(PIP) install $(if $(V),,-qq) --require-hashes --only-binary :all:
+HINT    := (echo "make: not installed; V=1 shows all that pip says" >&2; exit 1)
+NPM_CI  := npm ci --ignore-scripts --no-audit --no-fund $(if $(V),,--loglevel=error)
+
+PYTEST := $(BIN)/python -m pytest
+
+# A person's own module path has no place in the project's environment.
+unexport PYTHONPATH PYTHONHOME
+
+# Is .venv fit for use: complete, not moved along with its checkout, its Python still
+# there and the one that PYTHON asks for? If not, it is made anew.
+VERSION := import sys; print(sys.version_info[:2])
+ifneq ($(wildcard $(VENV)/.),)
+ifneq ($(shell test ! -e $(UNFINISHED) \
+  && test "`cat $(CREATED) 2>/dev/null`" = "$(CURDIR)" \
+  && ours=`$(BIN)/python -c '$(VERSION)' 2>/dev/null` \
+  && test "$$ours" = "`$(or $(PYTHON),$(BIN)/python) -c '$(VERSION)' 2>/dev/null`" \
+  && echo fit),fit)
+$(CREATED): FORCE
+endif
+endif
+
+.PHONY: help setup up test check unit integration acceptance docs \
+  format lint types imports bench lock clean FORCE
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo '  PYTHON=python3.12 picks the Python, ARGS="..." adds arguments, V=1 says more.'
+
+setup: $(DEV) $(PACKAGE) ## make .venv with all that running, testing and checking need
+
+up: $(RUN) $(PACKAGE) ## start PostgreSQL and Penstock; Ctrl-C stops both
+	@exec $(BIN)/penstock up $(ARGS)
+
+test: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests: unit, property, integration, acceptance
+	$(PYTEST) --ignore=tests/docs $(ARGS)
+
+check: lint types imports docs ## judge the code without running it, and run the docs' commands
+
+unit: $(DEV) $(PACKAGE) ## run the tests that need no server: unit and property
+	$(PYTEST) tests/unit tests/property $(ARGS)
+
+integration: $(DEV) $(PACKAGE) ## run the tests against a real PostgreSQL
+	$(PYTEST) tests/integration $(ARGS)
+
+acceptance: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests with real clients
+	$(PYTEST) tests/acceptance $(ARGS)
+
+docs: $(DEV) $(PACKAGE) ## run the commands in the README and in docs/
+	$(PYTEST) tests/docs $(ARGS)
+
+format: $(DEV) ## format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(DEV) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV) $(PACKAGE) ## mypy: strict for src, bodies checked for the rest
+	$(BIN)/mypy src tests benchmarks
+
+imports: $(DEV) $(PACKAGE) ## import-linter: who may import whom
+	$(BIN)/lint-imports --no-logo
+
+bench: $(RUN) $(PACKAGE) ## measure end to end, beside PostgreSQL's own limit
+	@exec $(BIN)/python benchmarks/end_to_end.py $(ARGS)
+
+clean: ## remove all that these targets made
+	rm -rf $(VENV) $(NODE)/node_modules benchmarks/results build dist src/*.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A changed lock makes the environment anew, so that it holds what the lock names and
+# nothing that an older lock did.
+$(CREATED): requirements/run.txt requirements/dev.txt
+	@found=; \
+	for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	  if $$python -c 'import sys; v = sys.version_info; \
+	    sys.exit(not (3, 11) <= v[:2] <= (3, 13))' >/dev/null 2>&1; \
+	  then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "make: Penstock needs Python 3.11, 3.12 or 3.13 and found none as" \
+	    "$(or $(PYTHON),python3 python3.13 python3.12 python3.11)." \
+	    "Install one, or name it: make setup PYTHON=/path/to/python3.13" >&2; exit 1; \
+	fi; \
+	if ! $$found -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+	  echo "make: $$found has no venv module. Debian and Ubuntu" \
+	    "keep it in a package of its own: apt-get install python3-venv" >&2; exit 1; \
+	fi; \
+	echo "make: making .venv with $$found"; \
+	rm -rf $(VENV) && $$found -m venv $(VENV) && echo "$(CURDIR)" > $@
+
+$(RUN): $(CREATED)
+	@echo "make: installing what Penstock runs on"
+	@touch $(UNFINISHED)
+	@$(INSTALL) -r requirements/run.txt || $(HINT)
+	@rm $(UNFINISHED) && touch $@
+
+$(DEV): $(RUN)
+	@echo "make: installing what the tests and checks need"
+	@touch $(UNFINISHED)
+	@$(INSTALL) -r requirements/dev.txt || $(HINT)
+	@rm $(UNFINISHED) && touch $@
+
+# Penstock itself, editable; its build backend is in the lock.
+$(PACKAGE): $(RUN) pyproject.toml
+	@$(PIP) install $(if $(V),,-qq) --no-deps --no-build-isolation -e . || $(HINT)
+	@touch $@
+
+# npm ci empties node_modules first, so an interrupted one leaves no stamp.
+$(CLIENTS): $(NODE)/package.json $(NODE)/package-lock.json $(NODE)/.npmrc
+	@for tool in node npm; do \
+	  command -v $$tool >/dev/null 2>&1 || { \
+	    echo "make: $$tool is missing: the acceptance tests send with Node.js" \
+	      "clients. Debian and Ubuntu: apt-get install nodejs npm;" \
+	      "macOS: brew install node" >&2; exit 1; }; \
+	done
+	@echo "make: fetching the Node.js clients"
+	@cd $(NODE) && $(NPM_CI)
+	@touch $@
+
+# ARGS=--upgrade takes newer versions; without it only what pyproject.toml asks for moves.
+# One lock for every Python and system we support; it names no registry.
+LOCKING := build/lock
+COMPILE := $(LOCKING)/bin/uv pip compile -q --no-config --universal --generate-hashes \
+  --python-version 3.11 --python $(LOCKING)/bin/python \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+lock: $(CREATED) ## resolve pyproject.toml into requirements/*.txt
+	@rm -rf $(LOCKING) && $(BIN)/python -m venv $(LOCKING)
+	@PIP_USER=0 $(LOCKING)/bin/python -m pip --disable-pip-version-check install -qq \
+	  --require-hashes --only-binary :all: -r requirements/lock.txt || $(HINT)
+	$(COMPILE) $(ARGS) requirements/lock.in -o requirements/lock.txt
+	$(COMPILE) $(ARGS) --extra embedded pyproject.toml requirements/build.in \
+	  -o requirements/run.txt
+	$(COMPILE) $(ARGS) --extra embedded --group dev -c requirements/run.txt \
+	  pyproject.toml requirements/build.in -o requirements/dev.txt
