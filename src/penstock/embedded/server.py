@@ -1,0 +1,321 @@
+"""The life of the embedded server: start, adopt, stop, restart, and lending it.
+
+Owns the server's process while it holds the data directory's lock. Must not know what
+the database is used for. Signals only a process that it started itself, or has checked
+to be the server of this very data directory.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from penstock.embedded.account import choose_account
+from penstock.embedded.cluster import clear_stale_locks, configure, ensure_cluster
+from penstock.embedded.directory import DataDirectory, complaints
+from penstock.embedded.lock import (
+    LOCK_PATIENCE_SECONDS,
+    LOCK_POLL_SECONDS,
+    LONG_HOLDER,
+    DirectoryLock,
+)
+from penstock.embedded.postmaster import (
+    Postmaster,
+    find_living,
+    is_postmaster,
+    read_pid_file,
+)
+from penstock.embedded.programs import Programs
+from penstock.errors import EmbeddedPostgresError
+
+if TYPE_CHECKING:
+    import subprocess
+
+logger = logging.getLogger(__name__)
+
+_DATABASE: Final = "penstock"
+
+# A start takes 0.1 s; polling every 20 ms adds 10 on average.
+_POLL_SECONDS: Final = 0.02
+
+# Recovery after a crash replays up to max_wal_size (4 GB), which a slow disk does in a
+# few minutes. Past this it is stuck.
+_START_LIMIT_SECONDS: Final = 600.0
+# From here on somebody who waits for it is told what it is about.
+_START_SLOW_SECONDS: Final = 5.0
+
+# When the server is killed its backends notice as soon as they wait for anything; until
+# they are gone PostgreSQL does not start again.
+_LEFTOVERS_LIMIT_SECONDS: Final = 60.0
+_LEFTOVERS: Final = re.compile(r"pre-existing shared memory block")
+
+# How to end it, and how long each may take. SIGINT, "fast": backends end, a checkpoint
+# writes up to 1 GB of buffers. SIGQUIT, "immediate": the next start recovers, nothing
+# committed is lost; after 5 s the server kills its backends. SIGKILL: it is stuck.
+_STOP_STEPS: Final = (
+    (signal.SIGINT, 60.0),
+    (signal.SIGQUIT, 10.0),
+    (signal.SIGKILL, 10.0),
+)
+
+# CREATE DATABASE has no IF NOT EXISTS; \gexec runs what the query returns.
+_CREATE_DATABASE: Final = rf"""SELECT 'CREATE DATABASE {_DATABASE}'
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{_DATABASE}') \gexec
+"""
+
+
+class EmbeddedPostgres:
+    """The PostgreSQL server of one data directory. Every method blocks.
+
+    Args:
+        holder: who wants it: "up" to keep it, else the name of a short command, for
+            which others wait.
+    """
+
+    def __init__(self, data_dir: Path, *, holder: str = LONG_HOLDER) -> None:
+        self._directory = DataDirectory.at(data_dir)
+        self._lock = DirectoryLock(self._directory, holder)
+        self._seen: Postmaster | None = None
+        # One of the two while a server runs: our child, or the pid of an adopted one.
+        self._child: subprocess.Popen[bytes] | None = None
+        self._adopted: int | None = None
+        self._socket_dir: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the database is, for asyncpg and for libpq's programs."""
+        return self._postmaster().url(_DATABASE)
+
+    @property
+    def server_pid(self) -> int:
+        """The server's main process."""
+        return self._postmaster().pid
+
+    def start(self) -> None:
+        """Make the server run: take the lock, initdb, configure, start or adopt.
+
+        Raises:
+            EmbeddedPostgresError: it cannot; nothing of it is left running.
+        """
+        if self._lock.fd is not None:
+            return
+        self._directory.create()
+        self._lock.take()
+        self._bring_up_or_let_go()
+
+    def stop(self) -> None:
+        """Stop the server if it runs, and release the lock."""
+        try:
+            self._end_server()
+            if self._socket_dir is not None:
+                self._directory.remove_socket_dir(self._socket_dir)
+        finally:
+            self._lock.release()
+
+    def is_running(self) -> bool:
+        """The server's main process lives."""
+        if self._child is not None:
+            return self._child.poll() is None
+        if self._adopted is not None:
+            return is_postmaster(self._adopted, self._directory.pgdata)
+        return False
+
+    def restart(self) -> None:
+        """Start the server again after it died under us, under the same lock.
+
+        Raises:
+            EmbeddedPostgresError: it does not start; the lock is kept.
+        """
+        if self._lock.fd is None:
+            raise self._not_started()
+        self._end_server()
+        try:
+            self._bring_up(self._lock.fd)
+        except BaseException:
+            self._end_server()
+            raise
+
+    def trim_log(self) -> None:
+        """Keep the server's log within bounds while it runs; cheap, call it often."""
+        self._directory.trim_log()
+
+    def join(self) -> str:
+        """Answer the URL of the server that runs here; start one only if there is none.
+
+        `stop` then stops what this started, and leaves alone what it found.
+
+        Raises:
+            EmbeddedPostgresError: as `start`.
+        """
+        self._directory.create()
+        began = time.monotonic()
+        while (other := self._lock.try_take()) is not None:
+            # Not the server of a short command: that stops it when it is done.
+            found = self._find_ready() if other.name == LONG_HOLDER else None
+            if found is not None:
+                return found.url(_DATABASE)
+            if time.monotonic() - began > LOCK_PATIENCE_SECONDS:
+                raise self._lock.refusal(other)
+            time.sleep(LOCK_POLL_SECONDS)
+        found = self._find_ready()
+        if found is not None:
+            self._lock.release()
+            return found.url(_DATABASE)
+        self._bring_up_or_let_go()
+        return self.url
+
+    def _bring_up_or_let_go(self) -> None:
+        try:
+            if self._lock.fd is not None:
+                self._bring_up(self._lock.fd)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _bring_up(self, lock_fd: int) -> None:
+        directory = self._directory
+        try:
+            account = choose_account(directory.pgdata)
+            programs = Programs(account)
+            directory.admit(account)
+            ensure_cluster(directory, programs, account, lock_fd)
+            self._socket_dir = directory.make_socket_dir(account)
+            configure(directory, programs, account, self._socket_dir)
+            if not self._adopt():
+                clear_stale_locks(directory.pgdata, self._socket_dir)
+                self._launch(programs)
+        except OSError as exc:
+            where = f"{exc.filename}: " if exc.filename else ""
+            raise directory.unusable(f"{where}{exc.strerror}") from exc
+        self._create_database(programs)
+
+    def _adopt(self) -> bool:
+        """Take over the server that a killed Penstock left behind, if there is one."""
+        found = find_living(self._directory.pgdata)
+        if found is None:
+            return False
+        logger.info("PostgreSQL (pid %d) still runs here: taking it over", found.pid)
+        self._adopted = found.pid
+        # It may have been left in the middle of its shutdown, and end while we wait.
+        if not self._wait_until_ready():
+            self._adopted = None
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(found.pid, signal.SIGHUP)  # read the configuration we just wrote
+        return True
+
+    def _launch(self, programs: Programs) -> None:
+        directory = self._directory
+        give_up = time.monotonic() + _LEFTOVERS_LIMIT_SECONDS
+        while True:
+            log_fd = directory.open_log()
+            log_begin = os.fstat(log_fd).st_size
+            try:
+                self._child = programs.spawn_server(directory.pgdata, log_fd)
+            finally:
+                os.close(log_fd)
+            if self._wait_until_ready():
+                return
+            said = directory.log.read_bytes()[log_begin:].decode(errors="replace")
+            reason = complaints(said)[-1]
+            if not _LEFTOVERS.search(reason) or time.monotonic() > give_up:
+                raise EmbeddedPostgresError(
+                    f"PostgreSQL does not start in {directory.pgdata}: {reason}"
+                    f" (more in {directory.log})"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _wait_until_ready(self) -> bool:
+        """Wait for the server to take connections; False if it ends instead."""
+        began = time.monotonic()
+        told = False
+        while self.is_running():
+            seen = read_pid_file(self._directory.pgdata)
+            if seen is not None and seen.pid == self._pid() and seen.is_ready():
+                self._seen = seen
+                return True
+            waited = time.monotonic() - began
+            if waited > _START_LIMIT_SECONDS:
+                raise EmbeddedPostgresError(
+                    f"PostgreSQL (pid {self._pid()}) in {self._directory.pgdata} takes"
+                    f" no connections after {waited:.0f} s: see {self._directory.log}"
+                )
+            if waited > _START_SLOW_SECONDS and not told:
+                logger.info("PostgreSQL is not ready yet: see %s", self._directory.log)
+                told = True
+            time.sleep(_POLL_SECONDS)
+        return False
+
+    def _create_database(self, programs: Programs) -> None:
+        result = programs.run(
+            "psql",
+            *("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"),
+            f"--dbname={self._postmaster().url('postgres')}&connect_timeout=10",
+            stdin=_CREATE_DATABASE,
+        )
+        if result.returncode != 0:
+            raise EmbeddedPostgresError(
+                f"cannot create the database {_DATABASE} in {self._directory.pgdata}:"
+                f" {complaints(result.stderr)[-1]}"
+            )
+
+    def _end_server(self) -> None:
+        pid = self._pid()
+        for step, (signum, limit) in enumerate(_STOP_STEPS):
+            if not self.is_running():
+                break
+            if step > 0:
+                logger.warning("PostgreSQL does not stop: sending %s", signum.name)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
+            self._wait_until_ended(limit)
+        self._child = self._adopted = self._seen = None
+
+    def _wait_until_ended(self, limit_seconds: float) -> None:
+        give_up = time.monotonic() + limit_seconds
+        while self.is_running() and time.monotonic() < give_up:
+            time.sleep(_POLL_SECONDS)
+
+    def _pid(self) -> int:
+        return self._child.pid if self._child is not None else self._adopted or 0
+
+    def _find_ready(self) -> Postmaster | None:
+        found = find_living(self._directory.pgdata)
+        return found if found is not None and found.is_ready() else None
+
+    def _postmaster(self) -> Postmaster:
+        if self._seen is None:
+            raise self._not_started()
+        return self._seen
+
+    def _not_started(self) -> EmbeddedPostgresError:
+        return EmbeddedPostgresError(
+            f"the PostgreSQL in {self._directory.root} was not started by this process"
+        )
+
+
+def running_url(data_dir: Path) -> str | None:
+    """The URL of the server that runs there now, whoever started it; else None."""
+    found = find_living(DataDirectory.at(data_dir).pgdata)
+    return found.url(_DATABASE) if found is not None and found.is_ready() else None
+
+
+@contextmanager
+def open_database(data_dir: Path) -> Iterator[str]:
+    """Lend the URL of the server that runs there, or of one started for the purpose.
+
+    Raises:
+        EmbeddedPostgresError: there is none and it cannot be started.
+    """
+    server = EmbeddedPostgres(data_dir, holder="command")
+    url = server.join()
+    try:
+        yield url
+    finally:
+        server.stop()
