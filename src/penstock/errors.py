@@ -1,9 +1,9 @@
 """The one tree of errors Penstock raises on purpose.
 
     PenstockError              exit code 1
-    ├── ProtocolError          the peer broke the forward protocol: its connection is closed
-    ├── SettingsError          a setting is wrong                                    exit code 2
-    ├── UnavailableError       something we need is out of reach or in use           exit code 3
+    ├── ProtocolError          the peer broke the protocol: its connection is closed
+    ├── SettingsError          a setting is wrong                   exit code 2
+    ├── UnavailableError       out of reach, in use, not permitted  exit code 3
     │   ├── DatabaseUnavailableError
     │   └── EmbeddedPostgresError
     └── SinkError              a batch was not stored

@@ -1,10 +1,13 @@
-"""What travels along the flow: the values that `rows`, `buffer`, `net` and `sink` share.
+"""What travels along the flow: the values that rows, buffer, net and sink share.
 
 A leaf above the errors. It must hold no behaviour but arithmetic on itself.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, NewType
+from typing import TYPE_CHECKING, NamedTuple, NewType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A receiving connection, as the ring's shares are counted.
 SourceId = NewType("SourceId", int)
@@ -38,7 +41,8 @@ class Delivery:
 
     `ack` is the response to write then, or None. `received_seconds` is the
     receiver's monotonic clock. `sealed` turns true when the last segment of the
-    message has been handed to the ring.
+    message has been handed to the ring; `on_settled` is called when the last of them
+    is committed after that.
     """
 
     source: SourceId
@@ -47,6 +51,7 @@ class Delivery:
     chunk: bytes | None
     ack: bytes | None
     received_seconds: float
+    on_settled: "Callable[[Delivery], None]"
     pending_segments: int = 0
     sealed: bool = False
 
@@ -68,8 +73,10 @@ class Segment:
     encoded: EncodedRows
     delivery: Delivery
     size_bytes: int = field(init=False)
+    events: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.events = self.encoded.rows + len(self.encoded.rejected)
         rejected_bytes = sum(len(each.raw) for each in self.encoded.rejected)
         self.size_bytes = (
             len(self.encoded.data) + rejected_bytes + SEGMENT_OVERHEAD_BYTES
@@ -93,5 +100,3 @@ class Batch:
     def days(self) -> frozenset[Day]:
         """Return the days, UTC, that need a partition before this batch is stored."""
         return frozenset().union(*(each.encoded.days for each in self.segments))
-
-

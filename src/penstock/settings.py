@@ -31,7 +31,7 @@ class Accepted(NamedTuple):
         return f"{self.low:,} or more" if self.low is not None else "any"
 
     def check(self, name: str, value: Any) -> None:
-        """Raise SettingsError, naming the setting and the range, if `value` is not taken."""
+        """Raise SettingsError, with name and range, if `value` is not taken."""
         wrong = (
             (self.low is not None and value < self.low)
             or (self.high is not None and value > self.high)

@@ -1,1 +1,1 @@
-""""""
+"""The asyncio shell towards the senders, and a sender of our own."""

@@ -67,7 +67,8 @@ def level_label(value: Any) -> str | None:
 
 def level_spellings() -> dict[str | int, str]:
     """Return every spelling of a level in its usual cases, with its label."""
-    spellings: dict[str | int, str] = dict(_NUMBERS)
+    spellings: dict[str | int, str] = {}
+    spellings.update(_NUMBERS.items())
     for spelling, label in _LEVELS.items():
         for cased in (spelling, spelling.upper(), spelling.capitalize()):
             spellings[cased] = label

@@ -36,8 +36,11 @@ ID_EPOCH_MICROSECONDS = 1_577_836_800_000_000
 RECEIVER_BITS = 12
 
 # Record shapes and names of services repeat, so what was worked out for one is kept
-# for the next. The bound is for senders where they never do.
+# for the next. The bounds are for senders where they never do: a name or a shape
+# past them is worked out again each time.
 CACHE_ENTRIES = 4096
+CACHED_CHARACTERS = 512
+CACHED_KEYS = 64
 
 _ROW_HEAD = struct.Struct(">hiqiq")  # 8 fields; id; ts
 _LENGTH = struct.Struct(">i")
@@ -72,9 +75,11 @@ class RowWriter:
         keys = tuple(record)
         paths = self._paths.get(keys)
         if paths is None:
-            if len(self._paths) >= CACHE_ENTRIES:
-                self._paths.clear()
-            paths = self._paths[keys] = paths_for(keys, self._columns)
+            paths = paths_for(keys, self._columns)
+            if _is_small_shape(keys):
+                if len(self._paths) >= CACHE_ENTRIES:
+                    self._paths.clear()
+                self._paths[keys] = paths
         return paths
 
     def text_field(self, text: str) -> bytes:
@@ -88,9 +93,11 @@ class RowWriter:
             raw = text.encode()
             if b"\0" in raw:
                 raise ValueError("NUL")
-            if len(self._text_fields) >= CACHE_ENTRIES:
-                self._text_fields.clear()
-            field = self._text_fields[text] = _field(raw)
+            field = _field(raw)
+            if len(text) <= CACHED_CHARACTERS:
+                if len(self._text_fields) >= CACHE_ENTRIES:
+                    self._text_fields.clear()
+                self._text_fields[text] = field
         return field
 
 
@@ -107,9 +114,7 @@ class Part:
         self._days: set[Day] = set()
         self._day_start = self._day_end = 0
         # Ids are in the order of arrival, and none is given twice.
-        self._tick = max(
-            now_microseconds - ID_EPOCH_MICROSECONDS, writer.last_tick + 1
-        )
+        self._tick = max(now_microseconds - ID_EPOCH_MICROSECONDS, writer.last_tick + 1)
 
     def add_row(
         self, microseconds: int, record: dict[str, Any], paths: ColumnPaths
@@ -137,7 +142,7 @@ class Part:
             message_head = _LENGTH.pack(len(message_raw))
         attributes = orjson.dumps(record)
         if (b"null" in attributes and _has_non_finite(record)) or (
-            b"\\" in attributes and b"\\u0000" in attributes
+            b"\\" in attributes and b"\\u0000" in attributes and _has_nul(attributes)
         ):
             raise ValueError("what JSON holds and jsonb does not")
         if not self._day_start <= microseconds < self._day_end:
@@ -199,6 +204,19 @@ class Part:
 
 def _field(raw: bytes) -> bytes:
     return _LENGTH.pack(len(raw)) + raw
+
+
+def _is_small_shape(keys: tuple[Any, ...]) -> bool:
+    return (
+        len(keys) <= CACHED_KEYS
+        and all(type(key) is str for key in keys)
+        and sum(map(len, keys)) <= CACHED_CHARACTERS
+    )
+
+
+def _has_nul(attributes: bytes) -> bool:
+    r"""Tell whether the JSON escapes a NUL: a text may itself read `\u0000`."""
+    return b"\\u0000" in attributes.replace(b"\\\\", b"")
 
 
 def _has_non_finite(value: Any) -> bool:

@@ -166,7 +166,7 @@ class RowStream:
                     _reject(part, outcome)
 
     def _with_extras(self, entry: ReadEntry) -> dict[str, Plain]:
-        """Put what belongs to the event but not to its record beside the record's keys."""
+        """Put what is the event's but not its record's beside the record's keys."""
         record = entry.record
         if self._metadata or entry.metadata:
             _add_beside(record, METADATA_KEY, entry.metadata or self._metadata)

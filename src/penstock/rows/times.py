@@ -7,7 +7,7 @@ What senders send is listed in the protocol facts, section 1.10.
 
 import math
 import struct
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 MICROSECONDS = 1_000_000
@@ -47,10 +47,10 @@ class EventTime(NamedTuple):
             self.seconds * 10**9 + self.nanoseconds, 1_000_000_000
         )
         try:
-            whole = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+            whole = datetime(1970, 1, 1) + timedelta(seconds=seconds)
         except OverflowError:
             return f"{seconds}.{nanoseconds:09d}"
-        return f"{whole:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+        return f"{whole.isoformat()}.{nanoseconds:09d}Z"
 
 
 def read_ext_time(code: int, data: bytes) -> EventTime | None:

@@ -1,1 +1,1 @@
-""""""
+"""What Penstock says about itself: metrics for Prometheus, log lines for people."""

@@ -1,4 +1,4 @@
-"""From socket bytes to frames: one top-level msgpack value each, with its elements' ends.
+"""From socket bytes to frames: whole top-level msgpack values and their elements.
 
 First in the flow. Resumable: bytes may come one at a time or a megabyte at a
 time, the work is linear in either case. Bounded: a frame never grows past
@@ -159,7 +159,6 @@ class _ContainerSkipper:
     def __init__(self, offset: int) -> None:
         self._offset = offset
         self._fed_to = offset
-        self._window_bytes = SKIP_WINDOW_BYTES
         self._unpacker = msgpack.Unpacker(
             read_size=SKIP_WINDOW_BYTES, max_buffer_size=0
         )
@@ -172,12 +171,12 @@ class _ContainerSkipper:
             ProtocolError: the container is malformed or nests past 1,024 levels.
         """
         while True:
-            window_end = min(self._fed_to + self._window_bytes, len(buffer))
+            window_bytes = max(SKIP_WINDOW_BYTES, self._fed_to - self._offset)
+            window_end = min(self._fed_to + window_bytes, len(buffer))
             if window_end == self._fed_to:
                 raise IncompleteValueError
             self._unpacker.feed(memoryview(buffer)[self._fed_to : window_end])
             self._fed_to = window_end
-            self._window_bytes *= 2
             try:
                 self._unpacker.skip()
             except msgpack.OutOfData:
@@ -186,7 +185,8 @@ class _ContainerSkipper:
                 raise ProtocolError(
                     "malformed_msgpack", "a message that is no msgpack"
                 ) from error
-            return self._offset + self._unpacker.tell()
+            consumed_bytes: int = self._unpacker.tell()
+            return self._offset + consumed_bytes
 
 
 def _least_end(header: Header) -> int:

@@ -1,4 +1,4 @@
-"""From frames to messages: which mode, which tag, what options, and the entries as bytes.
+"""From frames to messages: mode, tag, options, and the entries as bytes.
 
 Second in the flow. Whatever the mode, a message ends up with its entries as one
 run of msgpack bytes, so that everything behind this file knows a single shape:
@@ -14,7 +14,6 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
-
 
 from penstock.errors import ProtocolError
 from penstock.model import RejectedEvent
@@ -80,7 +79,7 @@ _NO_OPTIONS = _Options()
 
 
 def parse_message(frame: Frame, *, max_decompressed_bytes: int) -> Message:
-    """Read a frame as a forward message, told apart by element 1 as the specification says.
+    """Read a frame as a forward message; element 1 tells its mode.
 
     Raises:
         ProtocolError: the tag is no string, or the frame's own values are malformed.
@@ -98,7 +97,9 @@ def parse_message(frame: Frame, *, max_decompressed_bytes: int) -> Message:
         return _classified(Mode.FORWARD, tag, entries, options)
     if header.kind is Kind.STR or header.kind is Kind.BIN:
         options = _read_options(data, starts, 2)
-        return _packed(tag, data[header.body : starts[2]], options, max_decompressed_bytes)
+        return _packed(
+            tag, data[header.body : starts[2]], options, max_decompressed_bytes
+        )
     # [tag, time, record, option] without its tag is an entry with an element to
     # spare, which the row encoder passes over.
     entry = bytes((0x90 + len(starts) - 2,)) + data[starts[1] :]
@@ -151,11 +152,12 @@ def _read_tag(data: bytes, offset: int) -> str:
         raise ProtocolError("invalid_tag", "a message whose tag is no string")
     raw = read_bytes(data, header)
     text = text_of(raw)
-    if len(raw) <= MAX_TAG_BYTES and len(text) <= MAX_TAG_BYTES:
+    encoded = text.encode()
+    if len(encoded) <= MAX_TAG_BYTES:
         return text
     # Cut, but two long tags with the same beginning stay two.
     digest = hashlib.sha256(raw).hexdigest()[:_DIGEST_DIGITS]
-    cut = text.encode()[: MAX_TAG_BYTES - 1 - _DIGEST_DIGITS].decode(errors="ignore")
+    cut = encoded[: MAX_TAG_BYTES - 1 - _DIGEST_DIGITS].decode(errors="ignore")
     return f"{cut}~{digest}"
 
 

@@ -1,0 +1,220 @@
+"""The composition root of the server: builds, starts and stops every part, in order.
+
+It owns the tasks, the signals and the order of start and stop; nothing else knows
+all the parts. It must hold no logic of theirs.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+from collections.abc import Callable
+from typing import NamedTuple
+
+import uvloop
+
+from penstock.buffer.ring import Ring
+from penstock.errors import UnavailableError
+from penstock.http.server import HttpServer
+from penstock.net.listener import ForwardListener
+from penstock.net.session import Intake
+from penstock.rows import RowEncoder
+from penstock.settings import Settings
+from penstock.sink.connection import without_password
+from penstock.sink.flusher import Flusher, Writer
+from penstock.sink.migrations import migrate
+from penstock.sink.partitions import Partitions
+from penstock.sink.postgres import PostgresWriter, next_receiver
+from penstock.telemetry.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+# Bytes already on their way when a stop begins are still read: senders that ask for
+# no ack believe that they have arrived.
+LAST_READ_SECONDS = 0.2
+# Encoding makes and frees containers by the hundred thousand and no cycles among
+# them, so the collector's default of 700 only costs time.
+GC_THRESHOLD = 50_000
+# An embedded PostgreSQL that died is noticed this soon.
+SUPERVISE_SECONDS = 0.5
+
+
+class Listening(NamedTuple):
+    """Where a started server is reached."""
+
+    host: str
+    port: int
+    http_host: str
+    http_port: int
+
+
+class Supervised(NamedTuple):
+    """An embedded PostgreSQL that the server depends on, and what keeps it well."""
+
+    is_running: Callable[[], bool]
+    restart: Callable[[], None]
+    trim_log: Callable[[], None]
+
+
+def run(
+    settings: Settings,
+    *,
+    on_ready: Callable[[Listening], None],
+    database: Supervised | None = None,
+) -> bool:
+    """Run the server until SIGTERM or SIGINT; return whether all was committed.
+
+    Blocks. Calls `on_ready` once senders can connect. `database` is restarted when it
+    dies, if it is ours.
+
+    Raises:
+        UnavailableError: the database or an address is not to be had.
+    """
+    gc.set_threshold(GC_THRESHOLD)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(Server(settings).run(on_ready, database))
+
+
+class Server:
+    """All parts of one server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    async def run(
+        self, on_ready: Callable[[Listening], None], database: Supervised | None = None
+    ) -> bool:
+        """Start, serve until told to stop, stop; return whether all was committed."""
+        settings = self._settings
+        self._catch_signals()
+        await migrate(settings.database_url)
+        self._build(await next_receiver(settings.database_url))
+        try:
+            await self._flusher.connect()
+            await self._http.start()
+            await self._listener.start()
+            gc.freeze()
+            on_ready(self._listening())
+            logger.info(
+                "ready", extra={"database": without_password(settings.database_url)}
+            )
+            async with asyncio.TaskGroup() as tasks:
+                writing = [
+                    tasks.create_task(
+                        self._flusher.run(number), name=f"writer-{number}"
+                    )
+                    for number in range(settings.copy.writers)
+                ]
+                await self._serve(database)
+                was_clean = await self._shut_down()
+                for task in writing:
+                    task.cancel()
+        finally:
+            await self._http.close()
+        return was_clean
+
+    def _build(self, receiver: int) -> None:
+        settings = self._settings
+        self._ring = Ring(
+            max_bytes=settings.ring.ring_bytes,
+            max_rows=settings.ring.ring_rows,
+            on_waiting=lambda: self._flusher.rows_wait(),
+            on_drained=lambda: self._flusher.ring_drained(),
+        )
+        self._metrics.watch_ring(self._ring)
+        partitions = Partitions(settings.partitions)
+        writers: list[Writer] = [
+            PostgresWriter(settings.database_url, partitions)
+            for _ in range(settings.copy.writers)
+        ]
+        self._flusher = Flusher(
+            self._ring,
+            writers,
+            batch_bytes=settings.copy.batch_bytes,
+            metrics=self._metrics.sink,
+        )
+        self._listener = ForwardListener(
+            settings.listen,
+            Intake(
+                self._ring,
+                RowEncoder(settings.columns, receiver=receiver),
+                settings.wire,
+                self._metrics.receive,
+            ),
+        )
+        self._http = HttpServer(settings.http, self._metrics, self._unready_reasons)
+
+    async def _serve(self, database: Supervised | None) -> None:
+        """Wait for the signal to stop, keeping our own PostgreSQL alive meanwhile."""
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), SUPERVISE_SECONDS)
+            if database is None or self._stop.is_set():
+                continue
+            try:
+                if not database.is_running():
+                    logger.error("the embedded PostgreSQL has died; starting it again")
+                    await asyncio.to_thread(database.restart)
+                database.trim_log()
+            except (UnavailableError, OSError) as error:
+                logger.error(
+                    "the embedded PostgreSQL does not start",
+                    extra={"error": str(error)},
+                )
+
+    async def _shut_down(self) -> bool:
+        """Stop in order: no new senders, no new bytes, commit, ack, close."""
+        timeout_seconds = self._settings.process.shutdown_timeout_seconds
+        logger.info("stopping", extra={"events_in_memory": self._ring.used_events})
+        await self._listener.stop_accepting()
+        await asyncio.sleep(min(LAST_READ_SECONDS, timeout_seconds))
+        self._listener.stop_reading()
+        drained = asyncio.create_task(self._flusher.drained(), name="drained")
+        hurried = asyncio.create_task(self._hurry.wait(), name="hurried")
+        await asyncio.wait(
+            (drained, hurried),
+            timeout=timeout_seconds,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        drained.cancel()
+        hurried.cancel()
+        await self._listener.close(timeout_seconds=1.0 if self._ring.is_empty else 0.0)
+        if self._ring.is_empty:
+            logger.info("stopped; all that was received is committed")
+            return True
+        logger.error(
+            "stopped before all was committed: senders that ask for acks will send"
+            " the rest again, what others sent is lost",
+            extra={"events_in_memory": self._ring.used_events},
+        )
+        return False
+
+    def _unready_reasons(self) -> list[str]:
+        reasons = []
+        if not self._listener.is_accepting:
+            reasons.append("not accepting senders")
+        if not self._flusher.is_connected and self._ring.is_above_low_water:
+            reasons.append("the database is out of reach and the ring is full")
+        return reasons
+
+    def _listening(self) -> Listening:
+        return Listening(
+            self._settings.listen.host,
+            self._listener.port,
+            self._settings.http.http_host,
+            self._http.port,
+        )
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._told_to_stop)
+
+    def _told_to_stop(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()  # whoever asks twice does not want to wait
+        self._stop.set()

@@ -1,0 +1,132 @@
+"""The ring: encoded rows that are received and not yet committed, bounded.
+
+Fourth in the flow. It owns the bounds, in bytes and rows and for each source, and
+says who has to wait. What a writer has taken stays counted until it is committed,
+so the bound holds however long PostgreSQL is away. It must not know sockets, tasks
+or the database: it is told, asked, and calls back.
+
+The bound is soft by one segment: room is asked for before an entry is encoded,
+when its size as rows is not known yet.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from penstock.model import Batch, Segment, SourceId
+
+# No connection holds more than this part of the ring, so that one noisy sender
+# leaves room for the others (design, promise 3).
+SOURCE_SHARE = 0.25
+# Who waits goes on when this part of the ring, or of its share, is left: a gap to
+# the bound, so that a full ring does not pause and resume at every batch.
+LOW_WATER = 0.75
+
+
+class Ring:
+    """A bounded first-in first-out buffer of segments.
+
+    `on_waiting` is called when a segment has come to wait for a writer, and
+    `on_drained` when the last one has been released.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        max_rows: int,
+        on_waiting: Callable[[], None],
+        on_drained: Callable[[], None],
+    ) -> None:
+        self.max_bytes = max_bytes
+        self.max_rows = max_rows
+        self.used_bytes = 0
+        self.used_events = 0  # rows, and rejected events on their way
+        self.waiting_bytes = 0
+        self._on_waiting = on_waiting
+        self._on_drained = on_drained
+        self._waiting: deque[Segment] = deque()
+        self._held_bytes: dict[SourceId, int] = {}
+        self._blocked: dict[SourceId, Callable[[], None]] = {}
+
+    @property
+    def blocked_sources(self) -> int:
+        """Count the sources that wait for room."""
+        return len(self._blocked)
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing waits and nothing is being written."""
+        return self.used_events == 0 and not self._waiting
+
+    @property
+    def is_above_low_water(self) -> bool:
+        """Tell whether the ring fills: who waits now is not let go on yet."""
+        return (
+            self.used_bytes >= LOW_WATER * self.max_bytes
+            or self.used_events >= LOW_WATER * self.max_rows
+        )
+
+    def has_room(self, source: SourceId) -> bool:
+        """Tell whether the source may append one more segment now."""
+        return self._is_below(1.0, source)
+
+    def append(self, segment: Segment) -> None:
+        """Take a segment; the caller has asked for room before it encoded it."""
+        source = segment.delivery.source
+        self.used_bytes += segment.size_bytes
+        self.used_events += segment.events
+        self.waiting_bytes += segment.size_bytes
+        self._held_bytes[source] = self._held_bytes.get(source, 0) + segment.size_bytes
+        self._waiting.append(segment)
+        self._on_waiting()
+
+    def take(self, max_bytes: int) -> Batch | None:
+        """Return what waits, up to `max_bytes` or one segment; None if nothing does."""
+        if not self._waiting:
+            return None
+        segments: list[Segment] = []
+        size_bytes = rows = 0
+        while self._waiting:
+            segment = self._waiting[0]
+            if segments and size_bytes + segment.size_bytes > max_bytes:
+                break
+            segments.append(self._waiting.popleft())
+            size_bytes += segment.size_bytes
+            rows += segment.encoded.rows
+        self.waiting_bytes -= size_bytes
+        return Batch(tuple(segments), size_bytes, rows)
+
+    def release(self, batch: Batch) -> None:
+        """Free what a committed batch held, and let go on who waited for it."""
+        for segment in batch.segments:
+            source = segment.delivery.source
+            held_bytes = self._held_bytes[source] - segment.size_bytes
+            if held_bytes:
+                self._held_bytes[source] = held_bytes
+            else:
+                del self._held_bytes[source]
+            self.used_events -= segment.events
+        self.used_bytes -= batch.size_bytes
+        self._unblock()
+        if self.is_empty:
+            self._on_drained()
+
+    def wait_for_room(self, source: SourceId, go_on: Callable[[], None]) -> None:
+        """Call `go_on` once when the source may append again, in turn with others."""
+        self._blocked[source] = go_on
+
+    def forget(self, source: SourceId) -> None:
+        """Drop the source's place in the queue for room, if it has one."""
+        self._blocked.pop(source, None)
+
+    def _unblock(self) -> None:
+        for source in list(self._blocked):
+            if self._is_below(LOW_WATER, source):
+                self._blocked.pop(source)()
+
+    def _is_below(self, part: float, source: SourceId) -> bool:
+        return (
+            self.used_bytes < part * self.max_bytes
+            and self.used_events < part * self.max_rows
+            and self._held_bytes.get(source, 0) < part * SOURCE_SHARE * self.max_bytes
+        )

@@ -1,0 +1,532 @@
+"""`penstock send`: the lines of files or of stdin, forwarded as events, with acks.
+
+Owns reading lines, making each an entry, pacing, and what the person sees: the bar,
+the count, the exit code. Must not touch sockets or acks: net/client.py does.
+"""
+
+import gzip
+import io
+import json
+import os
+import re
+import signal
+import stat
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from types import FrameType
+
+import click
+import msgpack
+import orjson
+
+from penstock.errors import PenstockError
+from penstock.net.client import ClientSettings, ForwardClient, Tally, build_chunk
+
+# One commit for a thousand rows costs each little; a lost connection repeats little.
+CHUNK_EVENTS = 1000
+# For long lines: a frame stays far below what receivers accept.
+CHUNK_BYTES = 1024 * 1024
+# Bounds memory when the input has no line ends (a device, a binary by mistake).
+MAX_LINE_BYTES = 64 * 1024 * 1024
+READ_BYTES = 256 * 1024
+# A pipe may pause between two writes of one burst; past this a chunk goes as it is.
+LINGER_SECONDS = 0.05
+# A paced chunk holds no more than this, so that events come evenly; and no more of
+# a delay is caught up, so that a pause of the input is not followed by a burst.
+PACED_SECONDS = 0.1
+# After Ctrl-C: longer than a commit takes, shorter than patience.
+INTERRUPT_SECONDS = 3.0
+EXIT_INTERRUPTED = 130
+# Between two looks at the acks that a bar still shows at the end.
+SHOW_SECONDS = 0.2
+# Up to 2106 less two: in the seconds 0xFFFFFFFE and 0xFFFFFFFF Fluent Bit marks
+# groups (forward-protocol.md 1.8).
+TIME_LIMIT_NS = 0xFFFFFFFE * 10**9
+
+HELP = """Forward the lines of FILEs, or of stdin, and wait until each is acked.
+
+Each line becomes one event: a line that is a JSON object is the record itself, any
+other line becomes {"message": LINE}. Line ends (LF, CRLF) are cut off, empty lines
+are skipped, bytes that are not UTF-8 are sent as they are, a FILE that ends in .gz
+is unpacked. "-" is stdin, and so is no FILE when stdin is not a terminal.
+
+\b
+Examples:
+  penstock send access.log
+  tail -F app.log | penstock send --tag app.web
+  penstock send --format json --time-key ts archive/*.jsonl.gz
+  penstock send --rate 50 --tag trial sample.jsonl
+
+Events travel in chunks, and a chunk is acked when it is committed. After a lost
+connection the chunks not acked are sent again under the same ids, which Penstock
+stores once. The count at the end goes to stderr. Ctrl-C stops reading, waits a few
+seconds for outstanding acks, and prints the count too.
+
+\b
+Exit status:
+  0    all events are acked (with --no-ack: written)
+  1    bad input (the line is named) or acks are missing (the count says how many)
+  2    usage
+  3    the server cannot be reached, or asks for a login
+  130  Ctrl-C
+"""
+
+RFC_3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):([0-5]\d|60)(?:\.(\d+))?"
+    r"(?:[Zz]|([+-]\d\d:\d\d))",
+    re.ASCII,
+)
+# orjson makes a float of an integer past 64 bits (19 digits or more); the standard
+# parser does not. To search all digits as zeros takes a fifth of a regex's time.
+ALL_ZEROS, LONG_NUMBER = bytes.maketrans(b"123456789", b"0" * 9), b"0" * 19
+
+
+def parse_time_ns(value: object) -> int:
+    """Read an RFC 3339 time or epoch seconds as nanoseconds since 1970.
+
+    Raises:
+        ValueError, ArithmeticError: it is neither.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        # By its decimal digits: the binary fraction is off by up to 120 ns.
+        return int(Decimal(repr(value)) * 10**9)
+    match = RFC_3339.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("no time")
+    day, minute, second, fraction, offset = match.groups(default="")
+    # By whole minutes, because datetime has no leap second (:60) and no nanoseconds.
+    start = datetime.fromisoformat(f"{day}T{minute}:00{offset or '+00:00'}")
+    seconds = int(start.timestamp()) + int(second)
+    return seconds * 10**9 + int(fraction[:9].ljust(9, "0"))
+
+
+def parse_object(line: bytes) -> dict[str, object] | None:
+    """Read a line as a JSON object; None if it is none."""
+    record: dict[str, object]
+    if line.lstrip()[:1] != b"{":
+        return None
+    if LONG_NUMBER not in line.translate(ALL_ZEROS):
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            pass  # what loggers write and orjson refuses: NaN, bytes that are no UTF-8
+        else:
+            return record
+    try:
+        text = line.decode("utf-8", "surrogateescape")
+        record = json.loads(text, parse_int=_whole_number)
+    except (ValueError, RecursionError):
+        return None
+    return record
+
+
+def _whole_number(digits: str) -> int | str:
+    """An integer past 64 bits travels as its digits: msgpack has none so wide."""
+    if len(digits) > 20:
+        return digits
+    return n if -(2**63) <= (n := int(digits)) < 2**64 else digits
+
+
+class BadInputError(PenstockError):
+    """The input has something that cannot be sent; the message names the line."""
+
+
+class LineEncoder:
+    """Makes a line the msgpack of one entry, `[EventTime, record]`."""
+
+    def __init__(
+        self,
+        line_format: str,
+        time_key: str | None,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._format = line_format
+        self._time_key = time_key
+        self._clock_ns = clock_ns
+        self._packer = msgpack.Packer(unicode_errors="surrogateescape")
+
+    def encode(self, line: bytes) -> bytes:
+        """Return the entry. Raises ValueError, whose text says what is wrong."""
+        record = None if self._format == "lines" else parse_object(line)
+        try:
+            packed = b"" if record is None else self._packer.pack(record)
+        except ValueError:  # nested too deep for msgpack, or a lone surrogate
+            packed = b""
+        if record is None or not packed:
+            if self._format == "json" or self._time_key is not None:
+                raise ValueError("not a JSON object")
+            record = {"message": line.decode("utf-8", "surrogateescape")}
+            packed = self._packer.pack(record)
+        seconds, ns = divmod(self._time_ns(record), 10**9)
+        # Specification v1, "EventTime": ext type 0, seconds and nanoseconds in u32.
+        return struct.pack(">3sII", b"\x92\xd7\x00", seconds, ns) + packed
+
+    def _time_ns(self, record: dict[str, object]) -> int:
+        key = self._time_key
+        if key is None:
+            return self._clock_ns()
+        if key not in record:
+            raise ValueError(f"no {key!r} to take the time from")
+        with suppress(ValueError, ArithmeticError):
+            time_ns = parse_time_ns(record[key])
+            if 0 <= time_ns < TIME_LIMIT_NS:
+                return time_ns
+        raise ValueError(
+            f"{key!r} is neither an RFC 3339 time (with offset)"
+            " nor seconds since 1970 (before 2106)"
+        )
+
+
+class InputFile:
+    """One input, read in blocks, and how far the reading has come."""
+
+    def __init__(self, path: str) -> None:
+        self.name = "stdin" if path == "-" else path
+        self.line_number = 0
+        try:
+            self._raw = io.FileIO(0 if path == "-" else path, closefd=path != "-")
+        except OSError as exc:
+            raise BadInputError(f"{self.name}: {exc.strerror}") from exc
+        regular = stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode)
+        self._gzip = gzip.GzipFile(fileobj=self._raw) if path.endswith(".gz") else None
+        # What a person, or a pipe, may keep us waiting for.
+        self.slow_fd = None if regular or self._gzip else self._raw.fileno()
+        self.size_bytes = os.fstat(self._raw.fileno()).st_size if regular else None
+
+    def position_bytes(self) -> int:
+        """Return how much of `size_bytes` is read."""
+        return 0 if self.size_bytes is None else self._raw.tell()
+
+    def close(self) -> None:
+        """Close the file; stdin stays open."""
+        self._raw.close()
+
+    def bad(self, reason: str) -> BadInputError:
+        """Return the error that names this file and the line last read."""
+        return BadInputError(f"{self.name}:{self.line_number}: {reason}")
+
+    def lines(self, before_read: Callable[[], object]) -> Iterator[bytes]:
+        """Yield the lines without their ends, one more block in memory at most."""
+        line = bytearray()
+        while (block := self._read(before_read)) != b"":
+            first, *others = (block or b"").split(b"\n")
+            line += first
+            for following in others:  # each began after a line end
+                self.line_number += 1
+                yield bytes(line.removesuffix(b"\r"))
+                line = bytearray(following)
+            if len(line) > MAX_LINE_BYTES:
+                self.line_number += 1
+                raise self.bad(f"longer than {MAX_LINE_BYTES:,} bytes")
+        self.line_number += 1
+        if line:
+            yield bytes(line)
+
+    def _read(self, before_read: Callable[[], object]) -> bytes | None:
+        before_read()
+        try:
+            if self._gzip is not None:
+                return self._gzip.read1(READ_BYTES)
+            return self._raw.read(READ_BYTES)  # None: a non-blocking pipe, empty
+        except (OSError, EOFError, zlib.error) as exc:
+            self.line_number += 1
+            raise self.bad(f"cannot be read further: {exc}") from exc
+
+
+class Pacer:
+    """When the next chunk is due, so that events go out evenly at a rate."""
+
+    def __init__(self, events_per_second: float, now: float) -> None:
+        self.chunk_events = max(1, int(events_per_second * PACED_SECONDS))
+        self._rate = events_per_second
+        self._due = now
+
+    def wait_seconds(self, now: float) -> float:
+        """Return how long the next chunk has to wait."""
+        return max(0.0, self._due - now)
+
+    def sent(self, events: int, now: float) -> None:
+        """Count a chunk as sent now."""
+        self._due = max(self._due, now - PACED_SECONDS) + events / self._rate
+
+
+@dataclass
+class Sender:
+    """Reads inputs and hands their events to the client, chunk by chunk."""
+
+    client: ForwardClient
+    encoder: LineEncoder
+    pacer: Pacer | None
+    tag: str
+    ack: bool
+    chunk_events: int
+    show: Callable[[int], None] = lambda _: None  # told how many bytes are read
+    entries: list[bytes] = field(default_factory=list)
+    entries_bytes: int = 0
+    earlier_bytes: int = 0  # read from the inputs before this one
+
+    def run(self, paths: Sequence[str]) -> None:
+        """Send all and wait for the acks.
+
+        Raises:
+            BadInputError: what stands before the bad line is sent and acked.
+            PenstockError: the client gave up.
+        """
+        bad: BadInputError | None = None
+        try:
+            for path in paths:
+                with closing(InputFile(path)) as source:
+                    self._send(source)
+        except BadInputError as error:
+            bad = error
+        self._flush()
+        while self.client.tally.done_events < self.client.tally.events:
+            self.client.drain(SHOW_SECONDS)
+            self.show(self.earlier_bytes)
+        self.client.finish()
+        if bad is not None:
+            raise bad
+
+    def stop(self) -> None:
+        """After Ctrl-C: send what is read already, and wait briefly for acks."""
+        if self.entries:
+            self._enqueue()
+        self.client.drain(INTERRUPT_SECONDS)
+
+    def _send(self, source: InputFile) -> None:
+        for line in source.lines(lambda: self._before_read(source)):
+            if not line:
+                continue
+            if self.entries_bytes + len(line) > CHUNK_BYTES:
+                self._flush()
+            if self.pacer and not self.entries:
+                self.client.wait(self.pacer.wait_seconds(time.monotonic()))
+            try:
+                self.entries.append(self.encoder.encode(line))
+            except ValueError as exc:
+                raise source.bad(str(exc)) from exc
+            self.entries_bytes += len(self.entries[-1])
+            if len(self.entries) >= self.chunk_events:
+                self._flush()
+                self.show(self.earlier_bytes + source.position_bytes())
+        self.earlier_bytes += source.position_bytes()
+
+    def _before_read(self, source: InputFile) -> None:
+        """Let no event wait in a chunk for a next one that may not come."""
+        fd = source.slow_fd
+        if fd is not None and not self.client.wait(LINGER_SECONDS, fd):
+            self._flush()
+            self.client.wait(None, fd)
+
+    def _flush(self) -> None:
+        if self.entries:
+            self.client.wait_for_room()
+            self._enqueue()
+
+    def _enqueue(self) -> None:
+        self.client.enqueue(build_chunk(self.tag, self.entries, ack=self.ack))
+        if self.pacer:
+            self.pacer.sent(len(self.entries), time.monotonic())
+        self.entries, self.entries_bytes = [], 0
+
+
+def tally_line(tally: Tally, seconds: float, *, ack: bool) -> str:
+    """Return the count at the end, exact."""
+    unknown = tally.events - tally.done_events
+    done = "all acked" if ack else "no acks asked for"
+    if unknown and ack:
+        done = f"{tally.done_events:,} acked, {unknown:,} unknown"
+    elif unknown:
+        done = f"no acks asked for, {unknown:,} not written"
+    if tally.reconnects:
+        done += f", {_count(tally.reconnects, 'reconnect')}"
+    rate = tally.done_events / seconds if seconds > 0 else 0
+    return (
+        f"sent {_count(tally.events, 'event')} in {_count(tally.chunks, 'chunk')},"
+        f" {done}, {seconds:,.1f} s ({rate:,.0f} events/s)"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@contextmanager
+def _progress(paths: Sequence[str], tally: Tally) -> Iterator[Callable[[int], None]]:
+    # Imported here: it takes longer than sending a small file.
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    found = [os.stat(0 if path == "-" else path) for path in paths]
+    known = all(stat.S_ISREG(status.st_mode) for status in found)
+    total = sum(status.st_size for status in found) if known else None
+    columns = (BarColumn(), DownloadColumn(), TextColumn("{task.description}"))
+    started = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+
+        def show(read_bytes: int) -> None:
+            rate = tally.done_events / max(0.1, time.monotonic() - started)
+            text = f"{rate:,.0f} events/s, {tally.done_events:,} acked"
+            bar.update(task, completed=read_bytes, description=text)
+
+        yield show
+
+
+@contextmanager
+def _interrupting(client: ForwardClient) -> Iterator[None]:
+    """Let the first Ctrl-C end the client's waiting, a second one everything."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        client.interrupt()
+
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _default_port() -> int:
+    return 24224
+
+
+def _inputs(files: Sequence[str]) -> Sequence[str]:
+    if not files and os.isatty(0):
+        raise click.UsageError("nothing to send: name a FILE, or - for stdin")
+    return files or ["-"]
+
+
+def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
+    """Run the sender, print the count whatever happens, return the exit code."""
+    client, code, started = sender.client, 0, 0.0
+    bar = sys.stderr.isatty() and not quiet and not ("-" in paths and os.isatty(0))
+    try:
+        client.connect()
+        started = time.monotonic()
+        with (
+            _progress(paths, client.tally) if bar else nullcontext(sender.show) as show
+        ):
+            sender.show = show
+            sender.run(paths)
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+        with suppress(PenstockError, KeyboardInterrupt):  # the count says the rest
+            sender.stop()
+    finally:
+        client.close()
+        incomplete = client.tally.done_events < client.tally.events
+        if started and (incomplete or not quiet):
+            seconds = time.monotonic() - started
+            click.echo(tally_line(client.tally, seconds, ack=sender.ack), err=True)
+    return code
+
+
+@click.command(
+    "send",
+    help=HELP,
+    short_help="Forward the lines of files or of stdin, with acks.",
+    context_settings={"show_default": True},
+)
+@click.argument(
+    "files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
+@click.option("--tag", default="penstock.send", help="Tag of the events.")
+@click.option("--host", default="127.0.0.1", help="Host name or address to send to.")
+@click.option(
+    "--port",
+    metavar="PORT",
+    type=click.IntRange(1, 65535),
+    help=f"Port to send to.  [default: {_default_port()}]",
+)
+@click.option(
+    "--format",
+    "line_format",
+    type=click.Choice(["auto", "lines", "json"]),
+    default="auto",
+    help="What a line is: lines, always text; json, always a JSON object, any other"
+    " line ends the sending; auto, told apart line by line.",
+)
+@click.option(
+    "--time-key",
+    metavar="KEY",
+    help="Key of the record that holds the event's time, an RFC 3339 string or seconds"
+    " since 1970; each line must have it.  [default: now]",
+)
+@click.option(
+    "--rate",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Send N events per second, evenly.  [default: as fast as they are acked]",
+)
+@click.option(
+    "--chunk-events",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=CHUNK_EVENTS,
+    help="Events per chunk; 1 MiB ends a chunk too.",
+)
+@click.option("--no-ack", is_flag=True, help="Ask for no acks: losses go unnoticed.")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    help="Give up after so long without an ack or a connection; 0 is never.",
+)
+@click.option(
+    "--retries",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Give up after N connections lost or refused in a row; also tries the first"
+    " one again.  [default: as many as the timeout allows, the first only once]",
+)
+@click.option(
+    "-q", "--quiet", is_flag=True, help="No bar, and no count if all is well."
+)
+def command(
+    files: tuple[str, ...],
+    tag: str,
+    host: str,
+    port: int | None,
+    line_format: str,
+    time_key: str | None,
+    rate: float | None,
+    chunk_events: int,
+    no_ack: bool,
+    timeout: float,
+    retries: int | None,
+    quiet: bool,
+) -> None:
+    # One parameter for each option is click's contract. The help page is HELP.
+    if line_format == "lines" and time_key is not None:
+        raise click.UsageError("--time-key reads JSON records: not with --format lines")
+    paths = _inputs(files)
+    settings = ClientSettings(
+        host=host,
+        port=port or _default_port(),
+        ack=not no_ack,
+        timeout_seconds=timeout or None,
+        retries=retries,
+    )
+    pacer = None if rate is None else Pacer(rate, time.monotonic())
+    sender = Sender(
+        client=ForwardClient(settings),
+        encoder=LineEncoder(line_format, time_key),
+        pacer=pacer,
+        tag=tag,
+        ack=not no_ack,
+        chunk_events=min(chunk_events, pacer.chunk_events) if pacer else chunk_events,
+    )
+    with _interrupting(sender.client):
+        code = _forward(sender, paths, quiet=quiet)
+    sys.exit(code)

@@ -1,0 +1,47 @@
+"""`penstock serve`: the server on a PostgreSQL of the user's."""
+
+import sys
+
+import click
+
+from penstock import app, config
+from penstock.cli.server_options import server_options
+from penstock.sink.connection import without_password
+from penstock.telemetry.logs import set_up_logs
+
+
+@click.command("serve")
+@click.option(
+    "--database-url",
+    metavar="URL",
+    help="PostgreSQL 15 to 18, postgresql://user@host/database"
+    " (PENSTOCK_DATABASE_URL).",
+)
+@server_options
+def command(database_url: str | None, **flags: str | None) -> None:
+    """Start the server against an existing PostgreSQL.
+
+    The schema is brought up to date first. SIGTERM or Ctrl-C commits what is in
+    memory and stops; a second one does not wait for that.
+
+    Each option can also be set in the environment: --http-port is
+    PENSTOCK_HTTP_PORT. All of them: docs/settings.md. Put a URL with a password into
+    PENSTOCK_DATABASE_URL: a command line can be read by everybody on the machine.
+    """
+    url = config.database_url(database_url)
+    if url is None:
+        raise click.UsageError(
+            "which database? Give --database-url or PENSTOCK_DATABASE_URL,"
+            " or let `penstock up` bring its own."
+        )
+    settings = config.load_settings(url, flags)
+    set_up_logs(settings.process.log_format, settings.process.log_level)
+
+    def print_ready(listening: app.Listening) -> None:
+        click.echo(
+            f"Penstock is ready: forward protocol on {listening.host}:{listening.port},"
+            f" metrics on http://{listening.http_host}:{listening.http_port}/metrics,"
+            f" database {without_password(url)}"
+        )
+
+    sys.exit(0 if app.run(settings, on_ready=print_ready) else 1)

@@ -1,0 +1,31 @@
+"""The settings of the server as options of the commands that start one.
+
+It owns which of them the help page shows: those that a person changes in the first
+week. The others work all the same and are in docs/settings.md.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from penstock.config import all_settings, flag_name
+
+SHOWN = frozenset({"host", "port", "http_host", "http_port", "log_format", "log_level"})
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def server_options(command: Command) -> Command:
+    """Add an option for each setting of the server to a command."""
+    for name, each, accepted in reversed(list(all_settings())):
+        default = each.default
+        shown_default = ",".join(default) if isinstance(default, tuple) else default
+        command = click.option(
+            flag_name(name),
+            name,
+            metavar=name.rpartition("_")[2].upper(),
+            help=f"{accepted.help_text} Default: {shown_default}.",
+            hidden=name not in SHOWN,
+        )(command)
+    return command

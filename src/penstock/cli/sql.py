@@ -1,0 +1,88 @@
+"""`penstock sql`: one statement, read-only, as a table, JSON or CSV."""
+
+import asyncio
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from penstock.cli.database import database_options, found_database
+from penstock.errors import PenstockError
+from penstock.sink.classify import describe
+from penstock.sink.connection import connect
+
+
+@click.command("sql")
+@click.argument("statement")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="How the rows are written; json is one object a line.",
+)
+@database_options
+def command(
+    statement: str, output: str, database_url: str | None, data_dir: Path | None
+) -> None:
+    """Run one SQL STATEMENT in a read-only transaction and print its rows.
+
+    \b
+    Example:
+      penstock sql "select level, count(*) from logs group by level"
+    """
+    with found_database(database_url, data_dir) as url:
+        columns, rows = asyncio.run(_fetch(url, statement))
+    {"table": _print_table, "json": _print_json, "csv": _print_csv}[output](
+        columns, rows
+    )
+
+
+async def _fetch(url: str, statement: str) -> tuple[list[str], list[Sequence[Any]]]:
+    connection = await connect(url)
+    try:
+        async with connection.transaction(readonly=True):
+            prepared = await connection.prepare(statement)
+            columns = [attribute.name for attribute in prepared.get_attributes()]
+            rows = await prepared.fetch()
+            return columns, [tuple(row) for row in rows]
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise PenstockError(f"the statement failed: {describe(error)}") from error
+    finally:
+        await connection.close()
+
+
+def _print_table(columns: list[str], rows: list[Sequence[Any]]) -> None:
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*[_as_text(value) for value in row])
+    # Not cut to the width of a terminal that is not there.
+    console = Console(markup=False, highlight=False)
+    console.print(table, soft_wrap=not console.is_terminal)
+    click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", err=True)
+
+
+def _print_json(columns: list[str], rows: list[Sequence[Any]]) -> None:
+    for row in rows:
+        record = dict(zip(columns, row, strict=True))
+        click.echo(orjson.dumps(record, default=str).decode())
+
+
+def _print_csv(columns: list[str], rows: list[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_as_text(value) for value in row] for row in rows)
+    click.echo(text.getvalue(), nl=False)
+
+
+def _as_text(value: Any) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,89 @@
+"""`penstock up`: the embedded PostgreSQL and the server, until Ctrl-C."""
+
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from penstock import __version__, app
+from penstock.cli.database import embedded_data_dir
+from penstock.cli.server_options import server_options
+from penstock.config import load_settings
+from penstock.embedded import EmbeddedPostgres, default_data_dir
+from penstock.telemetry.logs import set_up_logs
+
+# What a shell says of a program that Ctrl-C ended.
+EXIT_INTERRUPTED = 130
+
+
+@click.command("up")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the data lives (PENSTOCK_DATA_DIR).",
+)
+@server_options
+def command(data_dir: Path | None, **flags: str | None) -> None:
+    """Start PostgreSQL and the server, and say where they listen.
+
+    Everything is kept in the data directory. Ctrl-C or SIGTERM commits what is in
+    memory and stops both; a second one does not wait for that.
+
+    Each option can also be set in the environment: --http-port is
+    PENSTOCK_HTTP_PORT. All of them: docs/settings.md.
+    """
+    directory = embedded_data_dir(data_dir)
+    # The URL is known when the server has started; a wrong setting is refused before.
+    settings = load_settings("", flags)
+    set_up_logs(settings.process.log_format, settings.process.log_level)
+    # Until the server catches signals itself: PostgreSQL is stopped on every way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    postgres = EmbeddedPostgres(directory)
+    try:
+        postgres.start()
+        was_clean = app.run(
+            load_settings(postgres.url, flags),
+            on_ready=lambda listening: print_ready(listening, postgres.url, directory),
+            database=app.Supervised(
+                postgres.is_running, postgres.restart, postgres.trim_log
+            ),
+        )
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    finally:
+        postgres.stop()
+    sys.exit(0 if was_clean else 1)
+
+
+def print_ready(listening: app.Listening, database_url: str, data_dir: Path) -> None:
+    """Print where things are and what to try first."""
+    me = this_program()
+    forward = f"{listening.host}:{listening.port}"
+    # A wildcard address is for listening, not for connecting.
+    here = "127.0.0.1" if listening.host in ("0.0.0.0", "::") else listening.host
+    port = "" if listening.port == 24224 else f" --port {listening.port}"
+    where = "" if data_dir == default_data_dir() else f" --data-dir {data_dir}"
+    click.echo(f"""\
+Penstock {__version__} is ready.
+
+  forward protocol  {forward}
+  database          {database_url}
+  metrics           http://{listening.http_host}:{listening.http_port}/metrics
+  data directory    {data_dir}
+
+Try it, in another terminal:
+
+  echo 'hello' | {me} send{port}
+  {me} sql{where} "select ts, tag, message from logs order by id desc limit 5"
+  fluent-bit -i cpu -o forward -p host={here} -p port={listening.port}
+
+Ctrl-C stops both.
+""")
+
+
+def this_program() -> str:
+    """Return the words that started this program."""
+    program = sys.argv[0]
+    return "python -m penstock" if program.endswith("__main__.py") else program

@@ -1,0 +1,272 @@
+"""One sender's connection: bytes to frames to rows in the ring, acks back.
+
+The shell that drives the pure core of the flow. It owns when this connection is
+read and when it rests: it gives others a turn, waits when the ring has no room,
+and stops reading a peer that does not read its acks. It must not know PostgreSQL,
+and it never writes a byte that is not an ack.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from penstock.buffer.acks import AckTracker
+from penstock.buffer.ring import Ring
+from penstock.errors import ProtocolError
+from penstock.model import Day, Delivery, EncodedRows, Segment, SourceId
+from penstock.rows import RowEncoder, RowStream
+from penstock.settings import WireLimits
+from penstock.telemetry.metrics import ReceiveMetrics
+from penstock.wire.frames import Frame, FrameReader
+from penstock.wire.messages import Message, parse_message
+
+logger = logging.getLogger(__name__)
+
+# After this much of one sender's messages the others get a turn: some milliseconds.
+TURN_BYTES = 256 * 1024
+# Acks a peer has not read. An ack is 30 to 50 bytes; a peer that leaves a thousand
+# of them does not read acks at all (fluent-logger-node, unless asked to).
+UNREAD_ACK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What all sessions share."""
+
+    ring: Ring
+    encoder: RowEncoder
+    limits: WireLimits
+    metrics: ReceiveMetrics
+    wall_clock_ns: Callable[[], int] = time.time_ns
+    clock: Callable[[], float] = time.monotonic
+
+
+class ForwardSession(asyncio.Protocol):
+    """Speaks the forward protocol with one peer."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        source: SourceId,
+        *,
+        on_lost: "Callable[[ForwardSession], None]",
+    ) -> None:
+        self._intake = intake
+        self._source = source
+        self._on_lost = on_lost
+        self._reader = FrameReader(max_frame_bytes=intake.limits.max_frame_bytes)
+        self._acks = AckTracker()
+        self._transport: asyncio.Transport | None = None
+        self._sender = ""
+        # The message being encoded: its rows to come, and what is owed for it.
+        self._message: Message | None = None
+        self._rows: RowStream | None = None
+        self._delivery: Delivery | None = None
+        self._is_resting = False  # waits for room in the ring, or for its next turn
+        self._is_unread = False  # the peer does not read its acks
+        self._is_reading = True
+        self._has_ended = False  # the peer will send no more
+        self._is_broken = False  # what it sends is no longer looked at
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether no whole message waits here and no ack is owed."""
+        return not self._is_resting and not self._acks.pending
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: remember the peer, and bound the acks that it leaves unread."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=UNREAD_ACK_BYTES)
+        # The only way to notice a peer that is gone without a word: idle connections
+        # are healthy (Docker holds one for each container) and are never timed out.
+        raw_socket = self._transport.get_extra_info("socket")
+        raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        peer = self._transport.get_extra_info("peername")
+        self._sender = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        self._intake.metrics.connected()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the socket, and go as far as they lead."""
+        if self._is_broken:
+            return
+        self._intake.metrics.received_bytes(len(data))
+        self._reader.receive_data(data)
+        if not self._is_resting:
+            self._advance()
+
+    def eof_received(self) -> bool:
+        """Keep the connection open: acks may still be owed to a half-closed peer."""
+        self._has_ended = True
+        self._close_if_done()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; messages that came whole are still stored."""
+        self._transport = None
+        self._has_ended = True
+        self._intake.metrics.disconnected()
+        self._finish_if_lost()
+
+    def pause_writing(self) -> None:
+        """Read no more from a peer that does not read its acks."""
+        self._is_unread = True
+        self._set_reading()
+
+    def resume_writing(self) -> None:
+        """Read on: the peer has read its acks."""
+        self._is_unread = False
+        self._set_reading()
+
+    # What the server tells.
+
+    def stop(self) -> None:
+        """Read no more; what came whole is stored and acked, then the peer is told."""
+        self._has_ended = True
+        self._set_reading()
+        self._close_if_done()
+
+    def close(self) -> None:
+        """Close the connection as soon as what was written is sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection now, whatever is still to be sent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # The way of a message.
+
+    def _advance(self) -> None:
+        """Go on until bytes run out, the ring is full, or the turn is over."""
+        self._is_resting = False
+        turn_bytes = 0
+        try:
+            while True:
+                if turn_bytes >= TURN_BYTES:
+                    self._rest()
+                    asyncio.get_running_loop().call_soon(self._advance)
+                    return
+                if not self._intake.ring.has_room(self._source):
+                    self._rest()
+                    self._intake.ring.wait_for_room(self._source, self._advance)
+                    return
+                if self._rows is not None:
+                    turn_bytes += self._encode_part(self._rows)
+                elif (frame := self._reader.next_frame()) is not None:
+                    turn_bytes += len(frame.data)
+                    self._begin_message(frame)
+                else:
+                    break
+        except ProtocolError as error:
+            self._break_off(error)
+        self._set_reading()
+        self._close_if_done()
+        self._finish_if_lost()
+
+    def _begin_message(self, frame: Frame) -> None:
+        """Start on a message; what is owed for it is known from here on."""
+        intake = self._intake
+        message = parse_message(
+            frame, max_decompressed_bytes=intake.limits.max_decompressed_bytes
+        )
+        intake.metrics.received_frame(message.mode)
+        self._message = message
+        self._delivery = Delivery(
+            self._source,
+            self._sender,
+            message.tag,
+            message.chunk,
+            message.ack,
+            intake.clock(),
+            self._settled,
+        )
+        self._acks.expect(self._delivery)
+        if message.rejection is not None:
+            rejected = EncodedRows(b"", 0, frozenset[Day](), (message.rejection,))
+            self._hand_over(rejected)
+            self._seal()
+        else:
+            self._rows = intake.encoder.start(
+                message.entries, tag=message.tag, metadata=message.metadata
+            )
+
+    def _encode_part(self, rows: RowStream) -> int:
+        encoded = rows.next_part(self._intake.wall_clock_ns() // 1000)
+        size_bytes = self._hand_over(encoded)
+        if rows.exhausted:
+            self._rows = None
+            self._seal()
+        return size_bytes
+
+    def _hand_over(self, encoded: EncodedRows) -> int:
+        assert self._message is not None
+        assert self._delivery is not None
+        if not encoded.rows and not encoded.rejected:
+            return 0
+        self._intake.metrics.encoded(self._message.mode, encoded)
+        self._delivery.pending_segments += 1
+        segment = Segment(encoded, self._delivery)
+        self._intake.ring.append(segment)
+        return segment.size_bytes
+
+    def _seal(self) -> None:
+        delivery = self._delivery
+        assert delivery is not None
+        self._message = self._delivery = None
+        delivery.sealed = True
+        if delivery.is_settled:
+            self._settled(delivery)
+
+    def _settled(self, delivery: Delivery) -> None:
+        """All of a message is committed: write the acks that are due."""
+        now = self._intake.clock()
+        self._intake.metrics.committed(now - delivery.received_seconds)
+        for due in self._acks.due():
+            # One write for each ack: clients read one at a time (facts, 3.1).
+            transport = self._transport
+            if transport and not transport.is_closing() and due.ack is not None:
+                transport.write(due.ack)
+                self._intake.metrics.acked(self._intake.clock() - now)
+        self._close_if_done()
+
+    # Resting, reading, ending.
+
+    def _rest(self) -> None:
+        self._is_resting = True
+        self._set_reading()
+
+    def _set_reading(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        wanted = not (
+            self._is_resting or self._is_unread or self._is_broken or self._has_ended
+        )
+        if wanted and not self._is_reading:
+            self._transport.resume_reading()
+        elif self._is_reading and not wanted:
+            self._transport.pause_reading()
+        self._is_reading = wanted
+
+    def _break_off(self, error: ProtocolError) -> None:
+        """Look at nothing more from this peer; what came before is stored and acked."""
+        self._is_broken = self._has_ended = True
+        self._intake.metrics.broke_protocol(error.reason)
+        logger.warning(
+            "closing a connection: the peer broke the protocol",
+            extra={"peer": self._sender, "reason": error.reason, "error": str(error)},
+        )
+
+    def _close_if_done(self) -> None:
+        if self._has_ended and self.is_idle:
+            self.close()
+
+    def _finish_if_lost(self) -> None:
+        if self._transport is None and not self._is_resting:
+            self._on_lost(self)

@@ -1,0 +1,125 @@
+"""The writers: each takes all that waits, stores it, lets acks go, and comes again.
+
+Fifth in the flow. Batching is natural: while a writer is busy rows gather, and it
+takes them all, up to a cap, when it is free; there is no timer. It owns retrying.
+It must not know the forward protocol, nor how a batch is stored.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from penstock.buffer.acks import settle
+from penstock.buffer.ring import Ring
+from penstock.errors import SinkError
+from penstock.model import Batch
+from penstock.sink.backoff import Backoff
+from penstock.telemetry.metrics import SinkMetrics
+
+logger = logging.getLogger(__name__)
+
+
+class Writer(Protocol):
+    """Stores batches; `PostgresWriter` is the real one."""
+
+    @property
+    def is_connected(self) -> bool: ...
+
+    async def connect(self) -> None: ...
+
+    async def store(self, batch: Batch, *, now_seconds: float) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Flusher:
+    """Moves batches from the ring to its writers, a task for each writer."""
+
+    def __init__(
+        self,
+        ring: Ring,
+        writers: list[Writer],
+        *,
+        batch_bytes: int,
+        metrics: SinkMetrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._ring = ring
+        self._writers = writers
+        self._batch_bytes = batch_bytes
+        self._metrics = metrics
+        self._clock = clock
+        self._rows_wait = asyncio.Event()
+        self._is_drained = asyncio.Event()
+        self._is_drained.set()
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether a writer can store, as far as is known."""
+        return any(writer.is_connected for writer in self._writers)
+
+    def rows_wait(self) -> None:
+        """Be told that rows have come to wait."""
+        self._rows_wait.set()
+        self._is_drained.clear()
+
+    def ring_drained(self) -> None:
+        """Be told that the ring is empty."""
+        self._is_drained.set()
+
+    async def drained(self) -> None:
+        """Wait until all that was received is committed."""
+        await self._is_drained.wait()
+
+    async def connect(self) -> None:
+        """Open the writers' connections, so that the first batch does not wait."""
+        for writer in self._writers:
+            self._metrics.connecting()
+            await writer.connect()
+
+    async def run(self, number: int) -> None:
+        """Be writer `number` until cancelled."""
+        writer = self._writers[number]
+        backoff = Backoff()
+        try:
+            while True:
+                batch = self._ring.take(self._batch_bytes)
+                if batch is None:
+                    self._rows_wait.clear()
+                    await self._rows_wait.wait()
+                    continue
+                await self._store_until_it_passes(writer, batch, backoff)
+                self._ring.release(batch)
+                settle(batch)
+        finally:
+            await writer.close()
+
+    async def _store_until_it_passes(
+        self, writer: Writer, batch: Batch, backoff: Backoff
+    ) -> None:
+        while True:
+            started = time.perf_counter()
+            try:
+                if not writer.is_connected:
+                    self._metrics.connecting()
+                    await writer.connect()
+                await writer.store(batch, now_seconds=self._clock())
+            except SinkError as error:
+                wait_seconds = backoff.after_failure(random.random())
+                self._metrics.failed(error)
+                logger.warning(
+                    "a batch was not stored; trying again",
+                    extra={
+                        "error": str(error),
+                        "rows": batch.rows,
+                        "wait_seconds": round(wait_seconds, 3),
+                    },
+                )
+                await asyncio.sleep(wait_seconds)
+            else:
+                backoff.after_success()
+                self._metrics.stored(batch, time.perf_counter() - started)
+                return

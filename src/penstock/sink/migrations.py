@@ -1,0 +1,87 @@
+"""Brings a database to the schema this version of Penstock knows.
+
+It owns the order of migrations and the record of those applied. Forward only,
+all pending ones in one transaction under one lock. The statements are in
+`sql/migrations/`.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import asyncpg
+
+from penstock.errors import DatabaseUnavailableError
+from penstock.sink.classify import describe
+from penstock.sink.connection import connect
+from penstock.sink.sql import Migration, load_blocks, load_migrations
+
+
+class MigrationStatus(NamedTuple):
+    """A migration and when it was applied, None if it is pending."""
+
+    version: int
+    name: str
+    applied_at: datetime | None
+
+
+async def migrate(database_url: str) -> list[Migration]:
+    """Apply what is pending; return it.
+
+    Raises:
+        DatabaseUnavailableError: out of reach, newer than this Penstock, or it
+            refuses a statement (rights, mostly). Nothing is applied then.
+    """
+    blocks = load_blocks("migrations")
+    connection = await connect(database_url)
+    try:
+        async with connection.transaction():
+            await connection.execute(blocks["lock"])
+            await connection.execute(blocks["create_schema_table"])
+            pending = _pending(await _applied_versions(connection))
+            for migration in pending:
+                await connection.execute(migration.statements)
+                await connection.execute(
+                    blocks["record"], migration.version, migration.name
+                )
+            return pending
+    except asyncpg.PostgresError as error:
+        raise DatabaseUnavailableError(
+            f"the schema cannot be brought up to date: {describe(error)}"
+        ) from error
+    finally:
+        await connection.close()
+
+
+async def migration_status(database_url: str) -> list[MigrationStatus]:
+    """Return every migration known here or there, oldest first; changes nothing."""
+    blocks = load_blocks("migrations")
+    connection = await connect(database_url)
+    try:
+        applied: dict[int, MigrationStatus] = {}
+        if await connection.fetchval(blocks["has_schema_table"]):
+            for row in await connection.fetch(blocks["applied"]):
+                status = MigrationStatus(*row)
+                applied[status.version] = status
+    finally:
+        await connection.close()
+    known = {
+        each.version: MigrationStatus(each.version, each.name, None)
+        for each in load_migrations()
+    }
+    return [status for _, status in sorted((known | applied).items())]
+
+
+async def _applied_versions(connection: asyncpg.Connection) -> set[int]:
+    rows = await connection.fetch(load_blocks("migrations")["applied"])
+    return {row["version"] for row in rows}
+
+
+def _pending(applied: set[int]) -> list[Migration]:
+    known = load_migrations()
+    unknown = applied - {each.version for each in known}
+    if unknown:
+        raise DatabaseUnavailableError(
+            f"the database has schema version {max(unknown)}, this Penstock knows"
+            f" {known[-1].version}; use the newer Penstock that migrated it"
+        )
+    return [each for each in known if each.version not in applied]

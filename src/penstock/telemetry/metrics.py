@@ -1,0 +1,248 @@
+"""The metrics, and the one place that knows prometheus_client.
+
+It owns their names, help and buckets, by the Prometheus conventions: base units,
+`_total` for counters. The parts of the program tell it what happened, in their own
+words; what is a level, such as the ring's bytes, is read when Prometheus asks.
+`docs/metrics.md` is generated from here.
+"""
+
+import platform
+from typing import TYPE_CHECKING, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from penstock import __version__
+from penstock.errors import PermanentSinkError, SinkError
+from penstock.model import Batch, EncodedRows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# From a tenth of a millisecond, a commit on memory, to the 150 s after which a
+# sender's ack would be too late.
+_SECONDS_BUCKETS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
+    *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 150.0),
+)
+_ROWS_BUCKETS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000)
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+class RingLevels(Protocol):
+    """What is read off the ring."""
+
+    max_bytes: int
+    used_bytes: int
+    used_events: int
+
+    @property
+    def blocked_sources(self) -> int: ...
+
+
+class ReceiveMetrics:
+    """What the listener and its sessions tell."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._connections = Gauge(
+            "penstock_connections",
+            "Open connections of senders.",
+            registry=registry,
+        )
+        self._accepted = Counter(
+            "penstock_connections_accepted_total",
+            "Connections accepted.",
+            registry=registry,
+        )
+        self._bytes = Counter(
+            "penstock_received_bytes_total",
+            "Bytes received from senders.",
+            registry=registry,
+        )
+        self._frames = Counter(
+            "penstock_received_frames_total",
+            "Messages received, by carrier mode.",
+            ["mode"],
+            registry=registry,
+        )
+        self._events = Counter(
+            "penstock_received_events_total",
+            "Events received, by carrier mode; those that were rejected included.",
+            ["mode"],
+            registry=registry,
+        )
+        self._rejected = Counter(
+            "penstock_rejected_events_total",
+            "Events that cannot be rows of logs and go to rejected_event, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self._protocol_errors = Counter(
+            "penstock_protocol_errors_total",
+            "Connections closed because the peer broke the protocol, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self._acks = Counter(
+            "penstock_acks_total",
+            "Acks written to senders.",
+            registry=registry,
+        )
+        self._commit_to_ack = Histogram(
+            "penstock_commit_to_ack_seconds",
+            "From the commit of a message's last row to its ack written.",
+            buckets=_SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self._receive_to_commit = Histogram(
+            "penstock_receive_to_commit_seconds",
+            "From a message received to all its rows committed.",
+            buckets=_SECONDS_BUCKETS,
+            registry=registry,
+        )
+
+    def connected(self) -> None:
+        """Count a connection that was opened."""
+        self._connections.inc()
+        self._accepted.inc()
+
+    def disconnected(self) -> None:
+        """Count a connection that was closed."""
+        self._connections.dec()
+
+    def received_bytes(self, count: int) -> None:
+        """Count bytes that came from a socket."""
+        self._bytes.inc(count)
+
+    def received_frame(self, mode: str) -> None:
+        """Count a message."""
+        self._frames.labels(mode).inc()
+
+    def encoded(self, mode: str, encoded: EncodedRows) -> None:
+        """Count the events of a part, and why some of them were rejected."""
+        self._events.labels(mode).inc(encoded.rows + len(encoded.rejected))
+        for event in encoded.rejected:
+            self._rejected.labels(event.reason).inc()
+
+    def broke_protocol(self, reason: str) -> None:
+        """Count a connection that is closed for what its peer sent."""
+        self._protocol_errors.labels(reason).inc()
+
+    def committed(self, receive_to_commit_seconds: float) -> None:
+        """Count a message whose rows are all committed."""
+        self._receive_to_commit.observe(receive_to_commit_seconds)
+
+    def acked(self, commit_to_ack_seconds: float) -> None:
+        """Count an ack that was written."""
+        self._acks.inc()
+        self._commit_to_ack.observe(commit_to_ack_seconds)
+
+
+class SinkMetrics:
+    """What the flusher tells."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._batches = Counter(
+            "penstock_copy_batches_total",
+            "Batches committed.",
+            registry=registry,
+        )
+        self._rows = Counter(
+            "penstock_copy_rows_total",
+            "Rows committed to logs.",
+            registry=registry,
+        )
+        self._rejected = Counter(
+            "penstock_copy_rejected_events_total",
+            "Events committed to rejected_event.",
+            registry=registry,
+        )
+        self._bytes = Counter(
+            "penstock_copy_bytes_total",
+            "Bytes of rows committed, in COPY's binary format.",
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "penstock_copy_duration_seconds",
+            "Time of a batch's transaction, COMMIT included.",
+            buckets=_SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self._batch_rows = Histogram(
+            "penstock_copy_batch_rows",
+            "Rows of a batch.",
+            buckets=_ROWS_BUCKETS,
+            registry=registry,
+        )
+        self._failures = Counter(
+            "penstock_copy_failures_total",
+            "Batches that were not stored and are tried again, by kind of error.",
+            ["kind"],
+            registry=registry,
+        )
+        self._connects = Counter(
+            "penstock_database_connects_total",
+            "Connections opened to PostgreSQL, the first of each writer included.",
+            registry=registry,
+        )
+
+    def connecting(self) -> None:
+        """Count an attempt to connect."""
+        self._connects.inc()
+
+    def stored(self, batch: Batch, seconds: float) -> None:
+        """Count a committed batch."""
+        self._batches.inc()
+        self._rows.inc(batch.rows)
+        self._rejected.inc(batch.rejected_events)
+        self._bytes.inc(sum(len(each.encoded.data) for each in batch.segments))
+        self._seconds.observe(seconds)
+        self._batch_rows.observe(batch.rows)
+
+    def failed(self, error: SinkError) -> None:
+        """Count a batch that has to be tried again."""
+        kind = "data" if isinstance(error, PermanentSinkError) else "transient"
+        self._failures.labels(kind).inc()
+
+
+class Metrics:
+    """All metrics of one server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.receive = ReceiveMetrics(self.registry)
+        self.sink = SinkMetrics(self.registry)
+        Gauge(
+            "penstock_build_info",
+            "Always 1; the labels say what runs.",
+            ["version", "python"],
+            registry=self.registry,
+        ).labels(__version__, platform.python_version()).set(1)
+
+    def watch_ring(self, ring: RingLevels) -> None:
+        """Read the ring's levels whenever the metrics are asked for."""
+        levels: dict[str, tuple[str, Callable[[], float]]] = {
+            "penstock_ring_bytes": (
+                "Bytes of rows received and not yet committed.",
+                lambda: ring.used_bytes,
+            ),
+            "penstock_ring_events": (
+                "Events received and not yet committed.",
+                lambda: ring.used_events,
+            ),
+            "penstock_ring_capacity_bytes": (
+                "What penstock_ring_bytes may come to before senders wait.",
+                lambda: ring.max_bytes,
+            ),
+            "penstock_paused_connections": (
+                "Connections that are not read because the ring has no room.",
+                lambda: ring.blocked_sources,
+            ),
+        }
+        for name, (help_text, read) in levels.items():
+            Gauge(name, help_text, registry=self.registry).set_function(read)
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus's text format."""
+        return generate_latest(self.registry)
