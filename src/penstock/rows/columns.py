@@ -75,31 +75,45 @@ def level_spellings() -> dict[str | int, str]:
     return spellings
 
 
-class ColumnPaths(NamedTuple):
-    """For each column, the paths worth trying on records of one shape."""
-
-    level: tuple[str, ...]
-    service: tuple[str, ...]
-    host: tuple[str, ...]
-    message: tuple[str, ...]
+# A key that no record has: it stands for a column that these records do not fill.
+NO_KEY = object()
 
 
-def paths_for(keys: tuple[Any, ...], columns: ColumnSettings) -> ColumnPaths:
-    """Return the paths that a record with these top-level keys could have."""
+class ColumnPlan(NamedTuple):
+    """Where the columns of records of one shape are found.
+
+    For each column the key that most likely holds it, `NO_KEY` if there is none at
+    the top level, and all paths worth trying.
+    """
+
+    level_key: Any
+    level_paths: tuple[str, ...]
+    service_key: Any
+    service_paths: tuple[str, ...]
+    host_key: Any
+    host_paths: tuple[str, ...]
+    message_key: Any
+    message_paths: tuple[str, ...]
+
+
+def plan_for(keys: tuple[Any, ...], columns: ColumnSettings) -> ColumnPlan:
+    """Return the plan for records with these top-level keys."""
     present = set(keys)
 
-    def reachable(paths: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(
+    def reachable(paths: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+        found = tuple(
             path
             for path in paths
             if path in present or path.partition(".")[0] in present
         )
+        key = found[0] if found and found[0] in present else NO_KEY
+        return key, found
 
-    return ColumnPaths(
-        reachable(columns.level_keys),
-        reachable(columns.service_keys),
-        reachable(columns.host_keys),
-        reachable(columns.message_keys),
+    return ColumnPlan(
+        *reachable(columns.level_keys),
+        *reachable(columns.service_keys),
+        *reachable(columns.host_keys),
+        *reachable(columns.message_keys),
     )
 
 

@@ -77,6 +77,19 @@ def read_entry(
         return RejectedEvent("malformed_msgpack", entries[offset:]), len(entries)
 
 
+def end_of_junk(entries: bytes, offset: int, until: int) -> int:
+    """Return where, from `offset` on, values that are no entries end.
+
+    Looks no further than `until`, and stops before bytes that are no whole value.
+    """
+    try:
+        while offset < until and read_header(entries, offset).kind is not Kind.ARRAY:
+            offset = skip_value(entries, offset)
+    except (IncompleteValueError, InvalidValueError):
+        pass
+    return offset
+
+
 def _read_whole_entry(
     entries: bytes, offset: int, end: int, now_microseconds: int
 ) -> Outcome:

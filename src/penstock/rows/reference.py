@@ -12,18 +12,20 @@ bytes are always cut into the same parts.
 """
 
 import struct
+from itertools import islice
 from typing import Any
 
 import msgpack
 
 from penstock.model import EncodedRows, RejectedEvent
-from penstock.rows.copy_format import NOT_PLAIN_ERRORS, Part, RowWriter
+from penstock.rows.copy_format import NOT_PLAIN_ERRORS, PART_ROWS, Part, RowWriter
 from penstock.rows.entries import (
     GROUP_KEY,
     METADATA_KEY,
     TIME_KEY,
     GroupMarker,
     ReadEntry,
+    end_of_junk,
     read_entry,
 )
 from penstock.rows.plain import Plain, read_plain
@@ -33,9 +35,8 @@ from penstock.settings import ColumnSettings
 # A part: about a thousand rows of usual size, some milliseconds of work. Fixed,
 # not a setting: a chunk that is sent again must be cut where it was cut before.
 PART_BYTES = 256 * 1024
-PART_ROWS = 4096
 
-_EVENT_TIME = struct.Struct(">II")
+_unpack_event_time = struct.Struct(">II").unpack
 # What the C unpacker raises for bytes it does not take; MemoryError because it
 # allocates by declared length.
 _UNPACK_ERRORS = (ValueError, TypeError, msgpack.UnpackException, MemoryError)
@@ -121,49 +122,57 @@ class RowStream:
 
     def _encode_window(self, part: Part) -> None:
         """Encode the whole entries of the window, or as many as a part may have."""
-        unpacker = self._unpacker
-        base, tell, paths_of = self._unpacker_base, unpacker.tell, self._writer.paths
+        unpacker, base, plans = self._unpacker, self._unpacker_base, self._writer.plans
+        tell, add_row = unpacker.tell, part.add_row
         has_extras = self._metadata is not None or self._group is not None
-        for entry in unpacker:
+        for entry in islice(unpacker, PART_ROWS):
             end = base + tell()
             try:
+                if type(entry) is not list:
+                    raise msgpack.UnpackException("not in step with the entries")
                 time, record = entry[0], entry[1]
                 if type(record) is not dict or has_extras:
                     raise TypeError
-                paths = paths_of(record)
+                plan = plans.get(tuple(record)) or self._writer.plan(record)
                 if type(time) is list:
                     time, metadata = time
                     if metadata:
                         if METADATA_KEY in record:
                             raise TypeError
                         record[METADATA_KEY] = metadata
-                part.add_row(_plain_microseconds(time), record, paths)
+                add_row(_plain_microseconds(time), record, plan)
             except (*NOT_PLAIN_ERRORS, LookupError):
                 self._encode_carefully(part, until=end)
                 has_extras = self._metadata is not None or self._group is not None
             self._offset = end
-            if part.rows >= PART_ROWS:
-                return
+        if part.is_full:
+            return
         self._is_drained = True
         if self._fed_to == len(self._entries):
             self._encode_carefully(part, until=self._fed_to)  # an entry cut short
 
     def _encode_carefully(self, part: Part, *, until: int) -> None:
-        while self._offset < until and part.rows < PART_ROWS:
-            start = self._offset
-            outcome, self._offset = read_entry(
-                self._entries, start, part.now_microseconds
+        while self._offset < until and not part.is_full:
+            outcome, end = read_entry(
+                self._entries, self._offset, part.now_microseconds
             )
             match outcome:
                 case ReadEntry():
                     record = self._with_extras(outcome)
                     part.add_row(
-                        outcome.microseconds, record, self._writer.paths(record)
+                        outcome.microseconds, record, self._writer.plan(record)
                     )
                 case GroupMarker():
                     self._group = outcome.body
+                case RejectedEvent(reason="not_an_entry"):
+                    # One thing gone wrong, not one for each value of a run: a text
+                    # in the place of the entries would be one for each character.
+                    end = end_of_junk(self._entries, end, until)
+                    raw = self._entries[self._offset : end]
+                    part.rejected.append(RejectedEvent(outcome.reason, raw))
                 case RejectedEvent():
-                    _reject(part, outcome)
+                    part.rejected.append(outcome)
+            self._offset = end
 
     def _with_extras(self, entry: ReadEntry) -> dict[str, Plain]:
         """Put what is the event's but not its record's beside the record's keys."""
@@ -189,13 +198,11 @@ def _plain_microseconds(time: Any) -> int:
     Raises:
         TypeError, ValueError: another kind of time, a group marker among them.
     """
-    if type(time) is tuple:
-        code, data = time
-        if code == 0 and len(data) == 8:
-            seconds, nanoseconds = _EVENT_TIME.unpack(data)
-            if 0 < seconds < GROUP_END_SECONDS:
-                microseconds: int = seconds * MICROSECONDS + nanoseconds // 1000
-                return microseconds
+    if type(time) is tuple and time[0] == 0 and len(time[1]) == 8:
+        seconds, nanoseconds = _unpack_event_time(time[1])
+        if 0 < seconds < GROUP_END_SECONDS:
+            microseconds: int = seconds * MICROSECONDS + nanoseconds // 1000
+            return microseconds
     elif type(time) is int and 0 < time < MILLISECONDS_FROM:
         return time * MICROSECONDS
     raise TypeError
@@ -205,15 +212,3 @@ def _add_beside(record: dict[str, Plain], key: str, value: Plain) -> None:
     while key in record:
         key += "_"  # the record's own key stays
     record[key] = value
-
-
-def _reject(part: Part, event: RejectedEvent) -> None:
-    # A run of bytes that are no entries is one thing gone wrong, not one for each
-    # byte: a text in the place of the entries would be.
-    if (
-        event.reason == "not_an_entry"
-        and part.rejected
-        and part.rejected[-1].reason == event.reason
-    ):
-        event = RejectedEvent(event.reason, part.rejected.pop().raw + event.raw)
-    part.rejected.append(event)

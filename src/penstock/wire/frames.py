@@ -204,6 +204,7 @@ _FOREIGN = (
     (b"\r\n\r\n\x00\r\nQ", "a PROXY protocol header"),
     (b"SSH-", "an SSH banner"),
     (b"{", "JSON"),
+    (b"[", "JSON"),
     (b"<", "syslog or XML"),
 )
 
