@@ -19,6 +19,7 @@ from penstock.errors import UnavailableError
 from penstock.http.server import HttpServer
 from penstock.net.listener import ForwardListener
 from penstock.net.session import Intake
+from penstock.net.turns import Turns
 from penstock.rows import RowEncoder
 from penstock.settings import Settings
 from penstock.sink.connection import without_password
@@ -144,6 +145,7 @@ class Server:
                 RowEncoder(settings.columns, receiver=receiver),
                 settings.wire,
                 self._metrics.receive,
+                Turns(),
             ),
         )
         self._http = HttpServer(settings.http, self._metrics, self._unready_reasons)

@@ -403,13 +403,20 @@ def _default_port() -> int:
 def _inputs(files: Sequence[str]) -> Sequence[str]:
     if not files and os.isatty(0):
         raise click.UsageError("nothing to send: name a FILE, or - for stdin")
-    return files or ["-"]
+    paths = files or ["-"]
+    if "-" in paths:
+        try:
+            os.fstat(0)
+        except OSError as exc:  # else the next file or socket opened would be read
+            raise click.UsageError("stdin is closed: name a FILE") from exc
+    return paths
 
 
 def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
     """Run the sender, print the count whatever happens, return the exit code."""
     client, code, started = sender.client, 0, 0.0
-    bar = sys.stderr.isatty() and not quiet and not ("-" in paths and os.isatty(0))
+    typed = "-" in paths and os.isatty(0)  # a bar would tear what is being typed
+    bar = os.isatty(2) and not quiet and not typed
     try:
         client.connect()
         started = time.monotonic()
@@ -487,8 +494,8 @@ def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
     "--retries",
     metavar="N",
     type=click.IntRange(min=0),
-    help="Give up after N connections lost or refused in a row; also tries the first"
-    " one again.  [default: as many as the timeout allows, the first only once]",
+    help="Connect again N times before giving up; each ack starts the count anew."
+    "  [default: as often as the timeout allows, but no second try of the first]",
 )
 @click.option(
     "-q", "--quiet", is_flag=True, help="No bar, and no count if all is well."

@@ -18,6 +18,9 @@ from penstock.errors import PenstockError
 from penstock.sink.classify import describe
 from penstock.sink.connection import connect
 
+# Where there is no terminal a table is as wide as its values.
+WIDE = 1_000_000
+
 
 @click.command("sql")
 @click.argument("statement")
@@ -64,9 +67,10 @@ def _print_table(columns: list[str], rows: list[Sequence[Any]]) -> None:
     table = Table(*columns)
     for row in rows:
         table.add_row(*[_as_text(value) for value in row])
-    # Not cut to the width of a terminal that is not there.
     console = Console(markup=False, highlight=False)
-    console.print(table, soft_wrap=not console.is_terminal)
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(table)
     click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", err=True)
 
 

@@ -23,10 +23,8 @@ import msgpack
 from penstock.errors import PenstockError, ProtocolError, UnavailableError
 
 # Eight chunks on the way hide the time of one commit behind the writing of the
-# next, and what is held in memory unacked stays below 10 MiB.
-WINDOW_CHUNKS = 8
-# As the chunk ids of Fluentd: 16 bytes do not repeat (forward-protocol.md 3.2).
-CHUNK_ID_BYTES = 16
+# next. The bytes bound what is held in memory when single lines make huge chunks.
+WINDOW_CHUNKS, WINDOW_BYTES = 8, 16 * 1024 * 1024
 # A host that drops packets must not hold us for the two minutes of the kernel.
 CONNECT_SECONDS = 10.0
 # Without acks the server's own close is all we can learn of the end; a server
@@ -83,7 +81,8 @@ class Tally:
 
 def build_chunk(tag: str, entries: Sequence[bytes], *, ack: bool) -> Chunk:
     """Pack msgpack entries into one message: specification v1, "PackedForward Mode"."""
-    chunk_id = base64.b64encode(os.urandom(CHUNK_ID_BYTES))
+    # As Fluentd's ids: 16 bytes do not repeat (forward-protocol.md 3.2).
+    chunk_id = base64.b64encode(os.urandom(16))
     option: dict[str, int | str] = {"size": len(entries)}
     if ack:
         option["chunk"] = chunk_id.decode("ascii")
@@ -160,7 +159,11 @@ class ForwardClient:
             ProtocolError: what answers is no forward server.
         """
         self._turn(self._clock())
-        while len(self._outstanding) >= self._settings.window_chunks:
+        while (
+            len(self._outstanding) >= self._settings.window_chunks
+            or sum(len(chunk.frame) for chunk in self._outstanding.values())
+            >= WINDOW_BYTES
+        ):
             self._turn(None)
 
     def enqueue(self, chunk: Chunk) -> None:
@@ -173,10 +176,7 @@ class ForwardClient:
         self.tally.chunks += 1
 
     def wait(self, seconds: float | None, input_fd: int | None = None) -> bool:
-        """Serve the connection that long or until the input can be read; true if so.
-
-        Raises as `wait_for_room`.
-        """
+        """Serve the link so long or until input can be read (true). Raises as above."""
         until = None if seconds is None else self._clock() + seconds
         while not self._turn(until, input_fd):
             if until is not None and self._clock() >= until:

@@ -18,6 +18,7 @@ from penstock.buffer.acks import AckTracker
 from penstock.buffer.ring import Ring
 from penstock.errors import ProtocolError
 from penstock.model import Day, Delivery, EncodedRows, Segment, SourceId
+from penstock.net.turns import Turns
 from penstock.rows import RowEncoder, RowStream
 from penstock.settings import WireLimits
 from penstock.telemetry.metrics import ReceiveMetrics
@@ -26,8 +27,6 @@ from penstock.wire.messages import Message, parse_message
 
 logger = logging.getLogger(__name__)
 
-# After this much of one sender's messages the others get a turn: some milliseconds.
-TURN_BYTES = 256 * 1024
 # Acks a peer has not read. An ack is 30 to 50 bytes; a peer that leaves a thousand
 # of them does not read acks at all (fluent-logger-node, unless asked to).
 UNREAD_ACK_BYTES = 64 * 1024
@@ -41,6 +40,7 @@ class Intake:
     encoder: RowEncoder
     limits: WireLimits
     metrics: ReceiveMetrics
+    turns: Turns
     wall_clock_ns: Callable[[], int] = time.time_ns
     clock: Callable[[], float] = time.monotonic
 
@@ -66,7 +66,8 @@ class ForwardSession(asyncio.Protocol):
         self._message: Message | None = None
         self._rows: RowStream | None = None
         self._delivery: Delivery | None = None
-        self._is_resting = False  # waits for room in the ring, or for its next turn
+        self.has_work = False  # has asked for a turn, and not yet come to an end
+        self._is_resting = False  # waits for its turn, or for room in the ring
         self._is_unread = False  # the peer does not read its acks
         self._is_reading = True
         self._has_ended = False  # the peer will send no more
@@ -98,7 +99,7 @@ class ForwardSession(asyncio.Protocol):
         self._intake.metrics.received_bytes(len(data))
         self._reader.receive_data(data)
         if not self._is_resting:
-            self._advance()
+            self._ask_turn()
 
     def eof_received(self) -> bool:
         """Keep the connection open: acks may still be owed to a half-closed peer."""
@@ -143,32 +144,36 @@ class ForwardSession(asyncio.Protocol):
 
     # The way of a message.
 
-    def _advance(self) -> None:
-        """Go on until bytes run out, the ring is full, or the turn is over."""
-        self._is_resting = False
-        turn_bytes = 0
+    def _ask_turn(self) -> None:
+        """Rest until it is this session's turn to encode what has come whole."""
+        self._is_resting = self.has_work = True
+        self._intake.turns.ask(self)
+
+    def work(self, max_bytes: int) -> int:
+        """Take about `max_bytes` of messages to the ring; return how much it was."""
+        done_bytes = 0
         try:
-            while True:
-                if turn_bytes >= TURN_BYTES:
-                    self._rest()
-                    asyncio.get_running_loop().call_soon(self._advance)
-                    return
+            while done_bytes < max_bytes:
                 if not self._intake.ring.has_room(self._source):
-                    self._rest()
-                    self._intake.ring.wait_for_room(self._source, self._advance)
-                    return
+                    self.has_work = False
+                    self._intake.ring.wait_for_room(self._source, self._ask_turn)
+                    break
                 if self._rows is not None:
-                    turn_bytes += self._encode_part(self._rows)
+                    done_bytes += self._encode_part(self._rows)
                 elif (frame := self._reader.next_frame()) is not None:
-                    turn_bytes += len(frame.data)
+                    done_bytes += len(frame.data)
                     self._begin_message(frame)
                 else:
+                    self.has_work = self._is_resting = False
                     break
         except ProtocolError as error:
+            self.has_work = self._is_resting = False
             self._break_off(error)
+        # While others have their turn, this sender's bytes wait in its socket.
         self._set_reading()
         self._close_if_done()
         self._finish_if_lost()
+        return done_bytes
 
     def _begin_message(self, frame: Frame) -> None:
         """Start on a message; what is owed for it is known from here on."""
@@ -237,10 +242,6 @@ class ForwardSession(asyncio.Protocol):
         self._close_if_done()
 
     # Resting, reading, ending.
-
-    def _rest(self) -> None:
-        self._is_resting = True
-        self._set_reading()
 
     def _set_reading(self) -> None:
         if self._transport is None or self._transport.is_closing():

@@ -1,20 +1,16 @@
-r"""Writes rows in PostgreSQL's binary COPY format: one definition of a row's bytes.
+"""PostgreSQL's binary COPY format, and the fields that come again and again.
 
-It owns ids, the fields' encoding and which days the rows fall on. It must not know
-msgpack: a record comes as a dict of what orjson writes, and what orjson or UTF-8
-cannot write is refused by an exception, for the caller to mend.
+It owns the format's constants and what one process remembers between parts: where
+records of one shape keep their columns, the fields of names it has seen, the last
+id. It must not know msgpack, nor how a row is put together: `part` does.
 
 Sources: PostgreSQL documentation, COPY, "Binary Format"; jsonb_recv takes a version
 byte, 1, and the JSON text; enum_recv takes the label.
 """
 
-import math
 import struct
 from typing import Any
 
-import orjson
-
-from penstock.model import Day, EncodedRows, RejectedEvent
 from penstock.rows.columns import (
     ColumnPlan,
     level_spellings,
@@ -22,7 +18,6 @@ from penstock.rows.columns import (
     take_level,
     take_text,
 )
-from penstock.rows.times import DAY_MICROSECONDS, PG_EPOCH_MICROSECONDS
 from penstock.settings import ColumnSettings
 
 COLUMNS = ("id", "ts", "tag", "level", "service", "host", "message", "attributes")
@@ -35,9 +30,6 @@ COPY_TRAILER = b"\xff\xff"
 ID_EPOCH_MICROSECONDS = 1_577_836_800_000_000
 RECEIVER_BITS = 12
 
-# Bounds a part whose entries are tiny; fixed for the same reason as its bytes.
-PART_ROWS = 4096
-
 # Record shapes and names of services repeat, so what was worked out for one is kept
 # for the next. The bounds are for senders where they never do: a name or a shape
 # past them is worked out again each time.
@@ -45,16 +37,9 @@ CACHE_ENTRIES = 4096
 CACHED_CHARACTERS = 512
 CACHED_KEYS = 64
 
-_COLUMN_COUNT = len(COLUMNS)
-_pack_head = struct.Struct(">hiqiq").pack  # the number of fields; id; ts
+NULL = b"\xff\xff\xff\xff"
+JSONB_VERSION = 1
 _pack_length = struct.Struct(">i").pack
-_pack_jsonb_head = struct.Struct(">ib").pack
-_dumps = orjson.dumps
-_NULL = b"\xff\xff\xff\xff"
-_JSONB_VERSION = 1
-
-# What `Part.add_row` raises for a record that is not plain.
-NOT_PLAIN_ERRORS = (TypeError, ValueError)
 
 
 class RowWriter:
@@ -68,21 +53,23 @@ class RowWriter:
         self.receiver = receiver
         self.last_tick = 0  # microseconds of the last id that was given
         self._columns = columns
-        self.plans: dict[tuple[Any, ...], ColumnPlan] = {}
-        self.text_fields: dict[str, bytes] = {}
-        self.level_fields = {
-            spelling: _field(label.encode())
+        self._plans: dict[tuple[Any, ...], ColumnPlan] = {}
+        self._text_fields: dict[str, bytes] = {}
+        self._level_fields = {
+            spelling: _field_of(label.encode())
             for spelling, label in level_spellings().items()
         }
 
-    def plan(self, record: dict[Any, Any]) -> ColumnPlan:
+    def _plan(self, record: dict[Any, Any]) -> ColumnPlan:
         """Return where this record's columns are, and remember it by its keys."""
         keys = tuple(record)
-        plan = self.plans.get(keys)
+        plan = self._plans.get(keys)
         if plan is None:
-            if len(self.plans) >= CACHE_ENTRIES:
-                self.plans.clear()
-            plan = self.plans[keys] = plan_for(keys, self._columns)
+            plan = plan_for(keys, self._columns)
+            if _is_small_shape(keys):
+                if len(self._plans) >= CACHE_ENTRIES:
+                    self._plans.clear()
+                self._plans[keys] = plan
         return plan
 
     def text_field(self, text: str) -> bytes:
@@ -91,58 +78,26 @@ class RowWriter:
         Raises:
             ValueError: the text holds what `text` does not take.
         """
-        field = self.text_fields.get(text)
+        field = self._text_fields.get(text)
         if field is None:
             raw = text.encode()
             if b"\0" in raw:
                 raise ValueError("NUL")
-            field = _field(raw)
+            field = _field_of(raw)
             if len(text) <= CACHED_CHARACTERS:
-                if len(self.text_fields) >= CACHE_ENTRIES:
-                    self.text_fields.clear()
-                self.text_fields[text] = field
+                if len(self._text_fields) >= CACHE_ENTRIES:
+                    self._text_fields.clear()
+                self._text_fields[text] = field
         return field
 
+    def take_columns(self, record: dict[str, Any]) -> tuple[bytes, bytes, bytes, bytes]:
+        """Take what fills columns out of the record.
 
-class Part:
-    """Rows being written: the tuples, the days they fall on, what was rejected."""
-
-    def __init__(self, writer: RowWriter, *, tag: str, now_microseconds: int) -> None:
-        self.now_microseconds = now_microseconds
-        self.rejected: list[RejectedEvent] = []
-        self._writer = writer
-        self._text_fields = writer.text_fields
-        self._level_fields = writer.level_fields
-        self._tag_field = writer.text_field(tag)
-        self._rows = bytearray()
-        self._days: set[Day] = set()
-        self._day_start = self._day_end = 0
-        # Ids are in the order of arrival, and none is given twice.
-        first_tick = max(now_microseconds - ID_EPOCH_MICROSECONDS, writer.last_tick + 1)
-        self._next_id = self._first_id = first_tick << RECEIVER_BITS | writer.receiver
-
-    @property
-    def rows(self) -> int:
-        """Count the rows that were written."""
-        return (self._next_id - self._first_id) >> RECEIVER_BITS
-
-    @property
-    def is_full(self) -> bool:
-        """Tell whether the part has all the events it may have."""
-        return self.rows + len(self.rejected) >= PART_ROWS
-
-    def add_row(
-        self, microseconds: int, record: dict[str, Any], plan: ColumnPlan
-    ) -> None:
-        """Write one row; the record loses the keys that fill columns.
-
-        `microseconds` is the event's time since 1970. `record` holds what orjson
-        writes, str keys only. The hottest function there is: it calls no other for
-        the usual record.
+        Returns the fields of level, service, host and message.
 
         Raises:
-            TypeError, ValueError: the record is not plain (`NOT_PLAIN_ERRORS`);
-                nothing was written, but the record is no longer whole.
+            TypeError, ValueError, AttributeError: no dict of str keys and texts that
+                PostgreSQL takes; the record is no longer whole.
         """
         (
             level_key,
@@ -153,91 +108,49 @@ class Part:
             host_paths,
             message_key,
             message_paths,
-        ) = plan
+        ) = self._plans.get(tuple(record)) or self._plan(record)
+        text_fields, level_fields = self._text_fields, self._level_fields
         value = record.get(level_key)
-        if (type(value) is str or type(value) is int) and value in self._level_fields:
-            level = self._level_fields[value]
+        if (type(value) is str or type(value) is int) and value in level_fields:
+            level = level_fields[value]
             del record[level_key]
         else:
-            level = self._find_level(record, level_paths) if level_paths else _NULL
+            level = self._find_level(record, level_paths) if level_paths else NULL
         value = record.get(service_key)
-        if type(value) is str and value in self._text_fields:
-            service = self._text_fields[value]
+        if type(value) is str and value in text_fields:
+            service = text_fields[value]
             del record[service_key]
         else:
-            service = self._find_text(record, service_paths) if service_paths else _NULL
+            service = self._find_text(record, service_paths) if service_paths else NULL
         value = record.get(host_key)
-        if type(value) is str and value in self._text_fields:
-            host = self._text_fields[value]
+        if type(value) is str and value in text_fields:
+            host = text_fields[value]
             del record[host_key]
         else:
-            host = self._find_text(record, host_paths) if host_paths else _NULL
+            host = self._find_text(record, host_paths) if host_paths else NULL
         value = record.get(message_key)
         if type(value) is str:
             del record[message_key]
-        elif message_paths:
-            value = take_text(record, message_paths)
-        if value is None:
-            message_head, message = _NULL, b""
         else:
-            message = value.encode()
-            if b"\0" in message:
-                raise ValueError("NUL")
-            message_head = _pack_length(len(message))
-        attributes = _dumps(record)
-        if (b"null" in attributes and _has_non_finite(record)) or (
-            b"\\" in attributes and b"\\u0000" in attributes and _has_nul(attributes)
-        ):
-            raise ValueError("what JSON holds and jsonb does not")
-        if not self._day_start <= microseconds < self._day_end:
-            self._enter_day(microseconds)
-        row_id = self._next_id
-        # Joined at once, not at the end: pieces that are freed at once are made again
-        # from memory that is in the cache. orjson's alone cost 2.5 us a row kept and
-        # 0.2 us joined.
-        self._rows += b"".join(
-            (
-                _pack_head(
-                    _COLUMN_COUNT, 8, row_id, 8, microseconds - PG_EPOCH_MICROSECONDS
-                ),
-                self._tag_field,
-                level,
-                service,
-                host,
-                message_head,
-                message,
-                _pack_jsonb_head(len(attributes) + 1, _JSONB_VERSION),
-                attributes,
-            )
-        )
-        self._next_id = row_id + (1 << RECEIVER_BITS)
-
-    def finish(self) -> EncodedRows:
-        """Return what was written; the part is of no further use."""
-        self._writer.last_tick = (self._next_id >> RECEIVER_BITS) - 1
-        return EncodedRows(
-            bytes(self._rows),
-            self.rows,
-            frozenset(self._days),
-            tuple(self.rejected),
-        )
+            value = take_text(record, message_paths) if message_paths else None
+        if value is None:
+            return level, service, host, NULL
+        message = value.encode()
+        if b"\0" in message:
+            raise ValueError("NUL")
+        return level, service, host, _pack_length(len(message)) + message
 
     def _find_text(self, record: dict[str, Any], paths: tuple[str, ...]) -> bytes:
         text = take_text(record, paths)
-        return _NULL if text is None else self._writer.text_field(text)
+        return NULL if text is None else self.text_field(text)
 
     def _find_level(self, record: dict[str, Any], paths: tuple[str, ...]) -> bytes:
         label = take_level(record, paths)
-        return _NULL if label is None else self._level_fields[label]
-
-    def _enter_day(self, microseconds: int) -> None:
-        day = microseconds // DAY_MICROSECONDS
-        self._days.add(Day(day))
-        self._day_start = day * DAY_MICROSECONDS
-        self._day_end = self._day_start + DAY_MICROSECONDS
+        return NULL if label is None else self._level_fields[label]
 
 
-def _field(raw: bytes) -> bytes:
+def _field_of(raw: bytes) -> bytes:
+    """Return a field: its length and its bytes."""
     return _pack_length(len(raw)) + raw
 
 
@@ -247,17 +160,3 @@ def _is_small_shape(keys: tuple[Any, ...]) -> bool:
         and all(type(key) is str for key in keys)
         and sum(map(len, keys)) <= CACHED_CHARACTERS
     )
-
-
-def _has_nul(attributes: bytes) -> bool:
-    r"""Tell whether the JSON escapes a NUL: a text may itself read `\u0000`."""
-    return b"\\u0000" in attributes.replace(b"\\\\", b"")
-
-
-def _has_non_finite(value: Any) -> bool:
-    """Tell whether a `null` in the JSON may be a NaN or an infinity."""
-    if type(value) is float:
-        return not math.isfinite(value)
-    if type(value) is dict:
-        return any(map(_has_non_finite, value.values()))
-    return type(value) is list and any(map(_has_non_finite, value))

@@ -3,7 +3,7 @@ r"""The definition of a row: msgpack entries to binary COPY tuples, in plain Pyt
 Third in the flow. Each entry goes one of two ways. The plain way has msgpack's C
 unpacker and orjson do the work, and serves what well-behaved senders send. What
 they refuse, or would lose, goes the careful way: the same entry read again from
-its bytes by `entries`. Both end in `Part.add_row`, so there is one definition of a
+its bytes by `entries`. Both end in `Part.add_rows`, so there is one definition of a
 row. It must not look at a clock: the time of arrival comes with each call.
 
 A message is encoded in parts, cut at fixed offsets of its bytes, so that neither
@@ -11,14 +11,13 @@ the event loop nor the ring has to swallow a large one whole, and so that the sa
 bytes are always cut into the same parts.
 """
 
-import struct
 from itertools import islice
 from typing import Any
 
 import msgpack
 
 from penstock.model import EncodedRows, RejectedEvent
-from penstock.rows.copy_format import NOT_PLAIN_ERRORS, PART_ROWS, Part, RowWriter
+from penstock.rows.copy_format import RowWriter
 from penstock.rows.entries import (
     GROUP_KEY,
     METADATA_KEY,
@@ -28,15 +27,14 @@ from penstock.rows.entries import (
     end_of_junk,
     read_entry,
 )
+from penstock.rows.part import Microseconds, NotPlainError, Part
 from penstock.rows.plain import Plain, read_plain
-from penstock.rows.times import GROUP_END_SECONDS, MICROSECONDS, MILLISECONDS_FROM
 from penstock.settings import ColumnSettings
 
-# A part: about a thousand rows of usual size, some milliseconds of work. Fixed,
+# A part: some hundred rows of usual size, two or three milliseconds of work. Fixed,
 # not a setting: a chunk that is sent again must be cut where it was cut before.
-PART_BYTES = 256 * 1024
+PART_BYTES = 128 * 1024
 
-_unpack_event_time = struct.Struct(">II").unpack
 # What the C unpacker raises for bytes it does not take; MemoryError because it
 # allocates by declared length.
 _UNPACK_ERRORS = (ValueError, TypeError, msgpack.UnpackException, MemoryError)
@@ -73,7 +71,6 @@ class RowStream:
         self._unpacker: Any = None
         self._unpacker_base = 0
         self._fed_to = 0
-        self._is_drained = True  # the unpacker has no whole entry left
 
     @property
     def exhausted(self) -> bool:
@@ -86,21 +83,17 @@ class RowStream:
         The part may be empty at the end of the message.
         """
         part = Part(self._writer, tag=self._tag, now_microseconds=now_microseconds)
-        while not self.exhausted and not part.rows and not part.rejected:
+        while not self.exhausted and not part.events:
             self._feed_window()
-            try:
-                self._encode_window(part)
-            except _UNPACK_ERRORS:
-                # Behind an error the unpacker is of no use. The rest of its window
-                # goes the careful way, the next window gets a new one.
-                self._unpacker = None
-                self._encode_carefully(part, until=self._fed_to)
+            self._encode_window(part)
         return part.finish()
 
     def _feed_window(self) -> None:
         if self._unpacker is None:
             self._unpacker = msgpack.Unpacker(
-                ext_hook=_ext_pair,
+                # As ExtType, a named tuple, an ext value costs as much as the rest of
+                # an entry; slice is a pair made in C. orjson refuses both.
+                ext_hook=slice,
                 strict_map_key=False,
                 unicode_errors="surrogateescape",
                 max_buffer_size=0,
@@ -112,56 +105,47 @@ class RowStream:
                 max_ext_len=len(self._entries),
             )
             self._unpacker_base = self._fed_to = self._offset
-            self._is_drained = True
-        if self._is_drained:
-            window_end = (self._fed_to // PART_BYTES + 1) * PART_BYTES
-            window = memoryview(self._entries)[self._fed_to : window_end]
-            self._unpacker.feed(window)
-            self._fed_to += len(window)
-            self._is_drained = False
+        window_end = (self._fed_to // PART_BYTES + 1) * PART_BYTES
+        window = memoryview(self._entries)[self._fed_to : window_end]
+        self._unpacker.feed(window)
+        self._fed_to += len(window)
 
     def _encode_window(self, part: Part) -> None:
-        """Encode the whole entries of the window, or as many as a part may have."""
-        unpacker, base, plans = self._unpacker, self._unpacker_base, self._writer.plans
-        tell, add_row = unpacker.tell, part.add_row
-        has_extras = self._metadata is not None or self._group is not None
-        for entry in islice(unpacker, PART_ROWS):
-            end = base + tell()
+        """Encode what the unpacker has, or as much as the part may have."""
+        unpacker, base = self._unpacker, self._unpacker_base
+        # Each entry with its end, which is where the unpacker stands then.
+        ends = iter(unpacker.tell, None)
+        entries = islice(zip(unpacker, ends, strict=False), part.events_left)
+        # What stands beside a record is not put into it the plain way.
+        while self._metadata is None and self._group is None:
+            part.written_to = self._offset - base
             try:
-                if type(entry) is not list:
-                    raise msgpack.UnpackException("not in step with the entries")
-                time, record = entry[0], entry[1]
-                if type(record) is not dict or has_extras:
-                    raise TypeError
-                plan = plans.get(tuple(record)) or self._writer.plan(record)
-                if type(time) is list:
-                    time, metadata = time
-                    if metadata:
-                        if METADATA_KEY in record:
-                            raise TypeError
-                        record[METADATA_KEY] = metadata
-                add_row(_plain_microseconds(time), record, plan)
-            except (*NOT_PLAIN_ERRORS, LookupError):
-                self._encode_carefully(part, until=end)
-                has_extras = self._metadata is not None or self._group is not None
-            self._offset = end
-        if part.is_full:
-            return
-        self._is_drained = True
-        if self._fed_to == len(self._entries):
-            self._encode_carefully(part, until=self._fed_to)  # an entry cut short
+                part.add_rows(entries)
+            except NotPlainError:
+                self._offset = base + part.written_to
+                self._encode_carefully(part, until=self._offset + 1)
+            except _UNPACK_ERRORS:
+                self._offset = base + part.written_to
+                break
+            else:
+                self._offset = base + part.written_to
+                if self._fed_to == len(self._entries):
+                    self._encode_carefully(part, until=self._fed_to)  # one cut short
+                return
+        # The rest of the window goes the careful way, the next one gets a new unpacker:
+        # behind an error this one is of no use.
+        self._unpacker = None
+        self._encode_carefully(part, until=self._fed_to)
 
     def _encode_carefully(self, part: Part, *, until: int) -> None:
-        while self._offset < until and not part.is_full:
+        while self._offset < until and part.events_left:
             outcome, end = read_entry(
                 self._entries, self._offset, part.now_microseconds
             )
             match outcome:
                 case ReadEntry():
-                    record = self._with_extras(outcome)
-                    part.add_row(
-                        outcome.microseconds, record, self._writer.plan(record)
-                    )
+                    time = Microseconds(outcome.microseconds)
+                    part.add_rows([((time, self._with_extras(outcome)), 0)])
                 case GroupMarker():
                     self._group = outcome.body
                 case RejectedEvent(reason="not_an_entry"):
@@ -184,28 +168,6 @@ class RowStream:
         if entry.time_was_replaced:
             _add_beside(record, TIME_KEY, entry.raw_time)
         return record
-
-
-def _ext_pair(code: int, data: bytes) -> tuple[int, bytes]:
-    # msgpack.ExtType costs as much as the rest of an entry. orjson refuses the
-    # bytes in the pair, so an ext value inside a record is noticed.
-    return code, data
-
-
-def _plain_microseconds(time: Any) -> int:
-    """Return microseconds since 1970 of the times that most senders send.
-
-    Raises:
-        TypeError, ValueError: another kind of time, a group marker among them.
-    """
-    if type(time) is tuple and time[0] == 0 and len(time[1]) == 8:
-        seconds, nanoseconds = _unpack_event_time(time[1])
-        if 0 < seconds < GROUP_END_SECONDS:
-            microseconds: int = seconds * MICROSECONDS + nanoseconds // 1000
-            return microseconds
-    elif type(time) is int and 0 < time < MILLISECONDS_FROM:
-        return time * MICROSECONDS
-    raise TypeError
 
 
 def _add_beside(record: dict[str, Plain], key: str, value: Plain) -> None:

@@ -16,9 +16,9 @@ from penstock.sink.connection import CONNECTION_ERRORS, connect
 from penstock.sink.partitions import Partitions
 from penstock.sink.sql import load_blocks
 
-# Segments are joined up to this size before they are handed to asyncpg, whose cost
-# is by piece; it also bounds how long the event loop is kept by one.
-PIECE_BYTES = 256 * 1024
+# Small segments are joined up to this size, the socket's buffer or so, before they
+# are handed to asyncpg, whose cost is by piece.
+PIECE_BYTES = 64 * 1024
 
 
 class PostgresWriter:
@@ -110,8 +110,15 @@ async def _copy_pieces(batch: Batch) -> AsyncIterator[bytes]:
     pieces: list[bytes] = [COPY_HEADER]
     size_bytes = 0
     for segment in batch.segments:
-        pieces.append(segment.encoded.data)
-        size_bytes += len(segment.encoded.data)
+        data = segment.encoded.data
+        if len(data) >= PIECE_BYTES:
+            yield b"".join(pieces)
+            pieces.clear()
+            size_bytes = 0
+            yield data
+            continue
+        pieces.append(data)
+        size_bytes += len(data)
         if size_bytes >= PIECE_BYTES:
             yield b"".join(pieces)
             pieces.clear()

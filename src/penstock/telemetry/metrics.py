@@ -9,7 +9,13 @@ words; what is a level, such as the ring's bytes, is read when Prometheus asks.
 import platform
 from typing import TYPE_CHECKING, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from penstock import __version__
@@ -210,6 +216,9 @@ class Metrics:
     """All metrics of one server."""
 
     def __init__(self) -> None:
+        # When a counter began is told by the process; a series for each says it again.
+        leave_out_created: Callable[[], None] = disable_created_metrics
+        leave_out_created()
         self.registry = CollectorRegistry()
         self.receive = ReceiveMetrics(self.registry)
         self.sink = SinkMetrics(self.registry)
