@@ -43,7 +43,32 @@ class SubcommandGroup(click.Group):
 @click.group(cls=SubcommandGroup)
 @click.version_option(__version__, prog_name="penstock")
 def cli() -> None:
-    """Fluentd's forward protocol in, committed PostgreSQL rows out."""
+    """Receive logs over Fluentd's forward protocol and store them in PostgreSQL.
+
+    Fluent Bit, Fluentd and Docker send to port 24224; each event becomes a row of the
+    table `logs`. A sender that asks for an ack gets it when its rows are committed.
+
+    \b
+    Begin:
+      penstock up                          PostgreSQL and the server, until Ctrl-C
+      echo hello | penstock send           an event of your own
+      penstock sql "select * from logs"    what arrived
+
+    \b
+    With a PostgreSQL of your own:
+      penstock serve --database-url postgresql://penstock@db.example/logs
+
+    Commands that read find the database by --database-url (PENSTOCK_DATABASE_URL),
+    else they use the embedded one in --data-dir (PENSTOCK_DATA_DIR), whether
+    `penstock up` is running there or not. Results go to stdout, all else to stderr.
+
+    \b
+    Exit status:
+      0  done
+      1  failed
+      2  wrong usage, or a setting out of range
+      3  the database, an address or a directory cannot be had
+    """
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -30,6 +30,7 @@ from penstock.rows.entries import (
 from penstock.rows.part import Microseconds, NotPlainError, Part
 from penstock.rows.plain import Plain, read_plain
 from penstock.settings import ColumnSettings
+from penstock.wire.values import Kind, read_header
 
 # A part: some hundred rows of usual size, two or three milliseconds of work. Fixed,
 # not a setting: a chunk that is sent again must be cut where it was cut before.
@@ -114,15 +115,16 @@ class RowStream:
         """Encode what the unpacker has, or as much as the part may have."""
         unpacker, base = self._unpacker, self._unpacker_base
         # Each entry with its end, which is where the unpacker stands then.
-        ends = iter(unpacker.tell, None)
-        entries = islice(zip(unpacker, ends, strict=False), part.events_left)
+        with_ends = zip(unpacker, iter(unpacker.tell, None), strict=False)
         # What stands beside a record is not put into it the plain way.
         while self._metadata is None and self._group is None:
             part.written_to = self._offset - base
             try:
-                part.add_rows(entries)
+                part.add_rows(islice(with_ends, part.events_left))
             except NotPlainError:
                 self._offset = base + part.written_to
+                if read_header(self._entries, self._offset).kind is not Kind.ARRAY:
+                    break
                 self._encode_carefully(part, until=self._offset + 1)
             except _UNPACK_ERRORS:
                 self._offset = base + part.written_to

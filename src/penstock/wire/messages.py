@@ -100,9 +100,10 @@ def parse_message(frame: Frame, *, max_decompressed_bytes: int) -> Message:
         return _packed(
             tag, data[header.body : starts[2]], options, max_decompressed_bytes
         )
-    # [tag, time, record, option] without its tag is an entry with an element to
-    # spare, which the row encoder passes over.
-    entry = bytes((0x90 + len(starts) - 2,)) + data[starts[1] :]
+    # [tag, time, record, option] without its tag and option is an entry; without a
+    # record too it is one that the row encoder rejects.
+    elements = min(len(starts) - 2, 2)
+    entry = bytes((0x90 + elements,)) + data[starts[1] : starts[1 + elements]]
     options = _read_options(data, starts, 3)
     return _classified(Mode.MESSAGE, tag, entry, options)
 

