@@ -9,7 +9,7 @@ from penstock.cli.database import database_options, found_database
 from penstock.sink.migrations import migrate, migration_status
 
 
-@click.group("db")
+@click.group("db", short_help="Migrate the schema, or show its state.")
 def command() -> None:
     """Bring the database's schema up to date, or show what it has."""
 

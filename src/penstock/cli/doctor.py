@@ -40,7 +40,7 @@ class Finding(NamedTuple):
     mend: str = ""
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Check this installation.")
 @database_options
 def command(database_url: str | None, data_dir: Path | None) -> None:
     """Check what this installation has, and say how to mend what it lacks.
@@ -115,7 +115,7 @@ async def _database(url: str) -> list[Finding]:
     try:
         connection = await connect(url)
         try:
-            server = connection.get_server_version()
+            server = await connection.fetchval("SHOW server_version")
             fsync = await connection.fetchval("SELECT current_setting('fsync')")
         finally:
             await connection.close()
@@ -124,7 +124,7 @@ async def _database(url: str) -> list[Finding]:
         mend = "start it, or correct --database-url or PENSTOCK_DATABASE_URL"
         return [Finding("fail", str(error), mend)]
     where = without_password(url)
-    findings.append(Finding("ok", f"PostgreSQL {server.major}.{server.minor}, {where}"))
+    findings.append(Finding("ok", f"PostgreSQL {server}, {where}"))
     if fsync == "off":
         findings.append(
             Finding(

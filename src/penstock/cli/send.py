@@ -1,31 +1,23 @@
 """`penstock send`: the lines of files or of stdin, forwarded as events, with acks.
 
-Owns reading lines, making each an entry, pacing, and what the person sees: the bar,
-the count, the exit code. Must not touch sockets or acks: net/client.py does.
+Owns chunking, pacing, and what the person sees: the bar, the count, the exit code.
+Must not read lines (send_input.py) nor touch sockets or acks (net/client.py).
 """
 
-import gzip
-import io
-import json
 import os
-import re
 import signal
 import stat
-import struct
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
-from decimal import Decimal
 from types import FrameType
 
 import click
-import msgpack
-import orjson
 
+from penstock.cli.send_input import BadInputError, InputFile, LineEncoder
+from penstock.config import setting_value
 from penstock.errors import PenstockError
 from penstock.net.client import ClientSettings, ForwardClient, Tally, build_chunk
 
@@ -33,9 +25,6 @@ from penstock.net.client import ClientSettings, ForwardClient, Tally, build_chun
 CHUNK_EVENTS = 1000
 # For long lines: a frame stays far below what receivers accept.
 CHUNK_BYTES = 1024 * 1024
-# Bounds memory when the input has no line ends (a device, a binary by mistake).
-MAX_LINE_BYTES = 64 * 1024 * 1024
-READ_BYTES = 256 * 1024
 # A pipe may pause between two writes of one burst; past this a chunk goes as it is.
 LINGER_SECONDS = 0.05
 # A paced chunk holds no more than this, so that events come evenly; and no more of
@@ -46,10 +35,6 @@ INTERRUPT_SECONDS = 3.0
 EXIT_INTERRUPTED = 130
 # Between two looks at the acks that a bar still shows at the end.
 SHOW_SECONDS = 0.2
-# Up to 2106 less two: in the seconds 0xFFFFFFFE and 0xFFFFFFFF Fluent Bit marks
-# groups (forward-protocol.md 1.8).
-TIME_LIMIT_NS = 0xFFFFFFFE * 10**9
-
 HELP = """Forward the lines of FILEs, or of stdin, and wait until each is acked.
 
 Each line becomes one event: a line that is a JSON object is the record itself, any
@@ -77,168 +62,6 @@ Exit status:
   3    the server cannot be reached, or asks for a login
   130  Ctrl-C
 """
-
-RFC_3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):([0-5]\d|60)(?:\.(\d+))?"
-    r"(?:[Zz]|([+-]\d\d:\d\d))",
-    re.ASCII,
-)
-# orjson makes a float of an integer past 64 bits (19 digits or more); the standard
-# parser does not. To search all digits as zeros takes a fifth of a regex's time.
-ALL_ZEROS, LONG_NUMBER = bytes.maketrans(b"123456789", b"0" * 9), b"0" * 19
-
-
-def parse_time_ns(value: object) -> int:
-    """Read an RFC 3339 time or epoch seconds as nanoseconds since 1970.
-
-    Raises:
-        ValueError, ArithmeticError: it is neither.
-    """
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        # By its decimal digits: the binary fraction is off by up to 120 ns.
-        return int(Decimal(repr(value)) * 10**9)
-    match = RFC_3339.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("no time")
-    day, minute, second, fraction, offset = match.groups(default="")
-    # By whole minutes, because datetime has no leap second (:60) and no nanoseconds.
-    start = datetime.fromisoformat(f"{day}T{minute}:00{offset or '+00:00'}")
-    seconds = int(start.timestamp()) + int(second)
-    return seconds * 10**9 + int(fraction[:9].ljust(9, "0"))
-
-
-def parse_object(line: bytes) -> dict[str, object] | None:
-    """Read a line as a JSON object; None if it is none."""
-    record: dict[str, object]
-    if line.lstrip()[:1] != b"{":
-        return None
-    if LONG_NUMBER not in line.translate(ALL_ZEROS):
-        try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            pass  # what loggers write and orjson refuses: NaN, bytes that are no UTF-8
-        else:
-            return record
-    try:
-        text = line.decode("utf-8", "surrogateescape")
-        record = json.loads(text, parse_int=_whole_number)
-    except (ValueError, RecursionError):
-        return None
-    return record
-
-
-def _whole_number(digits: str) -> int | str:
-    """An integer past 64 bits travels as its digits: msgpack has none so wide."""
-    if len(digits) > 20:
-        return digits
-    return n if -(2**63) <= (n := int(digits)) < 2**64 else digits
-
-
-class BadInputError(PenstockError):
-    """The input has something that cannot be sent; the message names the line."""
-
-
-class LineEncoder:
-    """Makes a line the msgpack of one entry, `[EventTime, record]`."""
-
-    def __init__(
-        self,
-        line_format: str,
-        time_key: str | None,
-        *,
-        clock_ns: Callable[[], int] = time.time_ns,
-    ) -> None:
-        self._format = line_format
-        self._time_key = time_key
-        self._clock_ns = clock_ns
-        self._packer = msgpack.Packer(unicode_errors="surrogateescape")
-
-    def encode(self, line: bytes) -> bytes:
-        """Return the entry. Raises ValueError, whose text says what is wrong."""
-        record = None if self._format == "lines" else parse_object(line)
-        try:
-            packed = b"" if record is None else self._packer.pack(record)
-        except ValueError:  # nested too deep for msgpack, or a lone surrogate
-            packed = b""
-        if record is None or not packed:
-            if self._format == "json" or self._time_key is not None:
-                raise ValueError("not a JSON object")
-            record = {"message": line.decode("utf-8", "surrogateescape")}
-            packed = self._packer.pack(record)
-        seconds, ns = divmod(self._time_ns(record), 10**9)
-        # Specification v1, "EventTime": ext type 0, seconds and nanoseconds in u32.
-        return struct.pack(">3sII", b"\x92\xd7\x00", seconds, ns) + packed
-
-    def _time_ns(self, record: dict[str, object]) -> int:
-        key = self._time_key
-        if key is None:
-            return self._clock_ns()
-        if key not in record:
-            raise ValueError(f"no {key!r} to take the time from")
-        with suppress(ValueError, ArithmeticError):
-            time_ns = parse_time_ns(record[key])
-            if 0 <= time_ns < TIME_LIMIT_NS:
-                return time_ns
-        raise ValueError(
-            f"{key!r} is neither an RFC 3339 time (with offset)"
-            " nor seconds since 1970 (before 2106)"
-        )
-
-
-class InputFile:
-    """One input, read in blocks, and how far the reading has come."""
-
-    def __init__(self, path: str) -> None:
-        self.name = "stdin" if path == "-" else path
-        self.line_number = 0
-        try:
-            self._raw = io.FileIO(0 if path == "-" else path, closefd=path != "-")
-        except OSError as exc:
-            raise BadInputError(f"{self.name}: {exc.strerror}") from exc
-        regular = stat.S_ISREG(os.fstat(self._raw.fileno()).st_mode)
-        self._gzip = gzip.GzipFile(fileobj=self._raw) if path.endswith(".gz") else None
-        # What a person, or a pipe, may keep us waiting for.
-        self.slow_fd = None if regular or self._gzip else self._raw.fileno()
-        self.size_bytes = os.fstat(self._raw.fileno()).st_size if regular else None
-
-    def position_bytes(self) -> int:
-        """Return how much of `size_bytes` is read."""
-        return 0 if self.size_bytes is None else self._raw.tell()
-
-    def close(self) -> None:
-        """Close the file; stdin stays open."""
-        self._raw.close()
-
-    def bad(self, reason: str) -> BadInputError:
-        """Return the error that names this file and the line last read."""
-        return BadInputError(f"{self.name}:{self.line_number}: {reason}")
-
-    def lines(self, before_read: Callable[[], object]) -> Iterator[bytes]:
-        """Yield the lines without their ends, one more block in memory at most."""
-        line = bytearray()
-        while (block := self._read(before_read)) != b"":
-            first, *others = (block or b"").split(b"\n")
-            line += first
-            for following in others:  # each began after a line end
-                self.line_number += 1
-                yield bytes(line.removesuffix(b"\r"))
-                line = bytearray(following)
-            if len(line) > MAX_LINE_BYTES:
-                self.line_number += 1
-                raise self.bad(f"longer than {MAX_LINE_BYTES:,} bytes")
-        self.line_number += 1
-        if line:
-            yield bytes(line)
-
-    def _read(self, before_read: Callable[[], object]) -> bytes | None:
-        before_read()
-        try:
-            if self._gzip is not None:
-                return self._gzip.read1(READ_BYTES)
-            return self._raw.read(READ_BYTES)  # None: a non-blocking pipe, empty
-        except (OSError, EOFError, zlib.error) as exc:
-            self.line_number += 1
-            raise self.bad(f"cannot be read further: {exc}") from exc
 
 
 class Pacer:
@@ -396,10 +219,6 @@ def _interrupting(client: ForwardClient) -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _default_port() -> int:
-    return 24224
-
-
 def _inputs(files: Sequence[str]) -> Sequence[str]:
     if not files and os.isatty(0):
         raise click.UsageError("nothing to send: name a FILE, or - for stdin")
@@ -453,7 +272,7 @@ def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
     "--port",
     metavar="PORT",
     type=click.IntRange(1, 65535),
-    help=f"Port to send to.  [default: {_default_port()}]",
+    help="Port to send to.  [default: PENSTOCK_PORT, else 24224]",
 )
 @click.option(
     "--format",
@@ -520,7 +339,7 @@ def command(
     paths = _inputs(files)
     settings = ClientSettings(
         host=host,
-        port=port or _default_port(),
+        port=port or setting_value("port"),
         ack=not no_ack,
         timeout_seconds=timeout or None,
         retries=retries,

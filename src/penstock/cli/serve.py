@@ -10,7 +10,7 @@ from penstock.sink.connection import without_password
 from penstock.telemetry.logs import set_up_logs
 
 
-@click.command("serve")
+@click.command("serve", short_help="Start the server on your own PostgreSQL.")
 @click.option(
     "--database-url",
     metavar="URL",

@@ -22,7 +22,7 @@ from penstock.sink.connection import connect
 WIDE = 1_000_000
 
 
-@click.command("sql")
+@click.command("sql", short_help="Run one SQL statement, read-only.")
 @click.argument("statement")
 @click.option(
     "-o",

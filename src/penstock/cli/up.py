@@ -17,7 +17,7 @@ from penstock.telemetry.logs import set_up_logs
 EXIT_INTERRUPTED = 130
 
 
-@click.command("up")
+@click.command("up", short_help="Start PostgreSQL and the server.")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),

@@ -19,6 +19,8 @@ from penstock.sink.sql import load_blocks
 # Small segments are joined up to this size, the socket's buffer or so, before they
 # are handed to asyncpg, whose cost is by piece.
 PIECE_BYTES = 64 * 1024
+# A goodbye is answered at once or not at all.
+CLOSE_TIMEOUT_SECONDS = 1.0
 
 
 class PostgresWriter:
@@ -100,10 +102,14 @@ class PostgresWriter:
             self._connection = None
 
     async def close(self) -> None:
-        """End the connection."""
-        if self._connection is not None:
-            await self._connection.close(timeout=5)
-            self._connection = None
+        """End the connection, without waiting long for a server that does not answer."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            await connection.close(timeout=CLOSE_TIMEOUT_SECONDS)
+        except CONNECTION_ERRORS:
+            connection.terminate()
 
 
 async def _copy_pieces(batch: Batch) -> AsyncIterator[bytes]:
