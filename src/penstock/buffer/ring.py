@@ -45,7 +45,7 @@ class Ring:
         self._on_waiting = on_waiting
         self._on_drained = on_drained
         self._waiting: deque[Segment] = deque()
-        self._held_bytes: dict[SourceId, int] = {}
+        self._held: dict[SourceId, tuple[int, int]] = {}  # bytes and events
         self._blocked: dict[SourceId, Callable[[], None]] = {}
 
     @property
@@ -73,10 +73,14 @@ class Ring:
     def append(self, segment: Segment) -> None:
         """Take a segment; the caller has asked for room before it encoded it."""
         source = segment.delivery.source
+        held_bytes, held_events = self._held.get(source, (0, 0))
+        self._held[source] = (
+            held_bytes + segment.size_bytes,
+            held_events + segment.events,
+        )
         self.used_bytes += segment.size_bytes
         self.used_events += segment.events
         self.waiting_bytes += segment.size_bytes
-        self._held_bytes[source] = self._held_bytes.get(source, 0) + segment.size_bytes
         self._waiting.append(segment)
         self._on_waiting()
 
@@ -100,11 +104,12 @@ class Ring:
         """Free what a committed batch held, and let go on who waited for it."""
         for segment in batch.segments:
             source = segment.delivery.source
-            held_bytes = self._held_bytes[source] - segment.size_bytes
-            if held_bytes:
-                self._held_bytes[source] = held_bytes
-            else:
-                del self._held_bytes[source]
+            held_bytes, held_events = self._held.pop(source)
+            if held_bytes > segment.size_bytes:
+                self._held[source] = (
+                    held_bytes - segment.size_bytes,
+                    held_events - segment.events,
+                )
             self.used_events -= segment.events
         self.used_bytes -= batch.size_bytes
         self._unblock()
@@ -125,8 +130,11 @@ class Ring:
                 self._blocked.pop(source)()
 
     def _is_below(self, part: float, source: SourceId) -> bool:
+        held_bytes, held_events = self._held.get(source, (0, 0))
+        share = part * SOURCE_SHARE
         return (
             self.used_bytes < part * self.max_bytes
             and self.used_events < part * self.max_rows
-            and self._held_bytes.get(source, 0) < part * SOURCE_SHARE * self.max_bytes
+            and held_bytes < share * self.max_bytes
+            and held_events < share * self.max_rows
         )

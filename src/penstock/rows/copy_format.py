@@ -81,7 +81,7 @@ class RowWriter:
         field = self._text_fields.get(text)
         if field is None:
             raw = text.encode()
-            if b"\0" in raw:
+            if 0 in raw:
                 raise ValueError("NUL")
             field = _field_of(raw)
             if len(text) <= CACHED_CHARACTERS:
@@ -136,7 +136,7 @@ class RowWriter:
         if value is None:
             return level, service, host, NULL
         message = value.encode()
-        if b"\0" in message:
+        if 0 in message:  # as a number: bytes in bytes costs an error formatted
             raise ValueError("NUL")
         return level, service, host, _pack_length(len(message)) + message
 

@@ -40,6 +40,10 @@ _pack_jsonb_head = struct.Struct(">ib").pack
 _unpack_event_time = struct.Struct(">II").unpack
 _dumps = orjson.dumps
 
+# A byte is looked for as a number, and bytes by find: `b"x" in ...` first tries its
+# left side as a number and formats an error each time, 0.15 us.
+BACKSLASH = ord("\\")
+
 
 class Microseconds(NamedTuple):
     """A time that is taken as it is: microseconds since 1970."""
@@ -115,9 +119,9 @@ class Part:
                         microseconds = _microseconds_of(time)
                     level, service, host, message = take_columns(record)
                     attributes = _dumps(record)
-                    if (b"null" in attributes or b"\\" in attributes) and (
-                        _is_refused_by_jsonb(attributes, record)
-                    ):
+                    if (
+                        BACKSLASH in attributes or attributes.find(b"null") >= 0
+                    ) and _is_refused_by_jsonb(attributes, record):
                         raise ValueError("what JSON holds and jsonb does not")
                     if not day_start <= microseconds < day_end:
                         day = microseconds // DAY_MICROSECONDS
