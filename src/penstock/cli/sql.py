@@ -53,6 +53,13 @@ async def _fetch(url: str, statement: str) -> tuple[list[str], list[Sequence[Any
     connection = await connect(url)
     try:
         async with connection.transaction(readonly=True):
+            for json_type in ("json", "jsonb"):
+                await connection.set_type_codec(
+                    json_type,
+                    schema="pg_catalog",
+                    encoder=str,
+                    decoder=orjson.loads,
+                )
             prepared = await connection.prepare(statement)
             columns = [attribute.name for attribute in prepared.get_attributes()]
             rows = await prepared.fetch()
@@ -89,4 +96,6 @@ def _print_csv(columns: list[str], rows: list[Sequence[Any]]) -> None:
 
 
 def _as_text(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return orjson.dumps(value, default=str).decode()
     return "" if value is None else str(value)

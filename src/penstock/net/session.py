@@ -22,8 +22,7 @@ from penstock.net.turns import Turns
 from penstock.rows import RowEncoder, RowStream
 from penstock.settings import WireLimits
 from penstock.telemetry.metrics import ReceiveMetrics
-from penstock.wire.frames import Frame, FrameReader
-from penstock.wire.messages import Message, parse_message
+from penstock.wire.messages import Message, MessageReader
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class ForwardSession(asyncio.Protocol):
         self._intake = intake
         self._source = source
         self._on_lost = on_lost
-        self._reader = FrameReader(max_frame_bytes=intake.limits.max_frame_bytes)
+        self._reader = MessageReader(intake.limits)
         self._acks = AckTracker()
         self._transport: asyncio.Transport | None = None
         self._sender = ""
@@ -160,9 +159,9 @@ class ForwardSession(asyncio.Protocol):
                     break
                 if self._rows is not None:
                     done_bytes += self._encode_part(self._rows)
-                elif (frame := self._reader.next_frame()) is not None:
-                    done_bytes += len(frame.data)
-                    self._begin_message(frame)
+                elif (message := self._reader.next_message()) is not None:
+                    done_bytes += len(message.entries)
+                    self._begin_message(message)
                 else:
                     self.has_work = self._is_resting = False
                     break
@@ -175,13 +174,10 @@ class ForwardSession(asyncio.Protocol):
         self._finish_if_lost()
         return done_bytes
 
-    def _begin_message(self, frame: Frame) -> None:
+    def _begin_message(self, message: Message) -> None:
         """Start on a message; what is owed for it is known from here on."""
         intake = self._intake
-        message = parse_message(
-            frame, max_decompressed_bytes=intake.limits.max_decompressed_bytes
-        )
-        intake.metrics.received_frame(message.mode)
+        intake.metrics.received_frames(message.mode, message.frames)
         self._message = message
         self._delivery = Delivery(
             self._source,

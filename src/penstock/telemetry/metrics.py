@@ -121,9 +121,9 @@ class ReceiveMetrics:
         """Count bytes that came from a socket."""
         self._bytes.inc(count)
 
-    def received_frame(self, mode: str) -> None:
-        """Count a message."""
-        self._frames.labels(mode).inc()
+    def received_frames(self, mode: str, count: int) -> None:
+        """Count messages."""
+        self._frames.labels(mode).inc(count)
 
     def encoded(self, mode: str, encoded: EncodedRows) -> None:
         """Count the events of a part, and why some of them were rejected."""

@@ -11,14 +11,15 @@ is in the facts collected for this project, sections 1 and 2.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
 from penstock.errors import ProtocolError
 from penstock.model import RejectedEvent
+from penstock.settings import WireLimits
 from penstock.wire.compression import Codec, CompressionError, inflate, sniff
-from penstock.wire.frames import Frame
+from penstock.wire.frames import Frame, FrameReader
 from penstock.wire.values import (
     Header,
     Kind,
@@ -33,6 +34,8 @@ from penstock.wire.values import (
 # stands in every row.
 MAX_TAG_BYTES = 1024
 _DIGEST_DIGITS = 16
+# What is put together of events that come one by one: the size of a part of rows.
+TOGETHER_BYTES = 128 * 1024
 _ACK = b"\x81\xa3ack"  # a map of one pair, its key the str "ack"
 
 
@@ -61,11 +64,76 @@ class Message:
     chunk: bytes | None = None
     metadata: bytes | None = None
     rejection: RejectedEvent | None = None
+    frames: int = 1
+
+    @property
+    def is_lone_event(self) -> bool:
+        """Tell whether this is one event with nothing beside it and no ack to write."""
+        return (
+            self.mode is Mode.MESSAGE
+            and self.chunk is None
+            and self.metadata is None
+            and self.rejection is None
+        )
 
     @property
     def ack(self) -> bytes | None:
         """Return the response to write once this message is committed."""
         return None if self.chunk is None else _ACK + self.chunk
+
+
+class MessageReader:
+    """One connection's bytes as messages.
+
+    Events that come one by one, as Docker sends them, are put together while they
+    have the same tag: what a message costs is then shared by all of them.
+    """
+
+    def __init__(self, limits: WireLimits) -> None:
+        self._frames = FrameReader(max_frame_bytes=limits.max_frame_bytes)
+        self._max_decompressed_bytes = limits.max_decompressed_bytes
+        self._ahead: Message | None = None
+        self._error: ProtocolError | None = None
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes as they came from the socket."""
+        self._frames.receive_data(data)
+
+    def next_message(self) -> Message | None:
+        """Return the next whole message, or None until more bytes are received.
+
+        Raises:
+            ProtocolError: the peer does not speak the forward protocol; what came
+                before was returned. The reader is of no further use.
+        """
+        message, self._ahead = self._ahead or self._parse_next(), None
+        if message is None or not message.is_lone_event:
+            return message
+        entries, size_bytes = [message.entries], len(message.entries)
+        while size_bytes < TOGETHER_BYTES and self._error is None:
+            try:
+                self._ahead = self._parse_next()
+            except ProtocolError as error:
+                self._error = error
+            following = self._ahead
+            if (
+                following is None
+                or not following.is_lone_event
+                or following.tag != message.tag
+            ):
+                break
+            entries.append(following.entries)
+            size_bytes += len(following.entries)
+            self._ahead = None
+        return replace(message, entries=b"".join(entries), frames=len(entries))
+
+    def _parse_next(self) -> Message | None:
+        if self._error is not None:
+            raise self._error
+        frame = self._frames.next_frame()
+        if frame is None:
+            return None
+        return parse_message(frame, max_decompressed_bytes=self._max_decompressed_bytes)
 
 
 class _Options(NamedTuple):
