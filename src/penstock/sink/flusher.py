@@ -77,7 +77,6 @@ class Flusher:
     async def connect(self) -> None:
         """Open the writers' connections, so that the first batch does not wait."""
         for writer in self._writers:
-            self._metrics.connecting()
             await writer.connect()
 
     async def run(self, number: int) -> None:
@@ -104,7 +103,7 @@ class Flusher:
             started = time.perf_counter()
             try:
                 if not writer.is_connected:
-                    self._metrics.connecting()
+                    self._metrics.reconnecting()
                     await writer.connect()
                 await writer.store(batch, now_seconds=self._clock())
             except SinkError as error:

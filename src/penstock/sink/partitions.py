@@ -21,51 +21,58 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_SECONDS = 86_400
 
 
+# After a partition could not be made for a lock, batches go on without it this long:
+# somebody's long query must not cost every batch the wait for the lock.
+POSTPONE_SECONDS = 30.0
+
+
 class Partitions:
     """The daily partitions of `logs`, as one process knows them."""
 
     def __init__(self, settings: PartitionSettings) -> None:
         self._settings = settings
         self._blocks = load_blocks("partitions")
-        self._existing: set[str] | None = None
+        self._existing: set[str] = set()
+        self._postponed_until: dict[str, float] = {}
 
     def wanted(self, days: Iterable[Day], now_seconds: float) -> list[str]:
-        """Return the names of the days' partitions that are not known to exist.
+        """Return the names of the days' partitions that have to be made now.
 
-        Days too old or too far ahead have none.
+        Days too old or too far ahead have none. Tomorrow's is made with today's, so
+        that midnight finds it there.
         """
         today = int(now_seconds // DAY_SECONDS)
         oldest = today - self._settings.partition_past_days
         newest = today + self._settings.partition_ahead_days
-        known = self._existing or set()
-        names = {day_name(day) for day in days if oldest <= day <= newest}
-        return sorted(names - known)
+        with_tomorrow = {*days, today + 1} if today in days else days
+        names = {day_name(day) for day in with_tomorrow if oldest <= day <= newest}
+        return [
+            name
+            for name in sorted(names - self._existing)
+            if self._postponed_until.get(name, 0.0) <= now_seconds
+        ]
 
     async def ensure(
         self, connection: asyncpg.Connection, days: Iterable[Day], now_seconds: float
     ) -> None:
         """Make the partitions that the days need and do not have yet."""
-        if not self.wanted(days, now_seconds):
-            return
-        if self._existing is None:
-            await self._load_existing(connection)
         for name in self.wanted(days, now_seconds):
             try:
                 await self._create(connection, name)
             except asyncpg.LockNotAvailableError:
+                self._postponed_until[name] = now_seconds + POSTPONE_SECONDS
                 logger.warning(
                     "a day's partition has to wait for a lock; its rows go to"
                     " logs_default until it can be made",
                     extra={"partition": f"logs_{name}"},
                 )
+            else:
+                self._existing.add(name)
+                self._postponed_until.pop(name, None)
 
     def forget(self) -> None:
         """Look at the database again before the next batch: it may have changed."""
-        self._existing = None
-
-    async def _load_existing(self, connection: asyncpg.Connection) -> None:
-        rows = await connection.fetch(self._blocks["existing_days"])
-        self._existing = {row["day"] for row in rows}
+        self._existing.clear()
 
     async def _create(self, connection: asyncpg.Connection, name: str) -> None:
         start = datetime.strptime(name, "%Y%m%d").replace(tzinfo=UTC)
@@ -77,14 +84,12 @@ class Partitions:
         async with connection.transaction():
             await connection.execute(self._blocks["limit_waiting"])
             await connection.execute(self._blocks["one_at_a_time"])
-            await self._load_existing(connection)
-            assert self._existing is not None
-            if name not in self._existing:
+            rows = await connection.fetch(self._blocks["existing_days"])
+            if name not in {row["day"] for row in rows}:
                 for block in ("create_day", "move_from_default", "attach_day"):
                     await connection.execute(self._blocks[block].format(**values))
-        self._existing.add(name)
 
 
-def day_name(day: Day) -> str:
+def day_name(day: int) -> str:
     """Return a day as partitions are named: 20260731."""
     return f"{_EPOCH + timedelta(days=day):%Y%m%d}"

@@ -102,7 +102,7 @@ class PostgresWriter:
             self._connection = None
 
     async def close(self) -> None:
-        """End the connection, without waiting long for a server that does not answer."""
+        """End the connection; do not wait long for a server that does not answer."""
         connection, self._connection = self._connection, None
         if connection is None:
             return

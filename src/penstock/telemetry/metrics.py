@@ -187,15 +187,15 @@ class SinkMetrics:
             ["kind"],
             registry=registry,
         )
-        self._connects = Counter(
-            "penstock_database_connects_total",
-            "Connections opened to PostgreSQL, the first of each writer included.",
+        self._reconnects = Counter(
+            "penstock_database_reconnects_total",
+            "Attempts to open a connection to PostgreSQL again after one was lost.",
             registry=registry,
         )
 
-    def connecting(self) -> None:
-        """Count an attempt to connect."""
-        self._connects.inc()
+    def reconnecting(self) -> None:
+        """Count an attempt to connect again."""
+        self._reconnects.inc()
 
     def stored(self, batch: Batch, seconds: float) -> None:
         """Count a committed batch."""
