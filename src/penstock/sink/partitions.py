@@ -6,12 +6,11 @@ takes the rows.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from penstock.model import Day
 from penstock.settings import PartitionSettings
 from penstock.sink.sql import load_blocks
 
@@ -35,7 +34,7 @@ class Partitions:
         self._existing: set[str] = set()
         self._postponed_until: dict[str, float] = {}
 
-    def wanted(self, days: Iterable[Day], now_seconds: float) -> list[str]:
+    def wanted(self, days: Collection[int], now_seconds: float) -> list[str]:
         """Return the names of the days' partitions that have to be made now.
 
         Days too old or too far ahead have none. Tomorrow's is made with today's, so
@@ -53,7 +52,7 @@ class Partitions:
         ]
 
     async def ensure(
-        self, connection: asyncpg.Connection, days: Iterable[Day], now_seconds: float
+        self, connection: asyncpg.Connection, days: Collection[int], now_seconds: float
     ) -> None:
         """Make the partitions that the days need and do not have yet."""
         for name in self.wanted(days, now_seconds):
