@@ -22,6 +22,7 @@ CONNECTION_ERRORS = (
     TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     ValueError,  # a URL that is none
 )
 
