@@ -199,8 +199,8 @@ class Server:
         reasons = []
         if not self._listener.is_accepting:
             reasons.append("not accepting senders")
-        if not self._flusher.is_connected and self._ring.is_above_low_water:
-            reasons.append("the database is out of reach and the ring is full")
+        if self._ring.is_above_low_water and not self._flusher.is_storing:
+            reasons.append("the database does not store and the ring is full")
         return reasons
 
     def _listening(self) -> Listening:

@@ -7,6 +7,7 @@ It must not know the forward protocol, nor how a batch is stored.
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -20,6 +21,10 @@ from penstock.sink.backoff import Backoff
 from penstock.telemetry.metrics import SinkMetrics
 
 logger = logging.getLogger(__name__)
+
+# A batch takes a second on a slow disk. One that takes this long stands for a
+# database that does not answer, though its connection is open.
+STALLED_SECONDS = 10.0
 
 
 class Writer(Protocol):
@@ -52,14 +57,20 @@ class Flusher:
         self._batch_bytes = batch_bytes
         self._metrics = metrics
         self._clock = clock
+        # When each writer took the batch it has, by the monotonic clock.
+        self._begun: dict[int, float] = {}
         self._rows_wait = asyncio.Event()
         self._is_drained = asyncio.Event()
         self._is_drained.set()
 
     @property
-    def is_connected(self) -> bool:
-        """Tell whether a writer can store, as far as is known."""
-        return any(writer.is_connected for writer in self._writers)
+    def is_storing(self) -> bool:
+        """Tell whether a writer is connected and not stuck with a batch."""
+        begun_before = time.monotonic() - STALLED_SECONDS
+        return any(
+            writer.is_connected and self._begun.get(number, math.inf) > begun_before
+            for number, writer in enumerate(self._writers)
+        )
 
     def rows_wait(self) -> None:
         """Be told that rows have come to wait."""
@@ -90,7 +101,9 @@ class Flusher:
                     self._rows_wait.clear()
                     await self._rows_wait.wait()
                     continue
+                self._begun[number] = time.monotonic()
                 await self._store_until_it_passes(writer, batch, backoff)
+                del self._begun[number]
                 self._ring.release(batch)
                 settle(batch)
         finally:
