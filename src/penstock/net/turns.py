@@ -44,16 +44,28 @@ class Turns:
 
     def _round(self) -> None:
         left_bytes = ROUND_BYTES
-        while self._queue and left_bytes > 0:
-            worker = self._queue[0]
-            done_bytes = worker.work(left_bytes)
-            left_bytes -= done_bytes
-            self._turn_bytes += done_bytes
-            if not worker.has_work:
-                self._queue.popleft()
-                self._turn_bytes = 0
-            elif self._turn_bytes >= TURN_BYTES:
-                self._queue.rotate(-1)
-                self._turn_bytes = 0
-        if self._queue:
-            asyncio.get_running_loop().call_soon(self._round)
+        try:
+            while self._queue and left_bytes > 0:
+                left_bytes -= self._give_turn(self._queue[0], left_bytes)
+        finally:
+            if self._queue:
+                asyncio.get_running_loop().call_soon(self._round)
+
+    def _give_turn(self, worker: Worker, max_bytes: int) -> int:
+        try:
+            done_bytes = worker.work(max_bytes)
+        except BaseException:
+            # What is wrong with one must not keep the others waiting for ever.
+            self._next_worker()
+            raise
+        self._turn_bytes += done_bytes
+        if not worker.has_work:
+            self._next_worker()
+        elif self._turn_bytes >= TURN_BYTES:
+            self._queue.append(worker)
+            self._next_worker()
+        return done_bytes
+
+    def _next_worker(self) -> None:
+        self._queue.popleft()
+        self._turn_bytes = 0

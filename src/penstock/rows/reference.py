@@ -72,6 +72,7 @@ class RowStream:
         self._unpacker: Any = None
         self._unpacker_base = 0
         self._fed_to = 0
+        self._is_drained = True  # the unpacker has no whole entry left
 
     @property
     def exhausted(self) -> bool:
@@ -106,6 +107,8 @@ class RowStream:
                 max_ext_len=len(self._entries),
             )
             self._unpacker_base = self._fed_to = self._offset
+        elif not self._is_drained:
+            return
         window_end = (self._fed_to // PART_BYTES + 1) * PART_BYTES
         window = memoryview(self._entries)[self._fed_to : window_end]
         self._unpacker.feed(window)
@@ -131,6 +134,7 @@ class RowStream:
                 break
             else:
                 self._offset = base + part.written_to
+                self._is_drained = part.events_left > 0
                 if self._fed_to == len(self._entries):
                     self._encode_carefully(part, until=self._fed_to)  # one cut short
                 return
