@@ -31,9 +31,9 @@ from penstock.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-# Bytes already on their way when a stop begins are still read: senders that ask for
-# no ack believe that they have arrived.
-LAST_READ_SECONDS = 0.2
+# When a stop begins, senders that ask for no ack believe that what they have written
+# has arrived, their connection accepted or not.
+LAST_ACCEPT_SECONDS = 0.05
 # Encoding makes and frees containers by the hundred thousand and no cycles among
 # them, so the collector's default of 700 only costs time.
 GC_THRESHOLD = 50_000
@@ -169,31 +169,37 @@ class Server:
                 )
 
     async def _shut_down(self) -> bool:
-        """Stop in order: no new senders, no new bytes, commit, ack, close."""
+        """Stop: no new senders, no new bytes, commit, ack, close."""
         timeout_seconds = self._settings.process.shutdown_timeout_seconds
         logger.info("stopping", extra={"events_in_memory": self._ring.used_events})
-        await self._listener.stop_accepting()
-        await asyncio.sleep(min(LAST_READ_SECONDS, timeout_seconds))
-        self._listener.stop_reading()
-        drained = asyncio.create_task(self._flusher.drained(), name="drained")
-        hurried = asyncio.create_task(self._hurry.wait(), name="hurried")
+        # Connections that were made before the signal are still taken.
+        await asyncio.sleep(LAST_ACCEPT_SECONDS)
+        self._listener.stop_accepting()
+        drained = asyncio.create_task(self._drain(timeout_seconds), name="drain")
+        hurried = asyncio.create_task(self._hurry.wait(), name="hurry")
         await asyncio.wait(
             (drained, hurried),
             timeout=timeout_seconds,
             return_when=asyncio.FIRST_COMPLETED,
         )
+        was_clean = drained.done()
         drained.cancel()
         hurried.cancel()
-        await self._listener.close(timeout_seconds=1.0 if self._ring.is_empty else 0.0)
-        if self._ring.is_empty:
+        self._listener.abort()
+        if was_clean:
             logger.info("stopped; all that was received is committed")
-            return True
-        logger.error(
-            "stopped before all was committed: senders that ask for acks will send"
-            " the rest again, what others sent is lost",
-            extra={"events_in_memory": self._ring.used_events},
-        )
-        return False
+        else:
+            logger.error(
+                "stopped before all was committed: senders that ask for acks will send"
+                " the rest again, what others sent is lost",
+                extra={"events_in_memory": self._ring.used_events},
+            )
+        return was_clean
+
+    async def _drain(self, timeout_seconds: float) -> None:
+        await self._listener.read_last(timeout_seconds)
+        await self._listener.ended()
+        await self._flusher.drained()
 
     def _unready_reasons(self) -> list[str]:
         reasons = []

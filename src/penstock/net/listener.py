@@ -4,7 +4,6 @@ It owns accepting and the set of open sessions; what a session does is its own.
 """
 
 import asyncio
-import contextlib
 import errno
 import itertools
 import os
@@ -17,6 +16,9 @@ from penstock.settings import ListenSettings
 # Connections that may wait to be accepted: a fleet of senders that reconnects at
 # once, after a restart, is not to be refused.
 BACKLOG = 1024
+# A sender that has written nothing for so long is done for now: what it has written
+# is in our socket by then, on any network.
+QUIET_SECONDS = 0.2
 
 
 class ForwardListener:
@@ -61,22 +63,38 @@ class ForwardListener:
                 error, self._settings.host, self._settings.port, "--port", "--host"
             ) from error
 
-    async def stop_accepting(self) -> None:
+    def stop_accepting(self) -> None:
         """Take no new connections; those that are open stay."""
         if self._server is not None:
             self._server.close()
 
-    def stop_reading(self) -> None:
-        """Read nothing more; sessions end when what they brought is stored."""
+    async def read_last(self, timeout_seconds: float) -> None:
+        """Read what is still on its way, then no more.
+
+        Who asks for acks sends again what is not read. From the others all is read
+        that they have written, until they are quiet or the time is up.
+        """
+        clock = self._intake.clock
+        deadline = clock() + timeout_seconds
+        while clock() < deadline:
+            await asyncio.sleep(QUIET_SECONDS)
+            quiet_since = clock() - QUIET_SECONDS
+            if all(
+                session.asks_for_acks or session.is_quiet(quiet_since)
+                for session in self._sessions
+            ):
+                break
         for session in list(self._sessions):
             session.stop()
 
-    async def close(self, timeout_seconds: float) -> None:
-        """Wait for sessions to end by themselves, then end them."""
+    async def ended(self) -> None:
+        """Wait until every session has handed over what came, and ended."""
         if self._sessions:
             self._has_none.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._has_none.wait(), timeout_seconds)
+            await self._has_none.wait()
+
+    def abort(self) -> None:
+        """End the sessions that have not ended by themselves."""
         for session in list(self._sessions):
             session.abort()
 

@@ -26,6 +26,9 @@ from penstock.wire.messages import Message, MessageReader
 
 logger = logging.getLogger(__name__)
 
+# Read ahead of a sender whose messages wait for their turn, or for room: enough that
+# it need not be woken for each of them.
+READ_AHEAD_BYTES = 256 * 1024
 # Acks a peer has not read. An ack is 30 to 50 bytes; a peer that leaves a thousand
 # of them does not read acks at all (fluent-logger-node, unless asked to).
 UNREAD_ACK_BYTES = 64 * 1024
@@ -59,6 +62,8 @@ class ForwardSession(asyncio.Protocol):
         self._on_lost = on_lost
         self._reader = MessageReader(intake.limits)
         self._acks = AckTracker()
+        self._asks_for_acks = False
+        self._heard_seconds = intake.clock()
         self._transport: asyncio.Transport | None = None
         self._sender = ""
         # The message being encoded: its rows to come, and what is owed for it.
@@ -76,6 +81,15 @@ class ForwardSession(asyncio.Protocol):
     def is_idle(self) -> bool:
         """Tell whether no whole message waits here and no ack is owed."""
         return not self._is_resting and not self._acks.pending
+
+    @property
+    def asks_for_acks(self) -> bool:
+        """Tell whether the sender sends again what was not acked."""
+        return self._asks_for_acks
+
+    def is_quiet(self, since_seconds: float) -> bool:
+        """Tell whether nothing has come since then and nothing whole waits here."""
+        return not self._is_resting and self._heard_seconds < since_seconds
 
     # What the transport tells.
 
@@ -97,7 +111,10 @@ class ForwardSession(asyncio.Protocol):
             return
         self._intake.metrics.received_bytes(len(data))
         self._reader.receive_data(data)
-        if not self._is_resting:
+        self._heard_seconds = self._intake.clock()
+        if self._is_resting:
+            self._set_reading()
+        else:
             self._ask_turn()
 
     def eof_received(self) -> bool:
@@ -189,6 +206,7 @@ class ForwardSession(asyncio.Protocol):
             self._settled,
         )
         self._acks.expect(self._delivery)
+        self._asks_for_acks |= message.ack is not None
         if message.rejection is not None:
             rejected = EncodedRows(b"", 0, frozenset[Day](), (message.rejection,))
             self._hand_over(rejected)
@@ -242,9 +260,8 @@ class ForwardSession(asyncio.Protocol):
     def _set_reading(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        wanted = not (
-            self._is_resting or self._is_unread or self._is_broken or self._has_ended
-        )
+        is_ahead = self._is_resting and self._reader.buffered_bytes >= READ_AHEAD_BYTES
+        wanted = not (is_ahead or self._is_unread or self._is_broken or self._has_ended)
         if wanted and not self._is_reading:
             self._transport.resume_reading()
         elif self._is_reading and not wanted:

@@ -34,6 +34,12 @@ from penstock.wire.values import (
 # stands in every row.
 MAX_TAG_BYTES = 1024
 _DIGEST_DIGITS = 16
+# Longer than any client's name for a chunk (36 bytes, protocol facts 3.2). It is
+# sent back whole, and clients read an ack into 256 to 512 bytes.
+MAX_CHUNK_BYTES = 200
+# How the seconds of Fluent Bit's group markers begin, and where in an entry.
+_MARKER_SECONDS = b"\xff\xff\xff"
+_MARKER_WITHIN = 8
 # What is put together of events that come one by one: the size of a part of rows.
 TOGETHER_BYTES = 128 * 1024
 _ACK = b"\x81\xa3ack"  # a map of one pair, its key the str "ack"
@@ -74,6 +80,8 @@ class Message:
             and self.chunk is None
             and self.metadata is None
             and self.rejection is None
+            # A group's marker, which is for the events of its own message only.
+            and self.entries.find(_MARKER_SECONDS, 0, _MARKER_WITHIN) < 0
         )
 
     @property
@@ -94,6 +102,11 @@ class MessageReader:
         self._max_decompressed_bytes = limits.max_decompressed_bytes
         self._ahead: Message | None = None
         self._error: ProtocolError | None = None
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Return how many received bytes are not yet part of a message."""
+        return self._frames.buffered_bytes
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they came from the socket."""
@@ -250,8 +263,13 @@ def _read_options(data: bytes, starts: tuple[int, ...], index: int) -> _Options:
         if key.kind is Kind.STR or key.kind is Kind.BIN:
             value = read_header(data, value_start)
             found[read_bytes(data, key)] = (value, data[value_start:offset])
+    chunk = _of_kind(found.get(b"chunk"), Kind.STR, Kind.BIN, Kind.INT)
+    if chunk is not None and len(chunk) > MAX_CHUNK_BYTES:
+        raise ProtocolError(
+            "invalid_chunk", f"a chunk's name of more than {MAX_CHUNK_BYTES} bytes"
+        )
     return _Options(
-        chunk=_of_kind(found.get(b"chunk"), Kind.STR, Kind.BIN, Kind.INT),
+        chunk=chunk,
         compressed=_payload(found.get(b"compressed")),
         signal=_signal(found.get(b"fluent_signal")),
         metadata=_of_kind(found.get(b"metadata"), Kind.MAP),

@@ -1,0 +1,109 @@
+"""A sender on a plain socket, which writes what a test tells it and reads acks.
+
+It owns one connection. It knows msgpack and the frames' shapes by the specification,
+nothing of penstock.
+"""
+
+import select
+import socket
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+import msgpack
+
+# No answer takes this long unless something is wrong.
+ANSWER_SECONDS = 30.0
+
+
+def pack(value: Any) -> bytes:
+    """Write a msgpack value."""
+    packed = msgpack.packb(value, use_bin_type=True)
+    assert isinstance(packed, bytes)
+    return packed
+
+
+def packed_forward(
+    tag: str, entries: Iterable[tuple[Any, dict[str, Any]]], chunk: str | None = None
+) -> bytes:
+    """Write a PackedForward message; with a chunk it asks for an ack."""
+    packed = [pack(entry) for entry in entries]
+    option: dict[str, Any] = {"size": len(packed)}
+    if chunk is not None:
+        option["chunk"] = chunk
+    return pack([tag, b"".join(packed), option])
+
+
+class ForwardSender:
+    """One connection to a forward server."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._answers = msgpack.Unpacker()
+
+    def __enter__(self) -> "ForwardSender":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def hang_up(self) -> None:
+        """Shut the connection down, whoever waits for it in another thread."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def send(self, data: bytes) -> None:
+        """Write all of it."""
+        self._socket.sendall(data)
+
+    def is_silent_for(self, seconds: float) -> bool:
+        """Tell whether the server writes nothing for so long."""
+        return not select.select([self._socket], [], [], seconds)[0]
+
+    def read(self, count: int) -> bytes:
+        """Read so many bytes; fewer if the server closes."""
+        data = bytearray()
+        while len(data) < count and (piece := self._socket.recv(count - len(data))):
+            data += piece
+        return bytes(data)
+
+    def read_ack(self) -> Any:
+        """Read one ack and return the chunk it names."""
+        return self.read_acks(1)[0]
+
+    def read_acks(self, count: int) -> list[Any]:
+        """Read so many acks and return the chunks they name, in their order."""
+        chunks: list[Any] = []
+        while len(chunks) < count:
+            for answer in self._answers:
+                assert type(answer) is dict and list(answer) == ["ack"], answer
+                chunks.append(answer["ack"])
+                if len(chunks) == count:
+                    break
+            else:
+                data = self._socket.recv(65536)
+                assert data, f"closed after {len(chunks)} of {count} acks"
+                self._answers.feed(data)
+        return chunks
+
+    def finish(self) -> bytes:
+        """Send no more; return all that the server writes until it closes."""
+        self._socket.shutdown(socket.SHUT_WR)
+        data = bytearray()
+        give_up = time.monotonic() + ANSWER_SECONDS
+        while piece := self._socket.recv(65536):
+            assert time.monotonic() < give_up
+            data += piece
+        return bytes(data)
