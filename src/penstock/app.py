@@ -31,9 +31,6 @@ from penstock.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-# When a stop begins, senders that ask for no ack believe that what they have written
-# has arrived, their connection accepted or not.
-LAST_ACCEPT_SECONDS = 0.05
 # Encoding makes and frees containers by the hundred thousand and no cycles among
 # them, so the collector's default of 700 only costs time.
 GC_THRESHOLD = 50_000
@@ -110,9 +107,10 @@ class Server:
                     )
                     for number in range(settings.copy.writers)
                 ]
+                late = tasks.create_task(self._listener.close_late(), name="late-acks")
                 await self._serve(database)
                 was_clean = await self._shut_down()
-                for task in writing:
+                for task in (*writing, late):
                     task.cancel()
         finally:
             await self._http.close()
@@ -172,9 +170,7 @@ class Server:
         """Stop: no new senders, no new bytes, commit, ack, close."""
         timeout_seconds = self._settings.process.shutdown_timeout_seconds
         logger.info("stopping", extra={"events_in_memory": self._ring.used_events})
-        # Connections that were made before the signal are still taken.
-        await asyncio.sleep(LAST_ACCEPT_SECONDS)
-        self._listener.stop_accepting()
+        await self._listener.stop_accepting()
         drained = asyncio.create_task(self._drain(timeout_seconds), name="drain")
         hurried = asyncio.create_task(self._hurry.wait(), name="hurry")
         await asyncio.wait(
@@ -197,7 +193,7 @@ class Server:
         return was_clean
 
     async def _drain(self, timeout_seconds: float) -> None:
-        await self._listener.read_last(timeout_seconds)
+        await self._listener.read_last(timeout_seconds / 2)
         await self._listener.ended()
         await self._flusher.drained()
 

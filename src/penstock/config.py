@@ -5,6 +5,7 @@ command line and `PENSTOCK_RING_BYTES` in the environment; the command line wins
 It must not know what a setting is for.
 """
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, fields
@@ -95,10 +96,11 @@ def _given(concern: type, flags: Mapping[str, str | None]) -> Iterator[tuple[str
         text, source = flags.get(each.name), flag_name(each.name)
         if text is None:
             source = environment_name(each.name)
-            text = os.environ.get(source)
+            # Compose files set variables to nothing; that is not a value.
+            text = os.environ.get(source) or None
             # Kubernetes sets PENSTOCK_PORT=tcp://10.0.0.1:24224 in every pod beside a
             # service called penstock; that is not meant for us.
-            if text is not None and text.startswith("tcp://"):
+            if text is not None and text.startswith(("tcp://", "udp://")):
                 continue
         if text is not None:
             accepted: Accepted = each.metadata["is"]
@@ -111,13 +113,19 @@ def _parse(text: str, default: Any, source: str, accepted: Accepted) -> Any:
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if isinstance(default, str):
+        # An empty address is every interface to asyncio: too much to say by accident.
+        if not text and not accepted.choices:
+            raise SettingsError(f"{source} is empty; leave it out for {default}")
         return text
     number, factor = text.strip().replace("_", ""), 1
     for unit, unit_factor in _UNITS.items():
-        if number.endswith(unit):
+        if source.lower().endswith("bytes") and number.endswith(unit):
             number, factor = number.removesuffix(unit).strip(), unit_factor
     try:
-        return type(default)(number) * factor
+        value = type(default)(number) * factor
+        if not math.isfinite(value):
+            raise ValueError(number)
+        return value
     except ValueError as error:
         kind = "a number" if isinstance(default, float) else "a whole number"
         raise SettingsError(

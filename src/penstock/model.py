@@ -64,8 +64,6 @@ class Delivery:
 # What a segment costs besides its rows: the objects around them, measured once by
 # `sys.getsizeof` over a segment, its delivery and their fields, rounded up.
 SEGMENT_OVERHEAD_BYTES = 1024
-# And what each rejected event costs besides its bytes, likewise.
-REJECTED_OVERHEAD_BYTES = 160
 
 
 @dataclass(slots=True, eq=False)
@@ -79,9 +77,7 @@ class Segment:
 
     def __post_init__(self) -> None:
         self.events = self.encoded.rows + len(self.encoded.rejected)
-        rejected_bytes = sum(
-            len(each.raw) + REJECTED_OVERHEAD_BYTES for each in self.encoded.rejected
-        )
+        rejected_bytes = sum(len(each.raw) for each in self.encoded.rejected)
         self.size_bytes = (
             len(self.encoded.data) + rejected_bytes + SEGMENT_OVERHEAD_BYTES
         )

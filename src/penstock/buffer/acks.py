@@ -21,6 +21,11 @@ class AckTracker:
         """Count the messages that wait for their ack."""
         return len(self._pending)
 
+    @property
+    def oldest_seconds(self) -> float:
+        """Return when the message came that has waited longest for its ack."""
+        return self._pending[0].received_seconds
+
     def expect(self, delivery: Delivery) -> None:
         """Remember a message that asks for an ack, in the order of its arrival."""
         if delivery.ack is not None:

@@ -5,7 +5,6 @@ It owns accepting and the set of open sessions; what a session does is its own.
 
 import asyncio
 import errno
-import itertools
 import os
 
 from penstock.errors import UnavailableError
@@ -19,6 +18,14 @@ BACKLOG = 1024
 # A sender that has written nothing for so long is done for now: what it has written
 # is in our socket by then, on any network.
 QUIET_SECONDS = 0.2
+# A sender that does not stop writing is not waited for longer than this.
+LAST_WORDS_SECONDS = 3.0
+# Between two looks at whether connections still come out of the backlog,
+# and how often at most: somebody may connect all the time.
+ACCEPT_SECONDS = 0.02
+ACCEPT_ROUNDS = 25
+# How often acks are looked at that come too late.
+LATE_ACK_SECONDS = 1.0
 
 
 class ForwardListener:
@@ -30,7 +37,7 @@ class ForwardListener:
         self._server: asyncio.Server | None = None
         self._sessions: set[ForwardSession] = set()
         self._has_none = asyncio.Event()
-        self._sources = itertools.count(1)
+        self._taken = 0
 
     @property
     def is_accepting(self) -> bool:
@@ -63,10 +70,23 @@ class ForwardListener:
                 error, self._settings.host, self._settings.port, "--port", "--host"
             ) from error
 
-    def stop_accepting(self) -> None:
-        """Take no new connections; those that are open stay."""
+    async def stop_accepting(self) -> None:
+        """Take the connections that were made before, and no new ones."""
+        # uvloop takes one in each round of the loop; closing resets the others.
+        for _ in range(ACCEPT_ROUNDS):
+            taken = self._taken
+            await asyncio.sleep(ACCEPT_SECONDS)
+            if taken == self._taken:
+                break
         if self._server is not None:
             self._server.close()
+
+    async def close_late(self) -> None:
+        """Close, until cancelled, connections whose acks would come too late."""
+        while True:
+            await asyncio.sleep(LATE_ACK_SECONDS)
+            for session in list(self._sessions):
+                session.close_if_late()
 
     async def read_last(self, timeout_seconds: float) -> None:
         """Read what is still on its way, then no more.
@@ -75,16 +95,19 @@ class ForwardListener:
         that they have written, until they are quiet or the time is up.
         """
         clock = self._intake.clock
-        deadline = clock() + timeout_seconds
-        while clock() < deadline:
+        began = clock()
+        reading = {each for each in self._sessions if not each.asks_for_acks}
+        for session in self._sessions - reading:
+            session.stop()
+        while reading and clock() - began < timeout_seconds:
             await asyncio.sleep(QUIET_SECONDS)
-            quiet_since = clock() - QUIET_SECONDS
-            if all(
-                session.asks_for_acks or session.is_quiet(quiet_since)
-                for session in self._sessions
-            ):
-                break
-        for session in list(self._sessions):
+            now = clock()
+            for session in list(reading):
+                talks_on = now - began > LAST_WORDS_SECONDS and not session.is_resting
+                if talks_on or session.is_quiet(now - QUIET_SECONDS):
+                    reading.discard(session)
+                    session.stop()
+        for session in reading:
             session.stop()
 
     async def ended(self) -> None:
@@ -99,8 +122,9 @@ class ForwardListener:
             session.abort()
 
     def _open_session(self) -> ForwardSession:
+        self._taken += 1
         session = ForwardSession(
-            self._intake, SourceId(next(self._sources)), on_lost=self._forget
+            self._intake, SourceId(self._taken), on_lost=self._forget
         )
         self._sessions.add(session)
         return session

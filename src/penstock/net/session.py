@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -29,9 +30,15 @@ logger = logging.getLogger(__name__)
 # Read ahead of a sender whose messages wait for their turn, or for room: enough that
 # it need not be woken for each of them.
 READ_AHEAD_BYTES = 256 * 1024
+# What a message costs besides its entries, as bytes that are encoded meanwhile: some
+# 20 microseconds. A peer may send nothing but messages without an event.
+MESSAGE_BYTES = 1024
 # Acks a peer has not read. An ack is 30 to 50 bytes; a peer that leaves a thousand
 # of them does not read acks at all (fluent-logger-node, unless asked to).
 UNREAD_ACK_BYTES = 64 * 1024
+# Fluentd waits 190 s for an ack and then takes a later one for that of its next chunk
+# (protocol facts, 3.3): well before, the connection is closed instead.
+LATE_ACK_SECONDS = 150.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ class ForwardSession(asyncio.Protocol):
         self._is_resting = False  # waits for its turn, or for room in the ring
         self._is_unread = False  # the peer does not read its acks
         self._is_reading = True
+        self._paused_seconds = 0.0
         self._has_ended = False  # the peer will send no more
         self._is_broken = False  # what it sends is no longer looked at
 
@@ -86,6 +94,11 @@ class ForwardSession(asyncio.Protocol):
     def asks_for_acks(self) -> bool:
         """Tell whether the sender sends again what was not acked."""
         return self._asks_for_acks
+
+    @property
+    def is_resting(self) -> bool:
+        """Tell whether whole messages wait here, for their turn or for room."""
+        return self._is_resting
 
     def is_quiet(self, since_seconds: float) -> bool:
         """Tell whether nothing has come since then and nothing whole waits here."""
@@ -153,6 +166,25 @@ class ForwardSession(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def close_if_late(self) -> None:
+        """Close the connection if a sender would get its ack too late.
+
+        The sender counts from when it has written: what waits unread in its socket
+        has waited since reading was paused.
+        """
+        waiting_since = [] if self._is_reading else [self._paused_seconds]
+        if self._acks.pending:
+            waiting_since.append(self._acks.oldest_seconds)
+        late = self._intake.clock() - LATE_ACK_SECONDS
+        if self._asks_for_acks and waiting_since and min(waiting_since) < late:
+            self._intake.metrics.closed_late()
+            logger.warning(
+                "closing a connection: its acks would come too late",
+                extra={"peer": self._sender, "pending_acks": self._acks.pending},
+            )
+            self._is_broken = True
+            self.abort()
+
     def abort(self) -> None:
         """Close the connection now, whatever is still to be sent."""
         if self._transport is not None:
@@ -177,7 +209,7 @@ class ForwardSession(asyncio.Protocol):
                 if self._rows is not None:
                     done_bytes += self._encode_part(self._rows)
                 elif (message := self._reader.next_message()) is not None:
-                    done_bytes += len(message.entries)
+                    done_bytes += MESSAGE_BYTES + len(message.entries)
                     self._begin_message(message)
                 else:
                     self.has_work = self._is_resting = False
@@ -185,6 +217,10 @@ class ForwardSession(asyncio.Protocol):
         except ProtocolError as error:
             self.has_work = self._is_resting = False
             self._break_off(error)
+        except Exception as error:
+            # A bug of ours costs the connection that brought it up, not all of them.
+            self.has_work = self._is_resting = False
+            self._give_up(error)
         # While others have their turn, this sender's bytes wait in its socket.
         self._set_reading()
         self._close_if_done()
@@ -265,6 +301,7 @@ class ForwardSession(asyncio.Protocol):
         if wanted and not self._is_reading:
             self._transport.resume_reading()
         elif self._is_reading and not wanted:
+            self._paused_seconds = self._intake.clock()
             self._transport.pause_reading()
         self._is_reading = wanted
 
@@ -276,6 +313,19 @@ class ForwardSession(asyncio.Protocol):
             "closing a connection: the peer broke the protocol",
             extra={"peer": self._sender, "reason": error.reason, "error": str(error)},
         )
+
+    def _give_up(self, error: Exception) -> None:
+        self._is_broken = self._has_ended = True
+        logger.error(
+            "closing a connection: its messages met a bug in Penstock",
+            extra={
+                "peer": self._sender,
+                # Where, not what: the error's own words may be those of a record.
+                "error": type(error).__name__,
+                "traceback": "".join(traceback.format_tb(error.__traceback__)),
+            },
+        )
+        self.abort()
 
     def _close_if_done(self) -> None:
         if self._has_ended and self.is_idle:

@@ -9,8 +9,8 @@ What JSON, or PostgreSQL's jsonb (documentation, section 8.14), cannot hold:
 | msgpack                            | becomes                                        |
 |------------------------------------|------------------------------------------------|
 | str with NUL or bytes not UTF-8    | the same text with `\xNN` for each such byte   |
-| bin that is text                   | that text                                      |
-| bin that is not                    | `data:;base64,...` (RFC 2397)                  |
+| bin, three quarters of it text     | the text, as above (Fluentd tails files so)    |
+| any other bin                      | `data:;base64,...` (RFC 2397)                  |
 | NaN, infinities                    | `"NaN"`, `"Infinity"`, `"-Infinity"`           |
 | EventTime, Timestamp               | RFC 3339 text with nanoseconds                 |
 | any other ext                      | `data:application/vnd.msgpack;base64,...`      |
@@ -38,6 +38,9 @@ from penstock.wire.values import (
 
 # How deep orjson writes; PostgreSQL's jsonb takes some thousands of levels.
 MAX_DEPTH = 254
+
+# Tab, line ends and the escape of terminals' colours stand in texts, others do not.
+_WITHOUT_CONTROLS = dict.fromkeys(set(range(32)) - set(b"\t\n\r\x1b"))
 
 # What orjson writes: the JSON types.
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
@@ -113,12 +116,9 @@ def _read_key(data: bytes, offset: int) -> tuple[str, int]:
 
 
 def _plain_bin(raw: bytes) -> str:
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" not in text:
-        return text
+    readable = raw.decode("utf-8", "ignore").translate(_WITHOUT_CONTROLS)
+    if 4 * len(readable.encode()) >= 3 * len(raw):
+        return text_of(raw)
     return f"data:;base64,{base64.b64encode(raw).decode()}"
 
 

@@ -95,6 +95,11 @@ class ReceiveMetrics:
             "Acks written to senders.",
             registry=registry,
         )
+        self._late = Counter(
+            "penstock_late_ack_closes_total",
+            "Connections closed because their acks would have come too late.",
+            registry=registry,
+        )
         self._commit_to_ack = Histogram(
             "penstock_commit_to_ack_seconds",
             "From the commit of a message's last row to its ack written.",
@@ -134,6 +139,10 @@ class ReceiveMetrics:
     def broke_protocol(self, reason: str) -> None:
         """Count a connection that is closed for what its peer sent."""
         self._protocol_errors.labels(reason).inc()
+
+    def closed_late(self) -> None:
+        """Count a connection that was closed instead of acked late."""
+        self._late.inc()
 
     def committed(self, receive_to_commit_seconds: float) -> None:
         """Count a message whose rows are all committed."""

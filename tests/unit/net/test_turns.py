@@ -99,7 +99,7 @@ def test_nothing_is_done_in_the_call_that_asks(runner: asyncio.Runner) -> None:
 
 
 def test_who_asked_first_is_done_first_and_to_its_end(runner: asyncio.Runner) -> None:
-    assert run(runner, 5, 1, 7).text == "aaaaa" "b" "ccccccc"
+    assert run(runner, 5, 1, 7).text == "aaaaabccccccc"
 
 
 def test_the_loop_has_its_turn_after_each_round(runner: asyncio.Runner) -> None:

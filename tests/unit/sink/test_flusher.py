@@ -170,7 +170,7 @@ async def test_a_batch_is_at_most_batch_bytes() -> None:
         await rounds(40)
         assert [len(batch.segments) for batch in writer.stored] == [2, 2, 1]
         assert max(batch.size_bytes for batch in writer.stored) <= BATCH_BYTES
-        assert sum(map(deliveries, writer.stored), []) == added
+        assert [each for batch in writer.stored for each in deliveries(batch)] == added
 
 
 async def test_a_segment_larger_than_a_batch_is_stored_alone() -> None:
@@ -501,9 +501,7 @@ async def test_batches_are_counted_when_they_are_stored_failures_when_they_fail(
         delivery = flow.add(size_kib=5, rows=7)
         rejected = (RejectedEvent("no_record", b"raw"),) * 2
         delivery.pending_segments += 1
-        flow.ring.append(
-            Segment(EncodedRows(b"", 0, frozenset(), rejected), delivery)
-        )
+        flow.ring.append(Segment(EncodedRows(b"", 0, frozenset(), rejected), delivery))
         await rounds()
         assert flow.metric("penstock_copy_rows_total") == 0
         writer.let()

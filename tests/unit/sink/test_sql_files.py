@@ -8,9 +8,7 @@ import pytest
 from penstock.sink import sql
 from penstock.sink.sql import load_blocks, load_migrations
 
-FILES = sorted(
-    path.name for path in files(sql).iterdir() if path.name.endswith(".sql")
-)
+FILES = sorted(path.name for path in files(sql).iterdir() if path.name.endswith(".sql"))
 
 
 def text_of(name: str) -> str:

@@ -1,0 +1,314 @@
+"""Settings from flags, environment, defaults: what is given counts or is refused."""
+
+import os
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.config import (
+    CONCERNS,
+    PREFIX,
+    all_settings,
+    data_dir,
+    database_url,
+    environment_name,
+    flag_name,
+    load_settings,
+    setting_value,
+)
+from penstock.errors import SettingsError
+from penstock.settings import Accepted, Settings
+
+ALL = [(name, each.default, accepted) for name, each, accepted in all_settings()]
+NUMBERS = [
+    (name, default, accepted)
+    for name, default, accepted in ALL
+    if isinstance(default, int | float)
+]
+MIB = 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the environment of whoever runs the tests out of them."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+
+
+def value(settings: Settings, name: str) -> Any:
+    for concern in CONCERNS:
+        if hasattr(getattr(settings, concern), name):
+            return getattr(getattr(settings, concern), name)
+    raise KeyError(name)
+
+
+def refused(flags: dict[str, str | None]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings("", flags)
+    assert caught.value.exit_code == 2
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# --- every setting
+
+
+@pytest.mark.parametrize(("name", "default", "accepted"), ALL, ids=[a[0] for a in ALL])
+def test_every_setting_is_explained_and_has_a_default_in_its_range(
+    name: str, default: Any, accepted: Accepted
+) -> None:
+    help_text = accepted.help_text
+    assert len(help_text) > 10
+    assert help_text[0].isupper() and help_text.endswith(".")
+    accepted.check(name, default)
+    assert accepted.in_words()
+
+
+def test_every_number_has_a_least_value() -> None:
+    for name, _, accepted in NUMBERS:
+        assert accepted.low is not None, name
+
+
+def test_names_say_the_unit() -> None:
+    counts = ("port", "rows", "writers", "days")
+    for name, default, _ in NUMBERS:
+        units = ("bytes", "seconds", *counts)
+        assert name.rpartition("_")[2] in units, name
+        if isinstance(default, float):
+            assert name.endswith("_seconds")
+
+
+def test_no_two_settings_have_one_name() -> None:
+    names = [name for name, _, _ in ALL]
+    assert len(set(names)) == len(names)
+
+
+def test_every_concern_is_handed_out() -> None:
+    assert {each.name for each in fields(Settings)} == {"database_url", *CONCERNS}
+
+
+def test_names_of_flag_and_variable() -> None:
+    assert flag_name("ring_bytes") == "--ring-bytes"
+    assert environment_name("ring_bytes") == "PENSTOCK_RING_BYTES"
+
+
+def test_without_anything_given_the_defaults_are_taken() -> None:
+    settings = load_settings("postgresql://db/logs", {})
+    assert settings == Settings(database_url="postgresql://db/logs")
+    for name, default, _ in ALL:
+        assert value(settings, name) == default
+
+
+def test_nothing_is_listened_to_but_loopback_unless_said_otherwise() -> None:
+    settings = load_settings("", {})
+    assert settings.listen.host == settings.http.http_host == "127.0.0.1"
+    assert (settings.listen.port, settings.http.http_port) == (24224, 8000)
+
+
+# --- what is given
+
+
+OTHERS = {
+    int: lambda accepted: str(int(accepted.low) + 3),
+    float: lambda accepted: str(accepted.low + 0.5),
+    str: lambda accepted: accepted.choices[-1] if accepted.choices else "0.0.0.0",
+    tuple: lambda accepted: "some.key, another",
+}
+
+
+@pytest.mark.parametrize(("name", "default", "accepted"), ALL, ids=[a[0] for a in ALL])
+def test_flags_go_over_the_environment_and_that_over_the_default(
+    name: str, default: Any, accepted: Accepted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = OTHERS[type(default)](accepted)
+    expected: Any = type(default)(other) if not isinstance(default, tuple) else ()
+    if isinstance(default, tuple):
+        expected = ("some.key", "another")
+    assert expected != default
+    monkeypatch.setenv(environment_name(name), other)
+    assert value(load_settings("", {}), name) == expected
+    assert value(load_settings("", {name: None}), name) == expected
+    as_flag = ",".join(default) if isinstance(default, tuple) else str(default)
+    assert value(load_settings("", {name: as_flag}), name) == default
+    monkeypatch.delenv(environment_name(name))
+    assert value(load_settings("", {name: other}), name) == expected
+
+
+def test_one_setting_alone_is_found_the_same_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert setting_value("port") == 24224
+    monkeypatch.setenv("PENSTOCK_PORT", "24225")
+    assert setting_value("port") == 24225
+    assert setting_value("port", "24226") == 24226
+    with pytest.raises(SettingsError, match="--port"):
+        setting_value("port", "x")
+    with pytest.raises(KeyError):
+        setting_value("nothing")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("8388608", 8 * MIB),
+        ("8_388_608", 8 * MIB),
+        (" 8388608 ", 8 * MIB),
+        ("8192KiB", 8 * MIB),
+        ("8MiB", 8 * MIB),
+        ("8 MiB", 8 * MIB),
+        ("2GiB", 2048 * MIB),
+    ],
+)
+def test_bytes_are_given_in_units_of_1024(text: str, expected: int) -> None:
+    assert load_settings("", {"ring_bytes": text}).ring.ring_bytes == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("port", "1KiB"), ("shutdown_timeout_seconds", "0.001KiB")]
+)
+def test_what_is_no_bytes_takes_no_unit_of_bytes(name: str, text: str) -> None:
+    assert flag_name(name) in refused({name: text})
+
+
+def test_keys_are_a_list_separated_by_commas() -> None:
+    columns = load_settings("", {"host_keys": "a, b.c ,,d"}).columns
+    assert columns.host_keys == ("a", "b.c", "d")
+    assert load_settings("", {"host_keys": ""}).columns.host_keys == ()
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "accepted"), NUMBERS, ids=[number[0] for number in NUMBERS]
+)
+def test_a_number_out_of_range_is_refused_with_the_range(
+    name: str, default: Any, accepted: Accepted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert accepted.low is not None
+    wrong = [str(type(default)(accepted.low - 1))]
+    if accepted.high is not None:
+        wrong.append(str(type(default)(accepted.high + 1)))
+    for text in wrong:
+        message = refused({name: text})
+        assert message.startswith(f"{flag_name(name)} is {text}")
+        assert f"accepted: {accepted.low:,}" in message
+        if accepted.high is not None:
+            assert f"{accepted.high:,}" in message
+        monkeypatch.setenv(environment_name(name), text)
+        message = refused({})
+        assert message.startswith(f"{environment_name(name)} is {text}")
+        monkeypatch.delenv(environment_name(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "accepted"), NUMBERS, ids=[number[0] for number in NUMBERS]
+)
+def test_both_ends_of_the_range_are_taken(
+    name: str, default: Any, accepted: Accepted
+) -> None:
+    for end in (accepted.low, accepted.high):
+        if end is not None:
+            assert value(load_settings("", {name: str(end)}), name) == end
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "8MB", "8 mib", "1e6", "0x10", "--", "8MiB8", "nan", "inf", "1.5"]
+)
+def test_what_is_no_whole_number_is_refused_by_its_name(text: str) -> None:
+    message = refused({"ring_bytes": text})
+    assert message.startswith("--ring-bytes is ")
+    assert text in message
+    assert "accepted: 4,194,304 to 68,719,476,736" in message
+
+
+@pytest.mark.parametrize("text", ["x", "nan", "inf", "-inf", "-1", "1h", "NaN"])
+def test_what_is_no_number_of_seconds_is_refused_by_its_name(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "--shutdown-timeout-seconds" in refused({"shutdown_timeout_seconds": text})
+    monkeypatch.setenv("PENSTOCK_SHUTDOWN_TIMEOUT_SECONDS", text)
+    assert "PENSTOCK_SHUTDOWN_TIMEOUT_SECONDS" in refused({})
+
+
+@pytest.mark.parametrize("name", ["log_format", "log_level"])
+def test_a_word_that_is_no_choice_is_refused_with_the_choices(name: str) -> None:
+    message = refused({name: "loud"})
+    accepted = next(accepted for each, _, accepted in ALL if each == name)
+    assert message == f"{flag_name(name)} is loud; accepted: " + ", ".join(
+        accepted.choices
+    )
+
+
+def test_the_flag_is_named_where_the_variable_is_wrong_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PENSTOCK_PORT", "y")
+    assert "--port" in refused({"port": "x"})
+    assert "PENSTOCK_PORT" in refused({})
+    assert load_settings("", {"port": "1"}).listen.port == 1, "it is not looked at"
+
+
+# --- what an environment has that is not meant for us
+
+
+@pytest.mark.parametrize(
+    "text", ["tcp://10.0.0.1:24224", "tcp://[fd00::1]:24224", "udp://10.0.0.1:24224"]
+)
+def test_what_kubernetes_sets_beside_a_service_called_penstock_is_ignored(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_PORT", text)
+    monkeypatch.setenv("PENSTOCK_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("PENSTOCK_SERVICE_PORT", "24224")
+    monkeypatch.setenv("PENSTOCK_PORT_24224_TCP", text)
+    monkeypatch.setenv("PENSTOCK_PORT_24224_TCP_PORT", "24224")
+    assert load_settings("", {}) == Settings(database_url="")
+
+
+def test_as_a_flag_it_is_meant() -> None:
+    assert "--port is 'tcp://10.0.0.1:24224'" in refused(
+        {"port": "tcp://10.0.0.1:24224"}
+    )
+
+
+@pytest.mark.parametrize("name", ["port", "host", "http_host", "log_level"])
+def test_an_empty_variable_is_one_that_is_not_set(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compose files set such: PENSTOCK_HOST= must not mean every interface."""
+    monkeypatch.setenv(environment_name(name), "")
+    assert load_settings("", {}) == Settings(database_url="")
+
+
+@pytest.mark.parametrize("name", ["host", "http_host"])
+def test_an_empty_address_is_not_every_interface(name: str) -> None:
+    assert refused({name: ""}).startswith(f"{flag_name(name)} is empty")
+
+
+# --- where the database is
+
+
+@pytest.mark.parametrize(
+    ("read", "variable", "make"),
+    [
+        (database_url, "PENSTOCK_DATABASE_URL", str),
+        (data_dir, "PENSTOCK_DATA_DIR", Path),
+    ],
+)
+def test_the_database_is_found_by_flag_then_environment(
+    read: Callable[[Any], Any],
+    variable: str,
+    make: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read(None) is None
+    monkeypatch.setenv(variable, "")
+    assert read(None) is None
+    monkeypatch.setenv(variable, "/there")
+    assert read(None) == make("/there")
+    assert read(make("/here")) == make("/here")
