@@ -21,6 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from penstock import __version__
 from penstock.errors import PermanentSinkError, SinkError
 from penstock.model import Batch, EncodedRows
+from penstock.wire.messages import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,10 @@ class ReceiveMetrics:
             ["mode"],
             registry=registry,
         )
+        # There from the start: a rate misses what comes before its series begins.
+        for mode in Mode:
+            self._frames.labels(mode)
+            self._events.labels(mode)
         self._rejected = Counter(
             "penstock_rejected_events_total",
             "Events that cannot be rows of logs and go to rejected_event, by reason.",
@@ -196,6 +201,8 @@ class SinkMetrics:
             ["kind"],
             registry=registry,
         )
+        for kind in ("data", "transient"):
+            self._failures.labels(kind)
         self._reconnects = Counter(
             "penstock_database_reconnects_total",
             "Attempts to open a connection to PostgreSQL again after one was lost.",

@@ -1,0 +1,295 @@
+"""The commands as a person meets them: what they print, and how they fail."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.embedded import EmbeddedPostgres
+
+PATIENCE_SECONDS = 40
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that PostgreSQL's own user can reach, also when we are root."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "penstock", *arguments]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        env=os.environ | environment,
+    )
+
+
+class Server:
+    """`penstock up` or `penstock serve`, ready."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            command(*arguments, "--port", "0", "--http-port", "0"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.said = ""
+        for line in self.process.stdout:
+            self.said += line
+            if "Ctrl-C stops both" in line or "Penstock is ready: " in line:
+                break
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        self.process.communicate(timeout=PATIENCE_SECONDS)
+        return self.process.returncode
+
+
+def address_after(text: str, words: str) -> str:
+    return text.split(words)[1].split()[0].rstrip(",")
+
+
+def one_line(result: subprocess.CompletedProcess[str], exit_code: int) -> str:
+    """Assert that the command said one line on stderr; return it."""
+    assert result.returncode == exit_code, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.startswith("penstock: "), result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+def test_up_says_where_it_listens_and_what_to_try(directory: Path) -> None:
+    server = Server("up", "--data-dir", str(directory / "data"))
+    try:
+        forward = address_after(server.said, "forward protocol")
+        metrics = address_after(server.said, "metrics  ")
+        assert forward.startswith("127.0.0.1:")
+        assert "postgresql://" in server.said
+        assert "penstock send" in server.said
+        assert "fluent-bit " in server.said
+        with urllib.request.urlopen(metrics) as answer:
+            assert b"penstock_build_info" in answer.read()
+        port = forward.rpartition(":")[2]
+        sent = subprocess.run(
+            command("send", "--port", port),
+            input='{"level":"info","message":"hello","n":1}\n',
+            text=True,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        assert sent.returncode == 0, sent.stderr
+        found = run(
+            "sql",
+            *("--data-dir", str(directory / "data"), "-o", "json"),
+            "select level, message, attributes from logs",
+        )
+        assert json.loads(found.stdout) == {
+            "level": "INFO",
+            "message": "hello",
+            "attributes": {"n": 1},
+        }
+    finally:
+        assert server.end() == 0
+
+
+def test_what_is_stored_is_there_when_up_is_not(directory: Path) -> None:
+    data = str(directory / "data")
+    server = Server("up", "--data-dir", data)
+    port = address_after(server.said, "forward protocol").rpartition(":")[2]
+    subprocess.run(command("send", "--port", port), input="x\n", text=True, check=True)
+    assert server.end(signal.SIGINT) == 0
+    found = run("sql", "--data-dir", data, "-o", "csv", "select message from logs")
+    assert found.stdout == "message\nx\n"
+
+
+def test_a_second_up_on_the_same_data_directory_is_refused(directory: Path) -> None:
+    data = str(directory / "data")
+    server = Server("up", "--data-dir", data)
+    try:
+        line = one_line(run("up", "--data-dir", data), 3)
+        assert str(server.process.pid) in line
+    finally:
+        assert server.end() == 0
+
+
+def test_a_data_directory_that_cannot_be_written_is_refused(directory: Path) -> None:
+    (directory / "file").write_text("")
+    data = str(directory / "file" / "data")
+    assert data in one_line(run("up", "--data-dir", data), 3)
+
+
+def test_a_data_directory_of_another_postgresql_is_refused(directory: Path) -> None:
+    data = directory / "data"
+    postgres = EmbeddedPostgres(data)
+    postgres.start()
+    postgres.stop()
+    (data / "postgres" / "PG_VERSION").write_text("15\n")
+    line = one_line(run("up", "--data-dir", str(data)), 3)
+    assert "15" in line
+    assert "18" in line
+
+
+@pytest.fixture
+def taken_port() -> Iterator[str]:
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield str(taken.getsockname()[1])
+
+
+@pytest.mark.parametrize("flag", ["--port", "--http-port"])
+def test_a_port_that_is_taken_is_named(
+    directory: Path, taken_port: str, flag: str
+) -> None:
+    free = "--http-port" if flag == "--port" else "--port"
+    data = directory / "data"
+    line = one_line(run("up", "--data-dir", str(data), flag, taken_port, free, "0"), 3)
+    assert taken_port in line
+    assert flag in line
+    assert not (data / "postgres" / "postmaster.pid").exists()
+
+
+def test_a_database_out_of_reach_is_named_without_its_password() -> None:
+    line = one_line(
+        run("serve", "--database-url", "postgresql://me:secret@127.0.0.1:1/logs"), 3
+    )
+    assert "127.0.0.1:1" in line
+    assert "secret" not in line
+
+
+def test_a_wrong_setting_is_refused_with_its_name_and_range(directory: Path) -> None:
+    line = one_line(
+        run("up", "--data-dir", str(directory / "d"), PENSTOCK_RING_BYTES="12"), 2
+    )
+    assert "PENSTOCK_RING_BYTES" in line
+    assert "4,194,304" in line
+    assert not (directory / "d").exists()
+
+
+def test_serve_needs_a_database_and_says_so() -> None:
+    result = run("serve", PENSTOCK_DATABASE_URL="")
+    assert result.returncode == 2
+    assert "--database-url" in result.stderr
+
+
+def test_serve_runs_on_a_postgresql_of_the_users_and_outlives_its_restart(
+    directory: Path,
+) -> None:
+    postgres = EmbeddedPostgres(directory / "data")
+    postgres.start()
+    try:
+        server = Server("serve", "--database-url", postgres.url)
+        http = address_after(server.said, "metrics on ").removesuffix("/metrics")
+        port = address_after(server.said, "forward protocol on ").rpartition(":")[2]
+        os.kill(postgres.server_pid, signal.SIGKILL)
+        postgres.restart()
+        sent = subprocess.run(
+            command("send", "--port", port),
+            input="after\n",
+            text=True,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        assert sent.returncode == 0, sent.stderr
+        with urllib.request.urlopen(f"{http}/ready") as answer:
+            assert json.load(answer) == {"status": "ready"}
+        with urllib.request.urlopen(f"{http}/health") as answer:
+            assert answer.status == 200
+        assert server.end() == 0
+    finally:
+        postgres.stop()
+
+
+def test_up_starts_its_postgresql_again_when_it_dies(directory: Path) -> None:
+    data = directory / "data"
+    server = Server("up", "--data-dir", str(data))
+    try:
+        port = address_after(server.said, "forward protocol").rpartition(":")[2]
+        pid = int((data / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGKILL)
+        sent = subprocess.run(
+            command("send", "--port", port),
+            input="after\n",
+            text=True,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        assert sent.returncode == 0, sent.stderr
+    finally:
+        assert server.end() == 0
+
+
+@pytest.fixture(scope="module")
+def data_dir() -> Iterator[str]:
+    """A migrated data directory where nothing runs."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        data = str(Path(name) / "data")
+        assert "applied 0001" in run("db", "migrate", "--data-dir", data).stdout
+        yield data
+
+
+def test_db_says_what_is_applied(data_dir: str) -> None:
+    assert run("db", "migrate", "--data-dir", data_dir).stdout == "up to date\n"
+    status = run("db", "status", "--data-dir", data_dir).stdout
+    assert status.startswith("0001 logs")
+    assert "pending" not in status
+
+
+@pytest.mark.parametrize(
+    ("statement", "complaint"),
+    [
+        ("delete from logs", "read-only"),
+        ("create table t ()", "read-only"),
+        ("selec 1", "syntax error"),
+        ("select 1; select 2", "multiple commands"),
+    ],
+)
+def test_sql_refuses_to_write_and_names_what_is_wrong(
+    data_dir: str, statement: str, complaint: str
+) -> None:
+    assert complaint in one_line(run("sql", "--data-dir", data_dir, statement), 1)
+
+
+def test_sql_prints_whole_values_where_there_is_no_terminal(data_dir: str) -> None:
+    long = "x" * 500
+    found = run("sql", "--data-dir", data_dir, f"select '{long}' as value, null as n")
+    assert long in found.stdout
+    assert found.stderr == "(1 row)\n"
+
+
+def test_doctor_finds_a_database_and_says_so(data_dir: str) -> None:
+    found = run("doctor", "--data-dir", data_dir)
+    assert found.returncode == 0, found.stdout
+    assert "embedded PostgreSQL 18" in found.stdout
+
+
+def test_doctor_fails_where_the_database_is_out_of_reach() -> None:
+    found = run("doctor", "--database-url", "postgresql://me@127.0.0.1:1/logs")
+    assert found.returncode == 1
+    assert "fail" in found.stdout
+    assert "-> " in found.stdout
+
+
+def test_the_help_page_names_every_command() -> None:
+    page = run("--help").stdout
+    for name in ("up", "serve", "send", "sql", "db", "doctor"):
+        assert f"\n  {name} " in page
