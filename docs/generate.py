@@ -1,0 +1,279 @@
+"""Writes into the pages of docs/ what the code knows better: settings, metrics, tables.
+
+    .venv/bin/python docs/generate.py            writes
+    .venv/bin/python docs/generate.py --check    fails when a page is not up to date
+
+A page holds `<!-- begin NAME: ... -->` and `<!-- end NAME -->`; what stands between
+them is written here, the rest of the page by hand. Names, defaults, ranges and help
+texts are read from the source; what it cannot say, what each reason means, stands
+here. A reason that the source gives and this file does not explain, or the other way
+round, is an error.
+"""
+
+import argparse
+import ast
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from penstock.buffer.ring import Ring
+from penstock.config import CONCERNS, environment_name, flag_name
+from penstock.errors import PermanentSinkError, TransientSinkError
+from penstock.model import EncodedRows, RejectedEvent
+from penstock.rows import columns, plain
+from penstock.settings import Accepted, ColumnSettings
+from penstock.telemetry.metrics import Metrics
+from penstock.wire.messages import Mode
+
+DOCS = Path(__file__).resolve().parent
+SOURCE = DOCS.parent / "src" / "penstock"
+# Where events and peers are refused; net/client.py is the other side of the wire.
+REFUSING = ("wire", "rows", "net/session.py")
+
+REJECTED_REASONS = {
+    "record_not_a_map": "The record is a text, a number, nil: anything but a map.",
+    "invalid_time": "The time is none: a boolean, a text, NaN, an ext value of another"
+    " kind, or outside what `timestamptz` holds.",
+    "no_record": "An entry, or a message, of fewer than two elements.",
+    "not_an_entry": "Something that is no array stands where an entry should. A run of"
+    " such values is one rejected event.",
+    "truncated_entry": "The packed entries end inside an entry. Those before it are"
+    " stored.",
+    "malformed_msgpack": "A byte that msgpack never uses; no entry can be found behind"
+    " it. Those before it are stored.",
+    "decompression": "Damaged gzip or zstd. `raw` holds the compressed bytes; nothing"
+    " of the chunk is stored as rows.",
+    "decompression_limit": "The chunk inflates to more than `max_decompressed_bytes`."
+    " `raw` holds the compressed bytes.",
+    "signal_metrics": "Fluent Bit metrics (`fluent_signal` 1) are no log events.",
+    "signal_traces": "Fluent Bit traces (`fluent_signal` 2) are no log events.",
+    "signal_other": "Another `fluent_signal` than 0, 1 or 2.",
+}
+PROTOCOL_REASONS = {
+    "not_forward": "The bytes are no forward message: HTTP, a TLS handshake, JSON, an"
+    " SSH banner. The log line says what they look like.",
+    "malformed_msgpack": "A message that is no msgpack, or nests past 1,024 levels.",
+    "frame_too_large": "A message of more than `max_frame_bytes`.",
+    "invalid_tag": "A tag that is neither a string nor nil.",
+    "invalid_chunk": "A chunk whose name is longer than any client's: 200 bytes.",
+}
+FAILURE_KINDS = {
+    "transient": "The connection, PostgreSQL's resources, its shutdown, its rights.",
+    "data": "PostgreSQL refuses a row (SQLSTATE class 22 or 23).",
+}
+
+
+def settings() -> str:
+    """Return a table for each concern of the settings."""
+    parts = []
+    for concern in CONCERNS.values():
+        summary, _, rest = (inspect.getdoc(concern) or "").partition("\n")
+        rows = [
+            (_names(each.name), *_default_and_accepted(each), _accepted(each).help_text)
+            for each in fields(concern)
+        ]
+        head = f"## {summary.rstrip('.')}\n\n"
+        words = f"{rest.strip()}\n\n" if rest.strip() else ""
+        table = _table(("Setting", "Default", "Accepted", "What it does"), rows)
+        parts.append(head + words + table)
+    return "\n".join(parts)
+
+
+def _names(name: str) -> str:
+    names = (name, flag_name(name), environment_name(name))
+    return "<br>".join(f"`{each}`" for each in names)
+
+
+def _accepted(each: Any) -> Accepted:
+    accepted: Accepted = each.metadata["is"]
+    return accepted
+
+
+def _default_and_accepted(each: Any) -> tuple[str, str]:
+    default, accepted = each.default, _accepted(each)
+    if isinstance(default, tuple):
+        return _codes(default), "a list of keys"
+    if each.name.endswith("_bytes") and accepted.low is not None:
+        above = " or more" if accepted.high is None else f" to {_size(accepted.high)}"
+        return f"{_size(default)} (`{default}`)", _size(accepted.low) + above
+    words = "any address" if each.name.endswith("host") else accepted.in_words()
+    return f"`{default}`", words
+
+
+def _size(count: float) -> str:
+    for unit, size in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if count >= size and count % size == 0:
+            return f"{count // size:.0f} {unit}"
+    return f"{count:,.0f} bytes"
+
+
+def metrics() -> str:
+    """Return the table of all metrics."""
+    rows = []
+    for family in _used_metrics().registry.collect():
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = {label for each in family.samples for label in each.labels} - {"le"}
+        rows.append(
+            (f"`{name}`", family.type, _codes(sorted(labels)), family.documentation)
+        )
+    return _table(("Name", "Type", "Labels", "What it is"), rows)
+
+
+def _used_metrics() -> Metrics:
+    """Return metrics whose labels have each been used: without it they show none."""
+    used = Metrics()
+    nothing = Ring(
+        max_bytes=1, max_rows=1, on_waiting=lambda: None, on_drained=lambda: None
+    )
+    used.watch_ring(nothing)
+    rejected = RejectedEvent("no_record", b"")
+    used.receive.received_frames(Mode.MESSAGE, 1)
+    used.receive.encoded(
+        Mode.MESSAGE, EncodedRows(b"", 0, frozenset(), rejected=(rejected,))
+    )
+    used.receive.broke_protocol("not_forward")
+    for error in (PermanentSinkError(""), TransientSinkError("")):
+        used.sink.failed(error)
+    return used
+
+
+def modes() -> str:
+    """Return the values of the label `mode`."""
+    return f"`mode`: {_codes(Mode)}.\n"
+
+
+def reasons(explained: dict[str, str]) -> Callable[[], str]:
+    """Return what writes the table of a label's values."""
+    rows = [(f"`{value}`", text) for value, text in explained.items()]
+    return lambda: _table(("Value", "What it means"), rows)
+
+
+def column_keys() -> str:
+    """Return which keys fill which column, by default."""
+    rows = []
+    for each in fields(ColumnSettings):
+        column = each.name.removesuffix("_keys")
+        keys, _ = _default_and_accepted(each)
+        rows.append((f"`{column}`", keys, f"`{flag_name(each.name)}`"))
+    return _table(("Column", "Keys, the first that fits", "Setting"), rows)
+
+
+def levels() -> str:
+    """Return the names and numbers that are understood as a level."""
+    labels: dict[str, tuple[list[str], list[str]]] = {}
+    for spelling, label in columns.level_spellings().items():
+        names, numbers = labels.setdefault(label, ([], []))
+        if isinstance(spelling, int):
+            numbers.append(str(spelling))
+        elif spelling.islower():
+            names.append(spelling)
+    order = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+    assert sorted(order) == sorted(labels)
+    rows = [
+        (f"`{each}`", _codes(labels[each][0]), _codes(labels[each][1]))
+        for each in order
+    ]
+    return _table(("Level", "Names", "Numbers"), rows)
+
+
+def lossless() -> str:
+    """Return the table of rows/plain.py: what JSON or jsonb cannot hold."""
+    text = inspect.getdoc(plain) or ""
+    rows = [
+        tuple(cell.strip() for cell in line.strip("|").split("|"))
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    return _table(rows[0], rows[2:])
+
+
+GENERATED: dict[str, dict[str, Callable[[], str]]] = {
+    "settings.md": {"settings": settings},
+    "metrics.md": {
+        "metrics": metrics,
+        "modes": modes,
+        "rejected reasons": reasons(REJECTED_REASONS),
+        "protocol reasons": reasons(PROTOCOL_REASONS),
+        "failure kinds": reasons(FAILURE_KINDS),
+    },
+    "records.md": {"columns": column_keys, "levels": levels, "lossless": lossless},
+}
+
+
+def _codes(values: Iterable[str]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def filled(page: str, writers: dict[str, Callable[[], str]]) -> str:
+    """Return the page with each of its marked regions written anew.
+
+    Raises:
+        ValueError: a region is not marked in the page, or more than once.
+    """
+    for name, write in writers.items():
+        begin = f"<!-- begin {name}: written by docs/generate.py -->\n"
+        end = f"<!-- end {name} -->\n"
+        if (page.count(begin), page.count(end)) != (1, 1):
+            raise ValueError(f"{name}: not marked, or marked twice")
+        head, _, rest = page.partition(begin)
+        _, _, tail = rest.partition(end)
+        page = f"{head}{begin}\n{write()}\n{end}{tail}"
+    return page
+
+
+def unexplained_reasons() -> list[str]:
+    """Name the reasons that the source gives and this file does not, and vice versa."""
+    texts: set[str] = set()
+    problems: list[str] = []
+    tables = {
+        "RejectedEvent": REJECTED_REASONS,
+        "CompressionError": REJECTED_REASONS,
+        "ProtocolError": PROTOCOL_REASONS,
+    }
+    for node in _refusing_nodes():
+        match node:
+            case ast.Constant(value=str(text)):
+                texts.add(text)
+            case ast.Call(func=ast.Name(id=name), args=[ast.Constant(str(reason)), *_]):
+                if reason not in tables.get(name, {reason}):
+                    problems.append(f"docs/generate.py does not explain {reason}")
+    given = REJECTED_REASONS.keys() | PROTOCOL_REASONS.keys()
+    problems += [f"docs/generate.py explains {each}: gone" for each in given - texts]
+    return problems
+
+
+def _refusing_nodes() -> Iterator[ast.AST]:
+    for name in REFUSING:
+        path = SOURCE / name
+        for file in [path] if path.is_file() else sorted(path.glob("*.py")):
+            yield from ast.walk(ast.parse(file.read_text()))
+
+
+def main(arguments: list[str]) -> int:
+    """Write the regions, or compare them; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    check = parser.parse_args(arguments).check
+    problems = unexplained_reasons()
+    for name, writers in GENERATED.items():
+        page = DOCS / name
+        before = page.read_text()
+        after = filled(before, writers)
+        if not check:
+            page.write_text(after)
+        elif after != before:
+            problems.append(f"docs/{name} is not up to date: run docs/generate.py")
+    sys.stderr.writelines(f"{problem}\n" for problem in problems)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
