@@ -266,8 +266,6 @@ async def test_a_long_query_does_not_keep_rows_out(
 
 
 async def test_migrating_again_and_at_once_changes_nothing(database_url: str) -> None:
-    assert await asyncio.gather(migrate(database_url), migrate(database_url)) == [
-        [],
-        [],
-    ]
+    for applied in await asyncio.gather(migrate(database_url), migrate(database_url)):
+        assert not applied
     assert all(each.applied_at for each in await migration_status(database_url))

@@ -1,0 +1,411 @@
+"""A real PostgreSQL for the tests, a database for each, and Penstock as a process.
+
+One embedded server for all of them. A test's database is a copy of one that has been
+migrated, so it costs some milliseconds and nothing of it is another test's.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+
+import asyncpg
+import msgpack
+import psutil
+import pytest
+
+from penstock.embedded import EmbeddedPostgres
+from penstock.sink.migrations import migrate
+
+# Two busy cores start PostgreSQL in some seconds; nothing takes this long unless
+# something is wrong.
+PATIENCE_SECONDS = 30.0
+POLL_SECONDS = 0.01
+TEMPLATE = "penstock_template"
+# Both commands print where they listen when they are ready, each in its own words.
+READY = re.compile(
+    r"forward protocol +(?:on )?(?P<host>\S+):(?P<port>\d+),?\s"
+    r".*http://(?P<http_host>\S+):(?P<http_port>\d+)/metrics"
+    r".*(?:Ctrl-C stops both\.|database \S+)\n",
+    re.DOTALL,
+)
+
+T = TypeVar("T")
+
+
+def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, and leave pytest-asyncio's loop alone."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(coroutine)
+
+
+def wait_until(
+    condition: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS
+) -> T:
+    """Ask until the answer is true and return it; fail with `what` after so long."""
+    give_up = time.monotonic() + seconds
+    while not (answer := condition()):
+        assert time.monotonic() < give_up, f"not within {seconds:g} s: {what}"
+        time.sleep(POLL_SECONDS)
+    return answer
+
+
+# --- databases
+
+
+class Database(NamedTuple):
+    """A database of the test's own, and its name in the server that all share."""
+
+    url: str
+    name: str
+    admin_url: str
+
+    def fetch(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run a statement in this database; return its rows."""
+        return run_async(_fetch(self.url, statement, values))
+
+    def value(self, statement: str, *values: object) -> Any:
+        """Run a statement that returns one value."""
+        ((value,),) = self.fetch(statement, *values)
+        return value
+
+    def administer(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement in another database of the same server."""
+        return run_async(_fetch(self.admin_url, statement, ()))
+
+    def kill_connections(self) -> int:
+        """End every connection to this database; return how many there were."""
+        return len(
+            self.administer(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                f" WHERE datname = '{self.name}'"
+            )
+        )
+
+    @contextlib.contextmanager
+    def out_of_reach(self) -> Iterator[None]:
+        """Let nobody connect during the block, and end the connections there are."""
+        self.administer(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
+        try:
+            self.kill_connections()
+            yield
+        finally:
+            self.administer(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
+
+
+async def _fetch(
+    url: str, statement: str, values: tuple[object, ...]
+) -> list[tuple[Any, ...]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(statement, *values)]
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """The server that all databases are in.
+
+    Not below tmp_path: each pytest that root starts closes that directory again, under
+    a server that runs as another user.
+    """
+    home = Path(tempfile.mkdtemp(prefix="penstock-test-")).resolve()
+    server = EmbeddedPostgres(home / "data")
+    try:
+        server.start()
+        # No machine is going to fail meanwhile, and copies of databases are files.
+        run_async(_fetch(server.url, "ALTER SYSTEM SET fsync = off", ()))
+        run_async(_fetch(server.url, "SELECT pg_reload_conf()", ()))
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(home)
+
+
+_numbers = itertools.count(1)
+
+
+def _create(postgres: EmbeddedPostgres, name: str, template: str) -> Database:
+    admin_url = postgres.url
+    run_async(_fetch(admin_url, f"CREATE DATABASE {name} TEMPLATE {template}", ()))
+    return Database(admin_url.replace("/penstock?", f"/{name}?"), name, admin_url)
+
+
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedPostgres) -> str:
+    """The database that others are copies of: migrated, and empty."""
+    run_async(migrate(_create(postgres, TEMPLATE, "template0").url))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres, template: str) -> Database:
+    """A migrated database for one test."""
+    return _create(postgres, f"test_{next(_numbers)}", template)
+
+
+@pytest.fixture
+def empty_database(postgres: EmbeddedPostgres) -> Database:
+    """A database without our schema."""
+    return _create(postgres, f"empty_{next(_numbers)}", "template0")
+
+
+# --- Penstock as a process
+
+
+def penstock(*arguments: str) -> list[str]:
+    """Return the command line of a Penstock command."""
+    return [sys.executable, "-m", "penstock", *arguments]
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """Return the environment without the settings of whoever runs the tests."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
+    return kept | {"COLUMNS": "80"} | more
+
+
+def run_penstock(
+    *arguments: str, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that ends by itself."""
+    return subprocess.run(
+        penstock(*arguments),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        env=clean_environment(**environment),
+    )
+
+
+def the_line(ended: subprocess.CompletedProcess[str], exit_code: int) -> str:
+    """Return the one line a command has failed with; nothing else was printed."""
+    assert ended.returncode == exit_code, ended.stderr
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("penstock: ")
+    return line
+
+
+class Program:
+    """`penstock up` or `penstock serve`, looked at from outside."""
+
+    def __init__(self, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+        self._home = Path(tempfile.mkdtemp(prefix="penstock-test-"))
+        self._stdout, self._stderr = self._home / "stdout", self._home / "stderr"
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                penstock(*arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=clean_environment(**environment),
+                start_new_session=True,
+            )
+        self._ready: re.Match[str] | None = None
+        self._family: dict[int, psutil.Process] = {}
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def stdout(self) -> str:
+        return self._stdout.read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self._stderr.read_text()
+
+    @property
+    def port(self) -> int:
+        return int(self._match()["port"])
+
+    @property
+    def http_port(self) -> int:
+        return int(self._match()["http_port"])
+
+    def _match(self) -> re.Match[str]:
+        assert self._ready is not None
+        return self._ready
+
+    def wait_ready(self) -> "Program":
+        """Wait until it prints where it listens."""
+        wait_until(
+            lambda: READY.search(self.stdout) or self.process.poll() is not None,
+            f"ready: {self.stdout}{self.stderr}",
+        )
+        self._ready = READY.search(self.stdout)
+        assert self._ready, f"it ended at once:\n{self.stdout}\n{self.stderr}"
+        return self
+
+    def family(self) -> list[psutil.Process]:
+        """Return the living processes that it has started, also in the past."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.pid).children(recursive=True):
+                self._family.setdefault(child.pid, child)
+        return [each for each in self._family.values() if lives(each)]
+
+    def send_signal(self, number: int = signal.SIGTERM) -> None:
+        self.family()
+        self.process.send_signal(number)
+
+    def wait_ended(self, seconds: float = PATIENCE_SECONDS) -> int:
+        """Wait for its end; return the exit code."""
+        return self.process.wait(seconds)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send the signal, wait for the end, return the exit code."""
+        self.send_signal(number)
+        return self.wait_ended()
+
+    def end(self) -> None:
+        """End all of it, in whatever state a test left it."""
+        family = self.family()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        # PostgreSQL ends its own children; SIGKILL would leave its shared memory.
+        for each in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.send_signal(signal.SIGCONT)
+                each.send_signal(signal.SIGQUIT)
+        wait_until(lambda: not self.family(), "all that it started has ended")
+        shutil.rmtree(self._home)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Ask by HTTP; return status and body."""
+        url = f"http://127.0.0.1:{self.http_port}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def metric(self, name: str) -> float:
+        """Return a metric's value, summed over its labels."""
+        samples = re.findall(
+            rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", self.get("/metrics")[1], re.MULTILINE
+        )
+        return sum(map(float, samples))
+
+
+def lives(process: psutil.Process) -> bool:
+    """Not a zombie either, which an orphan is until init looks after it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a Penstock command that runs until it is stopped; it ends with the test."""
+    started: list[Program] = []
+
+    def start_one(
+        *arguments: str, free_ports: bool = True, **environment: str
+    ) -> Program:
+        ports = ("--port", "0", "--http-port", "0") if free_ports else ()
+        started.append(Program((*arguments, *ports), environment))
+        return started[-1]
+
+    yield start_one
+    for program in started:
+        program.end()
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory that is closed to other users; no server outlives it.
+
+    Not below tmp_path, for the reason that `postgres` has.
+    """
+    path = Path(tempfile.mkdtemp(prefix="penstock-test-")).resolve()
+    yield path
+    shutil.rmtree(path)
+
+
+# --- a sender
+
+
+class Sender:
+    """A sender that writes what it is told and reads acks; it knows nothing of ours."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
+        self._acks = msgpack.Unpacker()
+
+    def __enter__(self) -> "Sender":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.socket.close()
+
+    def send(self, numbers: range, chunk: str | None = None, fill: int = 0) -> None:
+        """Send a PackedForward message of events with these numbers."""
+        now = int(time.time())
+        entries = b"".join(
+            msgpack.packb([now, {"n": number, "fill": "x" * fill}])
+            for number in numbers
+        )
+        option = {"size": len(numbers)} | ({} if chunk is None else {"chunk": chunk})
+        self.socket.sendall(msgpack.packb(["test", entries, option]))
+
+    def acks(self, count: int, seconds: float = PATIENCE_SECONDS) -> list[str]:
+        """Read so many acks; return their chunks."""
+        chunks: list[str] = []
+        give_up = time.monotonic() + seconds
+        while len(chunks) < count:
+            chunks += [answer["ack"] for answer in self._acks]
+            if len(chunks) >= count:
+                break
+            left = give_up - time.monotonic()
+            assert left > 0, f"{len(chunks)} of {count} acks within {seconds:g} s"
+            self.socket.settimeout(left)
+            with contextlib.suppress(TimeoutError):
+                data = self.socket.recv(65536)
+                assert data, f"closed after {len(chunks)} of {count} acks"
+                self._acks.feed(data)
+        return chunks
+
+    def is_silent_for(self, seconds: float) -> bool:
+        """Tell whether nothing is written to us for so long."""
+        self.socket.settimeout(seconds)
+        try:
+            self._acks.feed(self.socket.recv(65536))
+        except TimeoutError:
+            return True
+        return False
+
+
+NUMBERS = "SELECT (attributes->>'n')::int FROM logs ORDER BY id"
+
+
+def numbers_in(database: Database) -> list[int]:
+    """Return the numbers of the events that are stored, in the order of their ids."""
+    return [number for (number,) in database.fetch(NUMBERS)]
