@@ -114,16 +114,24 @@ async def test_to_ask_for_the_status_changes_nothing(empty_database: Database) -
     await connection.close()
 
 
-async def test_who_may_not_migrate_is_told_in_one_line(
-    empty_database: Database,
+async def test_who_may_not_migrate_or_look_is_told_in_one_line(
+    empty_database: Database, database: Database
 ) -> None:
-    connection = await asyncpg.connect(empty_database.url)
+    connection = await asyncpg.connect(database.url)
     await connection.execute("CREATE ROLE guest LOGIN")
     await connection.close()
-    url = empty_database.url.replace("//postgres@", "//guest@")
-    with pytest.raises(DatabaseUnavailableError, match="permission denied") as caught:
-        await migrate(url)
-    assert "\n" not in str(caught.value)
+    for ask, where in (
+        (migrate, empty_database),
+        (migrate, database),
+        (migration_status, database),
+        (next_receiver, database),
+    ):
+        url = where.url.replace("//postgres@", "//guest@")
+        with pytest.raises(
+            DatabaseUnavailableError, match="permission denied"
+        ) as caught:
+            await ask(url)
+        assert "\n" not in str(caught.value)
 
 
 async def test_receivers_are_told_apart(database: Database) -> None:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import asyncpg
 
 from penstock.errors import DatabaseUnavailableError
-from penstock.sink.classify import describe
-from penstock.sink.connection import connect
+from penstock.sink.classify import describe, unavailable
+from penstock.sink.connection import connect, without_password
 from penstock.sink.sql import Migration, load_blocks, load_migrations
 
 
@@ -53,7 +53,11 @@ async def migrate(database_url: str) -> list[Migration]:
 
 
 async def migration_status(database_url: str) -> list[MigrationStatus]:
-    """Return every migration known here or there, oldest first; changes nothing."""
+    """Return every migration known here or there, oldest first; changes nothing.
+
+    Raises:
+        DatabaseUnavailableError: out of reach, or it does not let us look.
+    """
     blocks = load_blocks("migrations")
     connection = await connect(database_url)
     try:
@@ -62,6 +66,8 @@ async def migration_status(database_url: str) -> list[MigrationStatus]:
             for row in await connection.fetch(blocks["applied"]):
                 status = MigrationStatus(*row)
                 applied[status.version] = status
+    except asyncpg.PostgresError as error:
+        raise unavailable(error, without_password(database_url)) from error
     finally:
         await connection.close()
     known = {

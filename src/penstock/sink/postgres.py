@@ -11,8 +11,8 @@ import asyncpg
 from penstock.errors import DatabaseUnavailableError, TransientSinkError
 from penstock.model import Batch
 from penstock.rows.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER
-from penstock.sink.classify import classify
-from penstock.sink.connection import CONNECTION_ERRORS, connect
+from penstock.sink.classify import classify, unavailable
+from penstock.sink.connection import CONNECTION_ERRORS, connect, without_password
 from penstock.sink.partitions import Partitions
 from penstock.sink.sql import load_blocks
 
@@ -143,5 +143,7 @@ async def next_receiver(database_url: str) -> int:
     try:
         receiver: int = await connection.fetchval(load_blocks("store")["next_receiver"])
         return receiver
+    except asyncpg.PostgresError as error:
+        raise unavailable(error, without_password(database_url)) from error
     finally:
         await connection.close()
