@@ -19,6 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
@@ -29,6 +30,9 @@ import psutil
 import pytest
 
 from penstock.embedded import EmbeddedPostgres
+from penstock.model import Batch, Delivery, Segment, SourceId
+from penstock.rows import RowEncoder
+from penstock.settings import ColumnSettings
 from penstock.sink.migrations import migrate
 
 # Two busy cores start PostgreSQL in some seconds; nothing takes this long unless
@@ -48,9 +52,14 @@ T = TypeVar("T")
 
 
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, and leave pytest-asyncio's loop alone."""
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        return runner.run(coroutine)
+    """Run a coroutine to its end, in a thread: the caller may have a loop itself."""
+
+    def run() -> T:
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(coroutine)
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()
 
 
 def wait_until(
@@ -163,6 +172,35 @@ def database(postgres: EmbeddedPostgres, template: str) -> Database:
 def empty_database(postgres: EmbeddedPostgres) -> Database:
     """A database without our schema."""
     return _create(postgres, f"empty_{next(_numbers)}", "template0")
+
+
+# --- batches
+
+
+def batch_of(
+    *messages: bytes,
+    tag: str = "test",
+    chunk: bytes | None = None,
+    sender: str = "192.0.2.7",
+    receiver: int = 7,
+    now_seconds: float = 0.0,
+) -> Batch:
+    """Encode messages' entries as sessions do, all of them into one batch."""
+    encoder = RowEncoder(ColumnSettings(), receiver=receiver)
+    now_microseconds = int((now_seconds or time.time()) * 1_000_000)
+    segments = []
+    for entries in messages:
+        delivery = Delivery(
+            SourceId(1), sender, tag, chunk, chunk, 0.0, lambda done: None
+        )
+        stream = encoder.start(entries, tag=tag)
+        while not stream.exhausted:
+            segments.append(Segment(stream.next_part(now_microseconds), delivery))
+    return Batch(
+        tuple(segments),
+        sum(each.size_bytes for each in segments),
+        sum(each.encoded.rows for each in segments),
+    )
 
 
 # --- Penstock as a process

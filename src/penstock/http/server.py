@@ -4,6 +4,7 @@ It owns the routes and their answers; what is ready and what the metrics are it 
 told. It must not touch the flow of events.
 """
 
+import errno
 from collections.abc import Callable
 
 from aiohttp import web
@@ -54,9 +55,11 @@ class HttpServer:
             await web.TCPSite(self._runner, host, port).start()
         except OSError as error:
             await self._runner.cleanup()
+            is_about_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            advice = "port with --http-port" if is_about_port else "with --http-host"
             raise UnavailableError(
                 f"cannot serve metrics on {host}:{port}: {error.strerror or error};"
-                " choose another port with --http-port"
+                f" choose another {advice}"
             ) from error
 
     async def close(self) -> None:

@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_SECONDS = 86_400
-
-
+# The statements that make a day, in their order.
+CREATION = ("create_day", "hold_default", "move_from_default", "attach_day")
 # After a partition could not be made for a lock, batches go on without it this long:
 # somebody's long query must not cost every batch the wait for the lock.
 POSTPONE_SECONDS = 30.0
@@ -85,7 +85,7 @@ class Partitions:
             await connection.execute(self._blocks["one_at_a_time"])
             rows = await connection.fetch(self._blocks["existing_days"])
             if name not in {row["day"] for row in rows}:
-                for block in ("create_day", "move_from_default", "attach_day"):
+                for block in CREATION:
                     await connection.execute(self._blocks[block].format(**values))
 
 

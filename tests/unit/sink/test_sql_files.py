@@ -6,6 +6,7 @@ from importlib.resources import files
 import pytest
 
 from penstock.sink import sql
+from penstock.sink.partitions import CREATION
 from penstock.sink.sql import load_blocks, load_migrations
 
 FILES = sorted(path.name for path in files(sql).iterdir() if path.name.endswith(".sql"))
@@ -51,7 +52,7 @@ def test_every_statement_is_in_a_block_with_its_comments(name: str) -> None:
             "partitions",
             (
                 *("existing_days", "limit_waiting", "one_at_a_time"),
-                *("create_day", "move_from_default", "attach_day"),
+                *CREATION,
             ),
         ),
         ("store", ("reject", "next_receiver")),

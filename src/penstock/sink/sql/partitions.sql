@@ -21,6 +21,11 @@ SELECT pg_advisory_xact_lock(hashtext('penstock.partitions'))
 -- all reading and writing of logs, ATTACH locks only the default partition.
 CREATE TABLE {partition} (LIKE logs INCLUDING DEFAULTS INCLUDING CONSTRAINTS)
 
+-- hold_default --
+-- Another receiver may be about to commit rows of this day there: ATTACH would find them
+-- behind our back and refuse. Waits for who writes to it, not for who reads.
+LOCK TABLE logs_default IN SHARE ROW EXCLUSIVE MODE
+
 -- move_from_default --
 -- Rows of this day that came before its partition did.
 WITH moved AS (
