@@ -15,7 +15,7 @@ from typing import NamedTuple
 import uvloop
 
 from penstock.buffer.ring import Ring
-from penstock.errors import UnavailableError
+from penstock.errors import DatabaseUnavailableError, SinkError, UnavailableError
 from penstock.http.server import HttpServer
 from penstock.net.listener import ForwardListener
 from penstock.net.session import Intake
@@ -89,12 +89,9 @@ class Server:
         """Start, serve until told to stop, stop; return whether all was committed."""
         settings = self._settings
         self._catch_signals()
-        await migrate(settings.database_url)
-        self._build(await next_receiver(settings.database_url))
+        if not await self._start_unless_stopped():
+            return True
         try:
-            await self._flusher.connect()
-            await self._http.start()
-            await self._listener.start()
             gc.freeze()
             on_ready(self._listening())
             logger.info(
@@ -115,6 +112,32 @@ class Server:
         finally:
             await self._http.close()
         return was_clean
+
+    async def _start_unless_stopped(self) -> bool:
+        """Start all parts; return False if told to stop before that was done."""
+        starting = asyncio.create_task(self._start(), name="start")
+        stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            starting.result()
+            return True
+        starting.cancel()
+        await asyncio.wait((starting,))
+        return False
+
+    async def _start(self) -> None:
+        await migrate(self._settings.database_url)
+        self._build(await next_receiver(self._settings.database_url))
+        try:
+            await self._flusher.connect()
+            await self._http.start()
+            await self._listener.start()
+        except BaseException as error:
+            await self._http.close()
+            if isinstance(error, SinkError):
+                raise DatabaseUnavailableError(str(error)) from error
+            raise
 
     def _build(self, receiver: int) -> None:
         settings = self._settings

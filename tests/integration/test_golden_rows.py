@@ -15,12 +15,8 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 
-from penstock.model import Batch
-from penstock.settings import PartitionSettings
-from penstock.sink.partitions import Partitions
-from penstock.sink.postgres import PostgresWriter
 from tests import msgpack_bytes as m
-from tests.integration.conftest import Database, batch_of
+from tests.integration.conftest import Database, batch_of, store_in
 
 # 2015-09-07T01:23:04Z, the time of an entry that gives no other, and a minute later.
 T_TEXT = "2015-09-07 01:23:04+00"
@@ -378,15 +374,6 @@ async def person(database: Database) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def store(database: Database, batch: Batch) -> None:
-    writer = PostgresWriter(database.url, Partitions(PartitionSettings()))
-    await writer.connect()
-    try:
-        await writer.store(batch, now_seconds=NOW_SECONDS)
-    finally:
-        await writer.close()
-
-
 async def rows_in(person: asyncpg.Connection) -> list[Row]:
     """Read the rows back, in the order of their ids."""
     await person.execute("SET timezone = 'UTC'; SET max_stack_depth = '4MB'")
@@ -415,7 +402,7 @@ async def test_every_golden_record_comes_back_as_written_here(
 ) -> None:
     golden = GOLDEN[group]
     entries = b"".join(entry for entry, _ in golden.values())
-    await store(database, batch_of(entries, now_seconds=NOW_SECONDS))
+    await store_in(database, batch_of(entries, now_seconds=NOW_SECONDS), NOW_SECONDS)
     assert await person.fetchval("SELECT count(*) FROM rejected_event") == 0
     differ = {
         name: (short(found), short(expected))
@@ -439,7 +426,7 @@ async def test_it_makes_no_difference_what_stands_beside_a_record(
     usual = m.entry({"level": "info", "message": "usual", "n": 1})
     chosen = [TYPES["NaN"], STRANGE["NUL in a value"], TIMES["1901"], LEVELS["INFO"]]
     mixed = b"".join(usual + entry for entry, _ in chosen) + usual
-    await store(database, batch_of(mixed, *(entry for entry, _ in chosen)))
+    await store_in(database, batch_of(mixed, *(entry for entry, _ in chosen)))
     found = await rows_in(person)
     expected = [expected for _, expected in chosen]
     assert found[1:9:2] == expected
@@ -451,7 +438,7 @@ async def test_levels_are_in_their_order(
     database: Database, person: asyncpg.Connection
 ) -> None:
     entries = b"".join(m.entry({"level": label}) for label in reversed(LABELS))
-    await store(database, batch_of(entries))
+    await store_in(database, batch_of(entries))
     found = await person.fetch("SELECT level::text FROM logs ORDER BY logs.level")
     assert [row["level"] for row in found] == list(LABELS)
     statement = "SELECT count(*) FROM logs WHERE level >= 'WARN'"
@@ -463,7 +450,7 @@ async def test_numbers_can_be_reckoned_with_and_text_found(
 ) -> None:
     """They are jsonb's own, not text that looks like it."""
     entries = m.entry({"n": 2**64 - 1, "f": 0.1, "deep": {"list": [1, {"k": "v"}]}})
-    await store(database, batch_of(entries))
+    await store_in(database, batch_of(entries))
     assert await person.fetchval(
         "SELECT (attributes->'n')::numeric + (attributes->'f')::numeric FROM logs"
     ) == Decimal("18446744073709551615.1")
@@ -476,7 +463,7 @@ async def test_tags_come_as_they_were_sent(
 ) -> None:
     tags = ["app", "", "k8s.한글.🎉", "x" * 1024, "a'b\"c\\d\n", "../../etc"]
     for tag in tags:
-        await store(database, batch_of(m.entry({}), tag=tag))
+        await store_in(database, batch_of(m.entry({}), tag=tag))
     found = await person.fetch("SELECT tag FROM logs")
     assert sorted(row["tag"] for row in found) == sorted(tags)
 
@@ -492,13 +479,13 @@ async def test_ids_are_unique_and_in_the_order_of_arrival(
     ]
     batch = batch_of(*messages, now_seconds=NOW_SECONDS)
     assert len(batch.segments) > len(messages)
-    await store(database, batch)
+    await store_in(database, batch)
     found = await person.fetch(
         "SELECT (attributes->'n')::int AS n FROM logs ORDER BY id"
     )
     assert [row["n"] for row in found] == list(range(5005))
     other = batch_of(*messages, receiver=8, now_seconds=NOW_SECONDS)
-    await store(database, other)
+    await store_in(database, other)
     ids = "SELECT count(*), count(DISTINCT id), min(id) > 0 FROM logs"
     (counted,) = await person.fetch(ids)
     assert tuple(counted) == (10_010, 10_010, True)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.conftest import (
     Database,
+    Here,
     Program,
     Sender,
     Start,
@@ -154,8 +155,6 @@ def test_an_address_of_another_machine_is_named(
     "url",
     [
         f"postgresql://me:{SECRET}@127.0.0.1:1/logs",
-        f"postgresql://me:{SECRET}@/logs?host=/nowhere",
-        f"postgresql://me:{SECRET}@no.such.host.invalid/logs",
         f"mysql://me:{SECRET}@127.0.0.1/logs",
     ],
 )
@@ -203,15 +202,15 @@ def test_a_database_with_too_few_connections_is_out_of_reach(
     ],
 )
 def test_a_wrong_setting_is_named_before_anything_is_touched(
-    flags: tuple[str, ...], environment: dict[str, str], words: str
+    here: Here, flags: tuple[str, ...], environment: dict[str, str], words: str
 ) -> None:
     nobody_there = "postgresql://me@127.0.0.1:1/logs"
-    line = the_line(run_penstock(*serve(*flags, url=nobody_there), **environment), 2)
+    line = the_line(here(*serve(*flags, url=nobody_there), **environment), 2)
     assert words in line
 
 
-def test_without_a_database_it_says_what_to_give() -> None:
-    ended = run_penstock("serve")
+def test_without_a_database_it_says_what_to_give(here: Here) -> None:
+    ended = here("serve")
     assert ended.returncode == 2
     assert "--database-url" in ended.stderr
     assert "penstock up" in ended.stderr
@@ -301,16 +300,18 @@ class Load:
         except BaseException as error:
             self.errors.append(error)
 
-    def is_acked(self, more: int, than: list[int]) -> bool:
-        """Tell whether each sender has so many acks more than it had."""
-        assert not self.errors, self.errors
-        return all(
-            len(acked) >= before + more
-            for acked, before in zip(self.acked, than, strict=True)
-        )
+    def wait_for_acks(self, more: int) -> None:
+        """Wait until each sender has so many acks more than it has now."""
+        wanted = [len(acked) + more for acked in self.acked]
 
-    def counts(self) -> list[int]:
-        return [len(acked) for acked in self.acked]
+        def is_there() -> bool:
+            assert not self.errors, self.errors
+            return all(
+                len(acked) >= count
+                for acked, count in zip(self.acked, wanted, strict=True)
+            )
+
+        wait_until(is_there, "acks come")
 
     def finish(self) -> set[int]:
         """Stop, wait for the last acks, and return all numbers that were sent."""
@@ -343,11 +344,9 @@ def test_under_load_nothing_acked_is_lost_and_all_is_acked(
 ) -> None:
     load = Load(server, senders=3)
     for _ in range(2):
-        before = load.counts()
-        wait_until(lambda before=before: load.is_acked(5, before), "acks come")
+        load.wait_for_acks(5)
         harm(database)
-        before = load.counts()
-        wait_until(lambda before=before: load.is_acked(5, before), "acks come again")
+        load.wait_for_acks(5)
     sent = load.finish()
     stored = numbers_in(database)
     assert set(stored) == sent
@@ -436,9 +435,8 @@ def test_it_waits_no_longer_than_the_shutdown_timeout(
     assert "Traceback" not in program.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_can_be_stopped_while_it_waits_to_migrate(
-    database: Database, start: Start, number: signal.Signals
+    database: Database, start: Start
 ) -> None:
     with locked(database, MIGRATION_LOCKED):
         program = start(*serve(url=database.url))
@@ -447,6 +445,6 @@ def test_it_can_be_stopped_while_it_waits_to_migrate(
             f" AND datname = '{database.name}'"
         )
         wait_until(lambda: database.administer(waiting) == [(1,)], "it waits")
-        assert program.stop(number) in (0, 1, 130)
+        assert program.stop() == 0
     assert program.stdout == ""
     assert "Traceback" not in program.stderr

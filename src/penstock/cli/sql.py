@@ -3,7 +3,8 @@
 import asyncio
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,27 @@ from penstock.sink.connection import connect
 
 # Where there is no terminal a table is as wide as its values.
 WIDE = 1_000_000
+
+
+def _time_or_text(text: str) -> datetime | str:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return text
+
+
+# From PostgreSQL's own text, where Python's type does not hold all that PostgreSQL's
+# does: numbers of any size, times of any year and `infinity`, months.
+DECODERS: dict[str, Callable[[str], Any]] = {
+    # json keeps the line breaks that stand between values; strings have none.
+    "json": lambda text: orjson.Fragment(text.replace("\n", " ").replace("\r", " ")),
+    "jsonb": orjson.Fragment,
+    "timestamptz": _time_or_text,
+    "timestamp": _time_or_text,
+    "date": str,
+    "interval": str,
+    "bytea": str,
+}
 
 
 @click.command("sql", short_help="Run one SQL statement, read-only.")
@@ -53,12 +75,9 @@ async def _fetch(url: str, statement: str) -> tuple[list[str], list[Sequence[Any
     connection = await connect(url)
     try:
         async with connection.transaction(readonly=True):
-            for json_type in ("json", "jsonb"):
+            for type_name, decoder in DECODERS.items():
                 await connection.set_type_codec(
-                    json_type,
-                    schema="pg_catalog",
-                    encoder=str,
-                    decoder=orjson.loads,
+                    type_name, schema="pg_catalog", encoder=str, decoder=decoder
                 )
             prepared = await connection.prepare(statement)
             columns = [attribute.name for attribute in prepared.get_attributes()]
@@ -96,6 +115,6 @@ def _print_csv(columns: list[str], rows: list[Sequence[Any]]) -> None:
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, dict | list):
+    if isinstance(value, list | orjson.Fragment):
         return orjson.dumps(value, default=str).decode()
     return "" if value is None else str(value)
