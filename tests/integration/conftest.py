@@ -152,7 +152,11 @@ def postgres() -> Iterator[EmbeddedPostgres]:
 _numbers = itertools.count(1)
 
 
-def _create(postgres: EmbeddedPostgres, name: str, template: str) -> Database:
+def create_database(
+    postgres: EmbeddedPostgres, template: str, name: str = ""
+) -> Database:
+    """Copy a database; the copy goes with the server."""
+    name = name or f"test_{next(_numbers)}"
     admin_url = postgres.url
     run_async(_fetch(admin_url, f"CREATE DATABASE {name} TEMPLATE {template}", ()))
     return Database(admin_url.replace("/penstock?", f"/{name}?"), name, admin_url)
@@ -161,20 +165,20 @@ def _create(postgres: EmbeddedPostgres, name: str, template: str) -> Database:
 @pytest.fixture(scope="session")
 def template(postgres: EmbeddedPostgres) -> str:
     """The database that others are copies of: migrated, and empty."""
-    run_async(migrate(_create(postgres, TEMPLATE, "template0").url))
+    run_async(migrate(create_database(postgres, "template0", TEMPLATE).url))
     return TEMPLATE
 
 
 @pytest.fixture
 def database(postgres: EmbeddedPostgres, template: str) -> Database:
     """A migrated database for one test."""
-    return _create(postgres, f"test_{next(_numbers)}", template)
+    return create_database(postgres, template)
 
 
 @pytest.fixture
 def empty_database(postgres: EmbeddedPostgres) -> Database:
     """A database without our schema."""
-    return _create(postgres, f"empty_{next(_numbers)}", "template0")
+    return create_database(postgres, "template0")
 
 
 # --- batches

@@ -16,6 +16,7 @@ from tests.integration.conftest import (
     Database,
     Here,
     batch_of,
+    create_database,
     run_async,
     store_in,
     the_line,
@@ -48,9 +49,17 @@ class Sql:
         return list(csv.reader(io.StringIO(self.output(statement, "csv"))))
 
 
+@pytest.fixture(scope="module")
+def looked_at(postgres: EmbeddedPostgres, template: str) -> Database:
+    """One database for all: nothing that is done here changes it."""
+    made = create_database(postgres, template)
+    run_async(store_in(made, batch_of(m.entry({"n": 1}))))
+    return made
+
+
 @pytest.fixture
-def sql(here: Here, database: Database) -> Sql:
-    return Sql(here, database)
+def sql(here: Here, looked_at: Database) -> Sql:
+    return Sql(here, looked_at)
 
 
 # --- the forms
@@ -88,17 +97,24 @@ def test_a_value_is_whole_however_long_and_strange_it_is(sql: Sql) -> None:
     assert sql.json(statement) == [{"v": strange, "lines": "a\n\tb"}]
 
 
+def test_a_log_line_does_not_command_the_terminal(sql: Sql) -> None:
+    statement = "SELECT E'\\x1b]0;owned\\x07 \\r\\u009b31m' AS message"
+    text = sql.output(statement, "table")
+    assert "\\x1b]0;owned\\x07 \\x0d\\x9b31m" in text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+
+
 def test_types_are_json_types_where_json_has_them(sql: Sql) -> None:
     statement = (
-        "SELECT 1 AS i, 2^63::numeric AS n, 0.5::float8 AS f, true AS b, NULL AS z,"
-        " ARRAY[1, 2] AS a, 'WARN'::log_level AS l,"
+        "SELECT 1 AS i, 9223372036854775808 AS n, 0.5::float8 AS f, true AS b,"
+        " NULL AS z, ARRAY[1, 2] AS a, 'WARN'::log_level AS l,"
         ' \'{"a": [1, {"b": null}]}\'::jsonb AS j, E\'{"a":\\n1}\'::json AS k,'
         " '2026-07-31 12:00:00.5+09'::timestamptz AS t, '\\xff00'::bytea AS y"
     )
     assert sql.json(statement) == [
         {
             "i": 1,
-            "n": "9223372036854775808.0000000000000000",
+            "n": "9223372036854775808",
             "f": 0.5,
             "b": True,
             "z": None,
@@ -136,13 +152,15 @@ def test_times_that_python_does_not_have_are_shown_as_postgresql_does(
     assert value.split("'")[1] in sql.output(f"SELECT {value} AS t", form)
 
 
-def test_the_latest_time_that_can_be_stored_can_be_looked_at(sql: Sql) -> None:
+def test_any_time_that_can_be_stored_can_be_looked_at(
+    here: Here, database: Database
+) -> None:
     entries = m.entry({"n": 1}, m.float64(9_000_000_000_000.0 / 1000))
     entries += m.entry({"n": 2}, m.int64(-70_000_000_000))
-    run_async(store_in(sql.database, batch_of(entries)))
-    assert sql.json("SELECT ts FROM logs ORDER BY id") == [
+    run_async(store_in(database, batch_of(entries)))
+    assert Sql(here, database).json("SELECT ts FROM logs ORDER BY id") == [
         {"ts": "2255-03-14T16:00:00+00:00"},
-        {"ts": "0249-10-11 03:33:20+00 BC"},
+        {"ts": "0250-10-15 19:33:20+00 BC"},
     ]
 
 
@@ -174,7 +192,6 @@ def test_the_latest_time_that_can_be_stored_can_be_looked_at(sql: Sql) -> None:
 def test_a_statement_that_writes_is_refused_and_changes_nothing(
     sql: Sql, statement: str
 ) -> None:
-    run_async(store_in(sql.database, batch_of(m.entry({"n": 1}))))
     assert "the statement failed: " in the_line(sql.run(statement), 1)
     assert sql.database.value("SELECT count(*) FROM logs") == 1
     assert sql.database.value("SELECT max(tag) FROM logs") == "test"

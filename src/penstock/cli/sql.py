@@ -19,6 +19,12 @@ from penstock.errors import PenstockError
 from penstock.sink.classify import describe
 from penstock.sink.connection import connect
 
+# What a log line says is not to command the terminal of whoever looks at it.
+SHOWN_CONTROLS = {
+    code: f"\\x{code:02x}"
+    for code in (*range(32), *range(127, 160))
+    if chr(code) not in "\t\n"
+}
 # Where there is no terminal a table is as wide as its values.
 WIDE = 1_000_000
 
@@ -92,8 +98,8 @@ async def _fetch(url: str, statement: str) -> tuple[list[str], list[Sequence[Any
 def _print_table(columns: list[str], rows: list[Sequence[Any]]) -> None:
     table = Table(*columns)
     for row in rows:
-        table.add_row(*[_as_text(value) for value in row])
-    console = Console(markup=False, highlight=False)
+        table.add_row(*[_as_text(value).translate(SHOWN_CONTROLS) for value in row])
+    console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDE
     console.print(table)

@@ -1,5 +1,6 @@
 """`penstock up`: the embedded PostgreSQL and the server, until Ctrl-C."""
 
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -53,29 +54,35 @@ def command(data_dir: Path | None, **flags: str | None) -> None:
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     finally:
+        # Whoever is impatient now would leave PostgreSQL running without us.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         postgres.stop()
     sys.exit(0 if was_clean else 1)
 
 
 def print_ready(listening: app.Listening, database_url: str, data_dir: Path) -> None:
-    """Print where things are and what to try first."""
+    """Print where things are and what to try first, as lines for a shell."""
     me = this_program()
-    forward = f"{listening.host}:{listening.port}"
+    forward = in_url(listening.host)
     # A wildcard address is for listening, not for connecting.
-    here = "127.0.0.1" if listening.host in ("0.0.0.0", "::") else listening.host
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listening.host, listening.host)
+    host = "" if here == "127.0.0.1" else f" --host {here}"
     port = "" if listening.port == 24224 else f" --port {listening.port}"
-    where = "" if data_dir == default_data_dir() else f" --data-dir {data_dir}"
+    directory = data_dir.resolve()
+    is_default = directory == default_data_dir()
+    where = "" if is_default else f" --data-dir {shlex.quote(str(directory))}"
     click.echo(f"""\
 Penstock {__version__} is ready.
 
-  forward protocol  {forward}
+  forward protocol  {forward}:{listening.port}
   database          {database_url}
-  metrics           http://{listening.http_host}:{listening.http_port}/metrics
-  data directory    {data_dir}
+  metrics           http://{in_url(listening.http_host)}:{listening.http_port}/metrics
+  data directory    {directory}
 
 Try it, in another terminal:
 
-  echo 'hello' | {me} send{port}
+  echo 'hello' | {me} send{host}{port}
   {me} sql{where} "select ts, tag, message from logs order by id desc limit 5"
   fluent-bit -i cpu -o forward -p host={here} -p port={listening.port}
 
@@ -83,7 +90,14 @@ Ctrl-C stops both.
 """)
 
 
+def in_url(host: str) -> str:
+    """Return an address as it stands before a port."""
+    return f"[{host}]" if ":" in host else host
+
+
 def this_program() -> str:
-    """Return the words that started this program."""
+    """Return the words that started this program, as a shell takes them."""
     program = sys.argv[0]
-    return "python -m penstock" if program.endswith("__main__.py") else program
+    if program.endswith("__main__.py"):
+        return f"{shlex.quote(sys.executable)} -m penstock"
+    return shlex.quote(program)
