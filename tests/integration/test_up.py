@@ -1,4 +1,4 @@
-"""`penstock up`: from an empty directory to a stored event, and ended without a trace."""
+"""`penstock up`: from an empty directory to a stored event, and no trace left."""
 
 import os
 import re

@@ -99,6 +99,8 @@ class RowWriter:
             TypeError, ValueError, AttributeError: no dict of str keys and texts that
                 PostgreSQL takes; the record is no longer whole.
         """
+        if type(record) is not dict:
+            raise TypeError("no record")
         (
             level_key,
             level_paths,
@@ -110,31 +112,37 @@ class RowWriter:
             message_paths,
         ) = self._plans.get(tuple(record)) or self._plan(record)
         text_fields, level_fields = self._text_fields, self._level_fields
-        value = record.get(level_key)
-        if (type(value) is str or type(value) is int) and value in level_fields:
-            level = level_fields[value]
-            del record[level_key]
-        else:
-            level = self._find_level(record, level_paths) if level_paths else NULL
-        value = record.get(service_key)
-        if type(value) is str and value in text_fields:
-            service = text_fields[value]
-            del record[service_key]
-        else:
-            service = self._find_text(record, service_paths) if service_paths else NULL
-        value = record.get(host_key)
-        if type(value) is str and value in text_fields:
-            host = text_fields[value]
-            del record[host_key]
-        else:
-            host = self._find_text(record, host_paths) if host_paths else NULL
+        level = service = host = NULL
+        if level_paths:
+            value = record.get(level_key)
+            if (type(value) is str or type(value) is int) and value in level_fields:
+                level = level_fields[value]
+                del record[level_key]
+            else:
+                level = self._find_level(record, level_paths)
+        if service_paths:
+            value = record.get(service_key)
+            if type(value) is str and value in text_fields:
+                service = text_fields[value]
+                del record[service_key]
+            else:
+                service = self._find_text(record, service_paths)
+        if host_paths:
+            value = record.get(host_key)
+            if type(value) is str and value in text_fields:
+                host = text_fields[value]
+                del record[host_key]
+            else:
+                host = self._find_text(record, host_paths)
+        if not message_paths:
+            return level, service, host, NULL
         value = record.get(message_key)
         if type(value) is str:
             del record[message_key]
         else:
-            value = take_text(record, message_paths) if message_paths else None
-        if value is None:
-            return level, service, host, NULL
+            value = take_text(record, message_paths)
+            if value is None:
+                return level, service, host, NULL
         message = value.encode()
         if 0 in message:  # as a number: bytes in bytes costs an error formatted
             raise ValueError("NUL")

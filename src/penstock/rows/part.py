@@ -2,15 +2,15 @@ r"""A part of a message on its way to rows: the one definition of a row's bytes.
 
 It owns how a row is put together, the ids, and which days the rows fall on. What
 orjson, UTF-8 or jsonb cannot write is refused by an exception, for the caller to
-mend. It must not know msgpack.
+mend. It must not read msgpack.
 """
 
-import math
 import struct
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
+from msgspec.msgpack import Ext
 
 from penstock.model import Day, EncodedRows, RejectedEvent
 from penstock.rows.copy_format import (
@@ -39,6 +39,8 @@ _pack_head = struct.Struct(">hiqiq").pack  # the number of fields; id; ts
 _pack_jsonb_head = struct.Struct(">ib").pack
 _unpack_event_time = struct.Struct(">II").unpack
 _dumps = orjson.dumps
+# msgspec reads Timestamp values as datetimes; here they are not plain.
+_NO_DATETIME = orjson.OPT_PASSTHROUGH_DATETIME
 
 # A byte is looked for as a number, and bytes by find: `b"x" in ...` first tries its
 # left side as a number and formats an error each time, 0.15 us.
@@ -61,7 +63,6 @@ class Part:
     def __init__(self, writer: RowWriter, *, tag: str, now_microseconds: int) -> None:
         self.now_microseconds = now_microseconds
         self.rejected: list[RejectedEvent] = []
-        self.written_to = 0  # the end of the last entry that was written
         self._writer = writer
         self._take_columns = writer.take_columns
         self._tag_field = writer.text_field(tag)
@@ -86,42 +87,39 @@ class Part:
         """Count the events that the part still has room for."""
         return PART_ROWS - self.events
 
-    def add_rows(self, entries: Iterable[tuple[Any, int]]) -> None:
-        """Write a row for each entry, `(time, record)`, that comes with its end.
+    def add_rows(self, entries: Iterable[Any]) -> None:
+        """Write a row for each entry, `(time, record)`, as msgspec decodes them.
 
-        A time is an ext value as `slice(code, data)`, whole seconds or
-        `Microseconds`, or a list of one of these and a map of metadata. A record
-        holds what orjson writes, str keys only; it loses the keys that fill columns.
+        A time is an EventTime as `Ext`, whole seconds or `Microseconds`, or a list of
+        one of these and a map of metadata. A record holds what orjson writes, str
+        keys and finite numbers only; it loses the keys that fill columns.
 
         The hottest code there is: one frame for all rows, local names, and for the
         usual record one call into Python.
 
         Raises:
-            NotPlainError: the last entry taken is not as above. No row of it is
-                written; it begins at `written_to`, and the iterable goes on behind it.
-            Whatever the iterable raises: it has failed at `written_to`.
+            NotPlainError: an entry is not as above. Those before it are rows, it
+                and those behind it are not.
         """
         rows, tag_field, take_columns = self._rows, self._tag_field, self._take_columns
-        row_id, written_to = self._next_id, self.written_to
+        row_id = self._next_id
         day_start = day_end = 0
         try:
-            for entry, end in entries:
+            for entry in entries:
                 try:
                     time, record = entry
                     if type(time) is list:
                         time = _without_metadata(time, record)
-                    if type(time) is slice and time.start == EVENT_TIME_CODE:
-                        seconds, nanoseconds = _unpack_event_time(time.stop)
+                    if type(time) is Ext and time.code == EVENT_TIME_CODE:
+                        seconds, nanoseconds = _unpack_event_time(time.data)
                         if not 0 < seconds < GROUP_END_SECONDS:
                             raise ValueError("no time, or a group marker")
                         microseconds = seconds * MICROSECONDS + nanoseconds // 1000
                     else:
                         microseconds = _microseconds_of(time)
                     level, service, host, message = take_columns(record)
-                    attributes = _dumps(record)
-                    if (
-                        BACKSLASH in attributes or attributes.find(b"null") >= 0
-                    ) and _is_refused_by_jsonb(attributes, record):
+                    attributes = _dumps(record, None, _NO_DATETIME)
+                    if BACKSLASH in attributes and _has_nul(attributes):
                         raise ValueError("what JSON holds and jsonb does not")
                     if not day_start <= microseconds < day_end:
                         day = microseconds // DAY_MICROSECONDS
@@ -150,11 +148,10 @@ class Part:
                         )
                     )
                     row_id += _NEXT_ID
-                    written_to = end
                 except (TypeError, ValueError, AttributeError, struct.error) as error:
                     raise NotPlainError from error
         finally:
-            self._next_id, self.written_to = row_id, written_to
+            self._next_id = row_id
 
     def finish(self) -> EncodedRows:
         """Return what was written; the part is of no further use."""
@@ -186,21 +183,6 @@ def _microseconds_of(time: Any) -> int:
     raise ValueError("an unusual time")
 
 
-def _is_refused_by_jsonb(attributes: bytes, record: dict[str, Any]) -> bool:
-    return (b"null" in attributes and _has_non_finite(record)) or (
-        b"\\u0000" in attributes and _has_nul(attributes)
-    )
-
-
 def _has_nul(attributes: bytes) -> bool:
     r"""Tell whether the JSON escapes a NUL: a text may itself read `\u0000`."""
     return b"\\u0000" in attributes.replace(b"\\\\", b"")
-
-
-def _has_non_finite(value: Any) -> bool:
-    """Tell whether a `null` in the JSON may be a NaN or an infinity."""
-    if type(value) is float:
-        return not math.isfinite(value)
-    if type(value) is dict:
-        return any(map(_has_non_finite, value.values()))
-    return type(value) is list and any(map(_has_non_finite, value))

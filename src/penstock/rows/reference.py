@@ -1,20 +1,22 @@
 r"""The definition of a row: msgpack entries to binary COPY tuples, in plain Python.
 
-Third in the flow. Each entry goes one of two ways. The plain way has msgpack's C
-unpacker and orjson do the work, and serves what well-behaved senders send. What
-they refuse, or would lose, goes the careful way: the same entry read again from
-its bytes by `entries`. Both end in `Part.add_rows`, so there is one definition of a
-row. It must not look at a clock: the time of arrival comes with each call.
+Third in the flow. msgpack's C skipper finds the entries; then each goes one of two
+ways. The plain way has msgspec and orjson do the work, and serves what well-behaved
+senders send. What they refuse, or would lose, goes the careful way: the same entry
+read again from its bytes by `entries`. Both end in `Part.add_rows`, so there is one
+definition of a row. It must not look at a clock: the time of arrival comes with each
+call.
 
 A message is encoded in parts, cut at fixed offsets of its bytes, so that neither
 the event loop nor the ring has to swallow a large one whole, and so that the same
 bytes are always cut into the same parts.
 """
 
-from itertools import islice
+import struct
 from typing import Any
 
 import msgpack
+import msgspec
 
 from penstock.model import EncodedRows, RejectedEvent
 from penstock.rows.copy_format import RowWriter
@@ -30,15 +32,20 @@ from penstock.rows.entries import (
 from penstock.rows.part import Microseconds, NotPlainError, Part
 from penstock.rows.plain import Plain, read_plain
 from penstock.settings import ColumnSettings
-from penstock.wire.values import Kind, read_header
+from penstock.wire.values import ARRAY_32, may_hold_non_finite
 
 # A part: some hundred rows of usual size, two or three milliseconds of work. Fixed,
 # not a setting: a chunk that is sent again must be cut where it was cut before.
 PART_BYTES = 128 * 1024
 
-# What the C unpacker raises for bytes it does not take; MemoryError because it
-# allocates by declared length.
-_UNPACK_ERRORS = (ValueError, TypeError, msgpack.UnpackException, MemoryError)
+# Read at once: a call for each entry costs more, and of more entries the records fall
+# out of the processor's cache before they are written.
+RUN_ENTRIES = 32
+
+_decode = msgspec.msgpack.Decoder().decode
+_pack_array_head = struct.Struct(">BI").pack
+# What it raises for a str that is no UTF-8, a key that is no key, nesting.
+_DECODE_ERRORS = (ValueError, TypeError, RecursionError)
 
 
 class RowEncoder:
@@ -69,10 +76,10 @@ class RowStream:
         self._metadata = None if metadata is None else read_plain(metadata, 0, 2)[0]
         self._group: Plain = None
         self._offset = 0  # where the next entry begins
-        self._unpacker: Any = None
-        self._unpacker_base = 0
+        self._skipper: Any = None
+        self._skipper_base = 0
         self._fed_to = 0
-        self._is_drained = True  # the unpacker has no whole entry left
+        self._is_drained = True  # the skipper has no whole entry left
 
     @property
     def exhausted(self) -> bool:
@@ -86,83 +93,86 @@ class RowStream:
         """
         part = Part(self._writer, tag=self._tag, now_microseconds=now_microseconds)
         while not self.exhausted and not part.events:
-            self._feed_window()
-            self._encode_window(part)
+            if self._is_drained:
+                self._feed_window()
+            self._encode(part, self._find_ends(part.events_left))
+            is_last = self._is_drained and self._fed_to == len(self._entries)
+            if self._skipper is None or is_last:
+                # What is left of the window the skipper could not take: bytes that
+                # are no msgpack, nesting too deep for it, an entry cut short.
+                while self._offset < self._fed_to and part.events_left:
+                    self._encode_carefully(part, until=self._fed_to)
         return part.finish()
 
     def _feed_window(self) -> None:
-        if self._unpacker is None:
-            self._unpacker = msgpack.Unpacker(
-                # As ExtType, a named tuple, an ext value costs as much as the rest of
-                # an entry; slice is a pair made in C. orjson refuses both.
-                ext_hook=slice,
-                strict_map_key=False,
-                unicode_errors="surrogateescape",
-                max_buffer_size=0,
-                # It allocates by declared length; more cannot be there.
-                max_array_len=len(self._entries),
-                max_map_len=len(self._entries),
-                max_str_len=len(self._entries),
-                max_bin_len=len(self._entries),
-                max_ext_len=len(self._entries),
-            )
-            self._unpacker_base = self._fed_to = self._offset
-        elif not self._is_drained:
-            return
+        if self._skipper is None:
+            self._skipper = msgpack.Unpacker(max_buffer_size=0)
+            self._skipper_base = self._fed_to = self._offset
         window_end = (self._fed_to // PART_BYTES + 1) * PART_BYTES
         window = memoryview(self._entries)[self._fed_to : window_end]
-        self._unpacker.feed(window)
+        self._skipper.feed(window)
         self._fed_to += len(window)
+        self._is_drained = False
 
-    def _encode_window(self, part: Part) -> None:
-        """Encode what the unpacker has, or as much as the part may have."""
-        unpacker, base = self._unpacker, self._unpacker_base
-        # Each entry with its end, which is where the unpacker stands then.
-        with_ends = zip(unpacker, iter(unpacker.tell, None), strict=False)
-        # What stands beside a record is not put into it the plain way.
-        while self._metadata is None and self._group is None:
-            part.written_to = self._offset - base
-            try:
-                part.add_rows(islice(with_ends, part.events_left))
-            except NotPlainError:
-                self._offset = base + part.written_to
-                if read_header(self._entries, self._offset).kind is not Kind.ARRAY:
-                    break
-                self._encode_carefully(part, until=self._offset + 1)
-            except _UNPACK_ERRORS:
-                self._offset = base + part.written_to
-                break
-            else:
-                self._offset = base + part.written_to
-                self._is_drained = part.events_left > 0
-                if self._fed_to == len(self._entries):
-                    self._encode_carefully(part, until=self._fed_to)  # one cut short
-                return
-        # The rest of the window goes the careful way, the next one gets a new unpacker:
-        # behind an error this one is of no use.
-        self._unpacker = None
-        self._encode_carefully(part, until=self._fed_to)
+    def _find_ends(self, most: int) -> list[int]:
+        """Return where the next entries end, as far as they are in the window."""
+        base, skip, tell = self._skipper_base, self._skipper.skip, self._skipper.tell
+        ends: list[int] = []
+        try:
+            while len(ends) < most:
+                skip()
+                ends.append(base + tell())
+        except msgpack.OutOfData:
+            self._is_drained = True
+        except (ValueError, msgpack.UnpackException):
+            self._is_drained, self._skipper = True, None
+        return ends
+
+    def _encode(self, part: Part, ends: list[int]) -> None:
+        """Encode the entries that end there: by runs, and where one fails, singly."""
+        for first in range(0, len(ends), RUN_ENTRIES):
+            run = ends[first : first + RUN_ENTRIES]
+            if self._encode_plainly(part, run):
+                continue
+            for end in run:
+                if self._offset < end and not self._encode_plainly(part, [end]):
+                    self._encode_carefully(part, until=ends[-1])
+
+    def _encode_plainly(self, part: Part, ends: list[int]) -> bool:
+        """Encode a run of entries; return False at the first that is not plain."""
+        if self._metadata is not None or self._group is not None:
+            return False  # what stands beside a record is not put into it this way
+        packed = self._entries[self._offset : ends[-1]]
+        if may_hold_non_finite(packed):
+            return False  # orjson writes them as null
+        rows_before = part.rows
+        try:
+            part.add_rows(_decode(_pack_array_head(ARRAY_32, len(ends)) + packed))
+        except (NotPlainError, *_DECODE_ERRORS):
+            if part.rows > rows_before:
+                self._offset = ends[part.rows - rows_before - 1]
+            return False
+        self._offset = ends[-1]
+        return True
 
     def _encode_carefully(self, part: Part, *, until: int) -> None:
-        while self._offset < until and part.events_left:
-            outcome, end = read_entry(
-                self._entries, self._offset, part.now_microseconds
-            )
-            match outcome:
-                case ReadEntry():
-                    time = Microseconds(outcome.microseconds)
-                    part.add_rows([((time, self._with_extras(outcome)), 0)])
-                case GroupMarker():
-                    self._group = outcome.body
-                case RejectedEvent(reason="not_an_entry"):
-                    # One thing gone wrong, not one for each value of a run: a text
-                    # in the place of the entries would be one for each character.
-                    end = end_of_junk(self._entries, end, until)
-                    raw = self._entries[self._offset : end]
-                    part.rejected.append(RejectedEvent(outcome.reason, raw))
-                case RejectedEvent():
-                    part.rejected.append(outcome)
-            self._offset = end
+        """Encode one entry, or reject it; junk goes on to `until` at most."""
+        outcome, end = read_entry(self._entries, self._offset, part.now_microseconds)
+        match outcome:
+            case ReadEntry():
+                time = Microseconds(outcome.microseconds)
+                part.add_rows([(time, self._with_extras(outcome))])
+            case GroupMarker():
+                self._group = outcome.body
+            case RejectedEvent(reason="not_an_entry"):
+                # One thing gone wrong, not one for each value of a run: a text
+                # in the place of the entries would be one for each character.
+                end = end_of_junk(self._entries, end, until)
+                raw = self._entries[self._offset : end]
+                part.rejected.append(RejectedEvent(outcome.reason, raw))
+            case RejectedEvent():
+                part.rejected.append(outcome)
+        self._offset = end
 
     def _with_extras(self, entry: ReadEntry) -> dict[str, Plain]:
         """Put what is the event's but not its record's beside the record's keys."""

@@ -2,7 +2,7 @@
 
 This is the careful way to read msgpack: it never recurses over what a peer sent,
 never allocates by a declared length, and reports where each value starts and
-ends. The fast way, a whole entry at once, is msgpack's C unpacker in `rows`; what
+ends. The fast way, a run of entries at once, is msgspec's decoder in `rows`; what
 that cannot take, or loses, is read again here. It must not know what a forward
 message is.
 
@@ -59,6 +59,9 @@ class InvalidValueError(ProtocolError):
     def __init__(self) -> None:
         super().__init__("malformed_msgpack", "a byte that msgpack never uses (0xc1)")
 
+
+ARRAY_32 = 0xDD
+_FLOAT_32, _FLOAT_64 = 0xCA, 0xCB
 
 # First byte -> (kind, struct format of what follows it). For str, bin, ext, array
 # and map it is the length; for scalars the value. Fix types are handled by range.
@@ -189,3 +192,18 @@ def text_of(raw: bytes) -> str:
     """
     text = raw.decode("utf-8", "backslashreplace")
     return text.replace("\0", "\\x00") if "\0" in text else text
+
+
+def may_hold_non_finite(data: bytes) -> bool:
+    """Tell whether a NaN or an infinity may be among packed values.
+
+    Their exponent is all ones (IEEE 754), so a float's first byte and 0x7f or 0xff
+    stand side by side; other bytes may happen to as well, UTF-8 does not.
+    """
+    for first_byte in (_FLOAT_32, _FLOAT_64):
+        at = data.find(first_byte)
+        while at >= 0:
+            if data[at + 1 : at + 2] in (b"\x7f", b"\xff"):
+                return True
+            at = data.find(first_byte, at + 1)
+    return False

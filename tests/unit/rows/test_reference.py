@@ -1,7 +1,7 @@
 """A message's entries to rows, part by part: all of them, once, in order, bounded."""
 
 import json
-from collections.abc import Iterator
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +19,10 @@ from tests.pure_core import NOW, new_encoder, parts_of, receive, rows_and_reject
 
 SECOND = 1_000_000
 GROUP_START, GROUP_END = m.event_time(0xFFFFFFFF), m.event_time(0xFFFFFFFE)
+
+
+# A record that the skipper takes and no decoder does: its key is an array.
+KEYED_BY_ARRAY = m.fixmap((m.fixarray(), m.NIL))
 
 
 def numbered(n: int, **record: Any) -> bytes:
@@ -117,16 +121,20 @@ def test_one_odd_entry_does_not_send_its_neighbours_the_careful_way(
         m.fixarray(m.uint32(m.T), m.fixmap((m.bin8(b"n"), b"\x01"))),
         m.fixarray(m.float64(m.T), m.pack({"n": 1})),
         m.fixarray(m.uint32(m.T), m.NIL),
+        m.fixarray(m.uint32(m.T), KEYED_BY_ARRAY),
+        m.fixarray(m.uint32(m.T), m.fixmap((m.fixstr(b"\xff"), m.NIL))),
+        m.entry({"n": math.nan}),
+        m.entry({"n": "\0"}),
     ]
     entries = b"".join(numbered(0) * 100 + entry for entry in odd)
     rows_and_rejected(entries)
     assert careful.count == len(odd)
 
 
-def test_one_unreadable_entry_sends_its_window_the_careful_way_and_no_more(
+def test_one_entry_too_deep_to_skip_sends_its_window_the_careful_way_and_no_more(
     careful: Reads,
 ) -> None:
-    unreadable = m.fixarray(m.uint32(m.T), m.fixmap((m.fixarray(), m.NIL)))
+    unreadable = m.entry({})[:-1] + b"\x81\xa1a" + m.nested_arrays(1500)
     small = numbered(1, pad="x" * 1000)
     per_window = PART_BYTES // len(small)
     entries = small * 10 + unreadable + small * (per_window * 4)
@@ -170,6 +178,13 @@ BOTH_WAYS = [
         + b"\x02",
     ),
     m.fixarray(m.uint32(m.T), m.fixmap((m.str32(b"a"), m.float32(0.1)))),
+    # What a decoder makes of these is no JSON, or another JSON than ours.
+    m.fixarray(m.uint32(m.T), m.fixmap((m.fixstr(b"a"), m.float32(math.inf)))),
+    m.entry({"a": math.nan, "b": [{"c": -math.inf}], "d": None}),
+    m.fixarray(m.uint32(m.T), m.fixmap((m.fixstr(b"a"), m.fixext(-1, b"\0\0\0\x05")))),
+    m.fixarray(m.fixext(-1, b"\0\0\0\x05"), b"\x80"),
+    m.fixarray(m.uint32(m.T), m.fixmap((m.fixstr(b"a"), m.event_time(m.T)))),
+    m.fixarray(m.uint32(m.T), m.fixmap((b"\x05", b"\x06"))),
 ]
 
 
@@ -338,7 +353,7 @@ NO_MAP = m.fixarray(m.uint32(m.T), m.fixstr(b"line"))
 NO_TIME = m.fixarray(m.TRUE, m.pack({"a": 1}))
 NO_RECORD = m.fixarray(m.uint32(m.T))
 GOOD_BUT_ODD = [
-    m.fixarray(m.uint32(m.T), m.fixmap((m.fixarray(), m.NIL))),  # unhashable key
+    m.fixarray(m.uint32(m.T), KEYED_BY_ARRAY),  # unhashable key
     m.fixarray(m.uint32(m.T), m.fixmap((m.fixmap(), m.NIL))),
     m.fixarray(m.uint32(m.T), m.fixmap((m.fixstr(b"a"), m.fixext(-1, b"\0\1")))),
     m.fixarray(m.uint32(m.T), m.fixmap((m.fixstr(b"a"), m.ext8(-1, b"")))),
@@ -587,7 +602,7 @@ def test_tiny_entries_around_a_bad_one_are_each_counted_once(bad: bytes) -> None
         assert numbers == list(range(2 * FEW + 3))
 
 
-def test_no_more_is_fed_to_the_unpacker_than_a_window_ahead(
+def test_no_more_is_fed_to_the_skipper_than_a_window_ahead(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fed_bytes = 0
@@ -595,10 +610,7 @@ def test_no_more_is_fed_to_the_unpacker_than_a_window_ahead(
     class Unpacker:
         def __init__(self, **options: Any) -> None:
             self._unpacker = msgpack.Unpacker(**options)
-            self.tell = self._unpacker.tell
-
-        def __iter__(self) -> Iterator[Any]:
-            return iter(self._unpacker)
+            self.skip, self.tell = self._unpacker.skip, self._unpacker.tell
 
         def feed(self, data: memoryview) -> None:
             nonlocal fed_bytes
@@ -606,7 +618,9 @@ def test_no_more_is_fed_to_the_unpacker_than_a_window_ahead(
             self._unpacker.feed(data)
 
     counting = SimpleNamespace(
-        Unpacker=Unpacker, UnpackException=msgpack.UnpackException
+        Unpacker=Unpacker,
+        OutOfData=msgpack.OutOfData,
+        UnpackException=msgpack.UnpackException,
     )
     monkeypatch.setattr(reference, "msgpack", counting)
     entries = TINY * (5 * PART_BYTES // len(TINY))

@@ -1,6 +1,7 @@
 """Single msgpack values: every header, nothing past the data, no work beyond it."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from penstock.wire.values import (
     IncompleteValueError,
     InvalidValueError,
     Kind,
+    may_hold_non_finite,
     read_bytes,
     read_header,
     skip_value,
@@ -217,3 +219,19 @@ def test_text_is_what_postgresql_takes_and_names_each_bad_byte(
     assert text_of(raw) == text
     assert "\0" not in text_of(raw)
     text_of(raw).encode()
+
+
+@pytest.mark.parametrize("packed", [m.float32, m.float64])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_noticed_wherever_it_stands(
+    packed: Callable[[float], bytes], value: float
+) -> None:
+    finite = packed(1.5) + m.uint64(2**63) + "héllo 日本".encode()
+    assert not may_hold_non_finite(finite)
+    assert may_hold_non_finite(packed(value))
+    assert may_hold_non_finite(finite * 3 + packed(value) + finite)
+
+
+def test_a_text_with_the_bytes_of_a_float_is_not_taken_for_one() -> None:
+    assert not may_hold_non_finite("ʀ˘\x7f ˿".encode())
+    assert not may_hold_non_finite(b"\xca") and not may_hold_non_finite(b"")
