@@ -42,7 +42,7 @@ class Delivery:
     `ack` is the response to write then, or None. `received_seconds` is the
     receiver's monotonic clock. `sealed` turns true when the last segment of the
     message has been handed to the ring; `on_settled` is called when the last of them
-    is committed after that.
+    is committed after that, and notes when that was.
     """
 
     source: SourceId
@@ -54,6 +54,7 @@ class Delivery:
     on_settled: "Callable[[Delivery], None]"
     pending_segments: int = 0
     sealed: bool = False
+    settled_seconds: float = 0.0
 
     @property
     def is_settled(self) -> bool:

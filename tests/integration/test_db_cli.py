@@ -60,6 +60,18 @@ def test_a_database_out_of_reach_is_told_in_one_line(here: Here) -> None:
         assert SECRET not in line
 
 
+def test_a_database_that_cannot_hold_every_text_is_refused(
+    here: Here, empty_database: Database
+) -> None:
+    name = f"{empty_database.name}_latin1"
+    empty_database.administer(
+        f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
+    )
+    url = empty_database.url.replace(empty_database.name, name)
+    line = the_line(here("db", "migrate", "--database-url", url), 3)
+    assert "LATIN1" in line and "UTF8" in line
+
+
 def test_it_works_on_a_data_directory_where_nothing_runs(
     here: Here, home: Path
 ) -> None:

@@ -492,3 +492,18 @@ async def test_a_day_that_no_calendar_of_ours_has_goes_to_the_default_partition(
     await store(writer, batch)
     assert sorted(await numbers(person)) == [1, 2]
     assert await person.fetchval("SELECT count(*) FROM logs_default") == 2
+
+
+async def test_a_server_that_only_reads_is_left_for_the_one_that_writes(
+    writers: Writers, database: Database, person: asyncpg.Connection
+) -> None:
+    setting = f"ALTER DATABASE {database.name} {{}} default_transaction_read_only"
+    database.administer(setting.format("SET") + " = on")
+    writer = await writers.connected()
+    with pytest.raises(TransientSinkError, match="25006"):
+        await store(writer, yesterday(1))
+    assert not writer.is_connected
+    database.administer(setting.format("RESET"))
+    await writer.connect()
+    await store(writer, yesterday(1))
+    assert await numbers(person) == [1]

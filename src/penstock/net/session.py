@@ -19,6 +19,7 @@ from penstock.buffer.acks import AckTracker
 from penstock.buffer.ring import Ring
 from penstock.errors import ProtocolError
 from penstock.model import Day, Delivery, EncodedRows, Segment, SourceId
+from penstock.net.arrivals import Arrivals
 from penstock.net.turns import Turns
 from penstock.rows import RowEncoder, RowStream
 from penstock.settings import WireLimits
@@ -36,6 +37,11 @@ MESSAGE_BYTES = 1024
 # Acks a peer has not read. An ack is 30 to 50 bytes; a peer that leaves a thousand
 # of them does not read acks at all (fluent-logger-node, unless asked to).
 UNREAD_ACK_BYTES = 64 * 1024
+# For a peer to take the last acks out of our memory before its connection is cut.
+LAST_ACKS_SECONDS = 2.0
+# Messages that wait for their acks; one without an event takes no room in the ring.
+# More than any client sends ahead (Fluentd and Fluent Bit: one).
+MAX_PENDING_ACKS = 4096
 # Fluentd waits 190 s for an ack and then takes a later one for that of its next chunk
 # (protocol facts, 3.3): well before, the connection is closed instead.
 LATE_ACK_SECONDS = 150.0
@@ -70,6 +76,8 @@ class ForwardSession(asyncio.Protocol):
         self._reader = MessageReader(intake.limits)
         self._acks = AckTracker()
         self._asks_for_acks = False
+        self._is_known = False  # what `asks_for_acks` says has been seen
+        self._arrivals = Arrivals()
         self._heard_seconds = intake.clock()
         self._transport: asyncio.Transport | None = None
         self._sender = ""
@@ -79,6 +87,7 @@ class ForwardSession(asyncio.Protocol):
         self._delivery: Delivery | None = None
         self.has_work = False  # has asked for a turn, and not yet come to an end
         self._is_resting = False  # waits for its turn, or for room in the ring
+        self._waits_for_room = False
         self._is_unread = False  # the peer does not read its acks
         self._is_reading = True
         self._paused_seconds = 0.0
@@ -125,10 +134,13 @@ class ForwardSession(asyncio.Protocol):
         self._intake.metrics.received_bytes(len(data))
         self._reader.receive_data(data)
         self._heard_seconds = self._intake.clock()
-        if self._is_resting:
-            self._set_reading()
-        else:
+        self._arrivals.received(len(data), self._heard_seconds)
+        if not self._is_resting:
             self._ask_turn()
+        elif self._waits_for_room and not self._is_known:
+            self._ask_turn()  # to see whether it asks for acks
+        else:
+            self._set_reading()
 
     def eof_received(self) -> bool:
         """Keep the connection open: acks may still be owed to a half-closed peer."""
@@ -137,10 +149,16 @@ class ForwardSession(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End; messages that came whole are still stored."""
+        """End; messages that came whole are still stored, unless they come again.
+
+        Who asks for acks and goes without them sends again, over and over while the
+        database is away: what waits here for each of its tries would pile up.
+        """
         self._transport = None
         self._has_ended = True
         self._intake.metrics.disconnected()
+        if self._waits_for_room:
+            self._drop_what_comes_again()
         self._finish_if_lost()
 
     def pause_writing(self) -> None:
@@ -162,9 +180,10 @@ class ForwardSession(asyncio.Protocol):
         self._close_if_done()
 
     def close(self) -> None:
-        """Close the connection as soon as what was written is sent."""
-        if self._transport is not None:
+        """Close the connection when what was written is sent, or is not read."""
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
+            asyncio.get_running_loop().call_later(LAST_ACKS_SECONDS, self.abort)
 
     def close_if_late(self) -> None:
         """Close the connection if a sender would get its ack too late.
@@ -175,6 +194,10 @@ class ForwardSession(asyncio.Protocol):
         waiting_since = [] if self._is_reading else [self._paused_seconds]
         if self._acks.pending:
             waiting_since.append(self._acks.oldest_seconds)
+        if self._is_resting:
+            left_bytes = self._reader.buffered_bytes
+            arrived_seconds = self._arrivals.oldest_left_seconds(left_bytes)
+            waiting_since += [] if arrived_seconds is None else [arrived_seconds]
         late = self._intake.clock() - LATE_ACK_SECONDS
         if self._asks_for_acks and waiting_since and min(waiting_since) < late:
             self._intake.metrics.closed_late()
@@ -194,17 +217,25 @@ class ForwardSession(asyncio.Protocol):
 
     def _ask_turn(self) -> None:
         """Rest until it is this session's turn to encode what has come whole."""
-        self._is_resting = self.has_work = True
-        self._intake.turns.ask(self)
+        self._is_resting = True
+        self._waits_for_room = False
+        if not self.has_work:
+            self.has_work = True
+            self._intake.turns.ask(self)
 
     def work(self, max_bytes: int) -> int:
         """Take about `max_bytes` of messages to the ring; return how much it was."""
         done_bytes = 0
         try:
             while done_bytes < max_bytes:
+                if self._rows is None and self._reader.is_empty:
+                    self.has_work = self._is_resting = False
+                    break
                 if not self._intake.ring.has_room(self._source):
-                    self.has_work = False
-                    self._intake.ring.wait_for_room(self._source, self._ask_turn)
+                    self._wait_for_room()
+                    break
+                if self._acks.pending >= MAX_PENDING_ACKS:
+                    self.has_work = False  # until `_settled`
                     break
                 if self._rows is not None:
                     done_bytes += self._encode_part(self._rows)
@@ -227,6 +258,22 @@ class ForwardSession(asyncio.Protocol):
         self._finish_if_lost()
         return done_bytes
 
+    def _wait_for_room(self) -> None:
+        self.has_work = False
+        self._waits_for_room = True
+        self._intake.ring.wait_for_room(self._source, self._ask_turn)
+        if not self._is_known:
+            asks = self._reader.asks_for_ack
+            self._is_known = asks is not None
+            self._asks_for_acks |= asks is True
+        self._drop_what_comes_again()
+
+    def _drop_what_comes_again(self) -> None:
+        if self._transport is None and self._asks_for_acks:
+            self._intake.ring.forget(self._source)
+            self._rows = self._message = self._delivery = None
+            self._is_resting = self._waits_for_room = False
+
     def _begin_message(self, message: Message) -> None:
         """Start on a message; what is owed for it is known from here on."""
         intake = self._intake
@@ -238,11 +285,12 @@ class ForwardSession(asyncio.Protocol):
             message.tag,
             message.chunk,
             message.ack,
-            intake.clock(),
+            self._arrivals.last_taken_seconds(self._reader.buffered_bytes),
             self._settled,
         )
         self._acks.expect(self._delivery)
         self._asks_for_acks |= message.ack is not None
+        self._is_known = True
         if message.rejection is not None:
             rejected = EncodedRows(b"", 0, frozenset[Day](), (message.rejection,))
             self._hand_over(rejected)
@@ -282,13 +330,17 @@ class ForwardSession(asyncio.Protocol):
     def _settled(self, delivery: Delivery) -> None:
         """All of a message is committed: write the acks that are due."""
         now = self._intake.clock()
+        delivery.settled_seconds = now
         self._intake.metrics.committed(now - delivery.received_seconds)
+        is_held_back = self._acks.pending >= MAX_PENDING_ACKS
         for due in self._acks.due():
             # One write for each ack: clients read one at a time (facts, 3.1).
             transport = self._transport
             if transport and not transport.is_closing() and due.ack is not None:
                 transport.write(due.ack)
-                self._intake.metrics.acked(self._intake.clock() - now)
+                self._intake.metrics.acked(self._intake.clock() - due.settled_seconds)
+        if is_held_back and self._is_resting and not self._waits_for_room:
+            self._ask_turn()
         self._close_if_done()
 
     # Resting, reading, ending.
@@ -296,7 +348,12 @@ class ForwardSession(asyncio.Protocol):
     def _set_reading(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        is_ahead = self._is_resting and self._reader.buffered_bytes >= READ_AHEAD_BYTES
+        # Without room, what the sender writes waits in its socket: in memory it would
+        # pile up with every sender and every try.
+        is_ahead = self._is_resting and (
+            self._reader.buffered_bytes >= READ_AHEAD_BYTES
+            or (self._waits_for_room and self._is_known)
+        )
         wanted = not (is_ahead or self._is_unread or self._is_broken or self._has_ended)
         if wanted and not self._is_reading:
             self._transport.resume_reading()

@@ -4,6 +4,11 @@ It owns the session settings that the promises rest on. It must not retry: who
 calls knows how long to wait.
 """
 
+import os
+import re
+import socket
+from asyncio import BaseTransport
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -15,6 +20,9 @@ from penstock.sink.classify import unavailable
 CONNECT_TIMEOUT_SECONDS = 10.0
 # What CI runs; older ones lack things the schema uses, newer ones are unknown.
 OLDEST_MAJOR = 15
+# A machine that vanishes says no goodbye. Asked after 30 s of silence, and again each
+# 10 s, it is given up after a minute, where Linux would begin to ask after two hours.
+KEEPALIVE_SECONDS = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 # What asyncpg raises when a server is not there, refuses us, or goes away.
 CONNECTION_ERRORS = (
@@ -25,6 +33,17 @@ CONNECTION_ERRORS = (
     asyncpg.InternalClientError,
     ValueError,  # a URL that is none
 )
+
+# How an OSError's number stands in asyncio's texts, which join those of all addresses.
+ERRNO = re.compile(r"\[Errno (\d+)\]")
+
+
+class _KeptAlive(asyncpg.Connection):
+    """A connection that notices when the other machine is gone."""
+
+    def __init__(self, protocol: Any, transport: BaseTransport, *rest: Any) -> None:
+        super().__init__(protocol, transport, *rest)
+        _keep_alive(transport.get_extra_info("socket"))
 
 
 async def connect(database_url: str) -> asyncpg.Connection:
@@ -37,6 +56,7 @@ async def connect(database_url: str) -> asyncpg.Connection:
     try:
         connection: asyncpg.Connection = await asyncpg.connect(
             database_url,
+            connection_class=_KeptAlive,
             timeout=CONNECT_TIMEOUT_SECONDS,
             server_settings={
                 "application_name": "penstock",
@@ -47,10 +67,12 @@ async def connect(database_url: str) -> asyncpg.Connection:
                 # A person's settings for their own sessions are not ours.
                 "statement_timeout": "0",
                 "idle_in_transaction_session_timeout": "0",
+                "lock_timeout": "0",
             },
         )
     except CONNECTION_ERRORS as error:
-        raise unavailable(error, without_password(database_url)) from error
+        where = without_password(database_url)
+        raise unavailable(_in_words(error), where) from error
     major = connection.get_server_version().major
     if major < OLDEST_MAJOR:
         await connection.close()
@@ -58,7 +80,35 @@ async def connect(database_url: str) -> asyncpg.Connection:
             f"{without_password(database_url)} is PostgreSQL {major};"
             f" Penstock needs {OLDEST_MAJOR} or newer"
         )
+    encoding = connection.get_settings().server_encoding
+    if encoding != "UTF8":
+        await connection.close()
+        raise DatabaseUnavailableError(
+            f"{without_password(database_url)} is encoded in {encoding}, which cannot"
+            " hold every log line; make another with ENCODING 'UTF8' TEMPLATE template0"
+        )
     return connection
+
+
+def _keep_alive(link: socket.socket | None) -> None:
+    if link is None or link.family == socket.AF_UNIX:
+        return
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE_SECONDS.items():
+        if hasattr(socket, name):  # macOS calls the first one otherwise
+            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _in_words(error: BaseException) -> BaseException:
+    """Return what says the same without the number of the system's error."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return TimeoutError(f"no answer within {CONNECT_TIMEOUT_SECONDS:g} s")
+    if not isinstance(error, OSError):
+        return error
+    numbers = [int(number) for number in ERRNO.findall(str(error))]
+    if numbers:  # each once, in the order they came
+        return OSError(", ".join(dict.fromkeys(map(os.strerror, numbers))).lower())
+    return OSError(error.strerror or str(error))
 
 
 def without_password(database_url: str) -> str:

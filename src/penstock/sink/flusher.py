@@ -10,12 +10,13 @@ import logging
 import math
 import random
 import time
+import traceback
 from collections.abc import Callable
 from typing import Protocol
 
 from penstock.buffer.acks import settle
 from penstock.buffer.ring import Ring
-from penstock.errors import SinkError
+from penstock.errors import SinkError, TransientSinkError
 from penstock.model import Batch
 from penstock.sink.backoff import Backoff
 from penstock.telemetry.metrics import SinkMetrics
@@ -120,18 +121,26 @@ class Flusher:
                     await writer.connect()
                 await writer.store(batch, now_seconds=self._clock())
             except SinkError as error:
-                wait_seconds = backoff.after_failure(random.random())
-                self._metrics.failed(error)
-                logger.warning(
-                    "a batch was not stored; trying again",
-                    extra={
-                        "error": str(error),
-                        "rows": batch.rows,
-                        "wait_seconds": round(wait_seconds, 3),
-                    },
-                )
-                await asyncio.sleep(wait_seconds)
+                failure, reason = error, str(error)
+            except Exception as error:
+                # A bug of ours: the batch is kept, and another connection tried. Where,
+                # not what: the error's own words may be those of a record.
+                failure = TransientSinkError("a bug in Penstock")
+                frames = traceback.format_tb(error.__traceback__)
+                reason = f"{type(error).__name__}, {''.join(frames)}"
+                await writer.close()
             else:
                 backoff.after_success()
                 self._metrics.stored(batch, time.perf_counter() - started)
                 return
+            wait_seconds = backoff.after_failure(random.random())
+            self._metrics.failed(failure)
+            logger.warning(
+                "a batch was not stored; trying again",
+                extra={
+                    "error": reason,
+                    "rows": batch.rows,
+                    "wait_seconds": round(wait_seconds, 3),
+                },
+            )
+            await asyncio.sleep(wait_seconds)

@@ -20,9 +20,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_SECONDS = 86_400
 # The statements that make a day, in their order.
 CREATION = ("create_day", "hold_default", "move_from_default", "attach_day")
-# After a partition could not be made for a lock, batches go on without it this long:
-# somebody's long query must not cost every batch the wait for the lock.
+# After a partition could not be made, batches go on without it this long: somebody's
+# long query must not cost every batch the wait for the lock.
 POSTPONE_SECONDS = 30.0
+# Errors that are not about the partition: the batch itself would meet them too
+# (PostgreSQL documentation, appendix A: connection, rollback, resources, shutdown).
+PASSING_CLASSES = ("08", "25", "40", "53", "57")
 
 
 class Partitions:
@@ -33,6 +36,7 @@ class Partitions:
         self._blocks = load_blocks("partitions")
         self._existing: set[str] = set()
         self._postponed_until: dict[str, float] = {}
+        self._locked_until = 0.0
 
     def wanted(self, days: Collection[int], now_seconds: float) -> list[str]:
         """Return the names of the days' partitions that have to be made now.
@@ -55,16 +59,22 @@ class Partitions:
         self, connection: asyncpg.Connection, days: Collection[int], now_seconds: float
     ) -> None:
         """Make the partitions that the days need and do not have yet."""
+        if now_seconds < self._locked_until:
+            return
         for name in self.wanted(days, now_seconds):
             try:
                 await self._create(connection, name)
             except asyncpg.LockNotAvailableError:
+                # The others would wait for the same lock.
+                self._locked_until = now_seconds + POSTPONE_SECONDS
+                _warn_of(name, "somebody holds a lock on it")
+                return
+            except asyncpg.PostgresError as error:
+                sqlstate = error.sqlstate or ""
+                if connection.is_closed() or sqlstate.startswith(PASSING_CLASSES):
+                    raise
                 self._postponed_until[name] = now_seconds + POSTPONE_SECONDS
-                logger.warning(
-                    "a day's partition has to wait for a lock; its rows go to"
-                    " logs_default until it can be made",
-                    extra={"partition": f"logs_{name}"},
-                )
+                _warn_of(name, str(error))
             else:
                 self._existing.add(name)
                 self._postponed_until.pop(name, None)
@@ -87,6 +97,13 @@ class Partitions:
             if name not in {row["day"] for row in rows}:
                 for block in CREATION:
                     await connection.execute(self._blocks[block].format(**values))
+
+
+def _warn_of(name: str, reason: str) -> None:
+    logger.warning(
+        "a day's partition cannot be made now; its rows go to logs_default",
+        extra={"partition": f"logs_{name}", "reason": reason},
+    )
 
 
 def day_name(day: int) -> str:

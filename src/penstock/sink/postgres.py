@@ -74,7 +74,11 @@ class PostgresWriter:
         except CONNECTION_ERRORS as error:
             # A partition may be gone, or the connection; both are looked at anew.
             self._partitions.forget()
-            if not isinstance(error, asyncpg.PostgresError):
+            # A server that only reads was the primary before a failover; another
+            # connection may find the new one.
+            if not isinstance(error, asyncpg.PostgresError) or isinstance(
+                error, asyncpg.ReadOnlySQLTransactionError
+            ):
                 self.terminate()
             raise classify(error) from error
 

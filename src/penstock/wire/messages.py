@@ -37,9 +37,11 @@ _DIGEST_DIGITS = 16
 # Longer than any client's name for a chunk (36 bytes, protocol facts 3.2). It is
 # sent back whole, and clients read an ack into 256 to 512 bytes.
 MAX_CHUNK_BYTES = 200
+# Clients send five at most (protocol facts, 2); each costs a look.
+MAX_OPTIONS = 64
 # How the seconds of Fluent Bit's group markers begin, and where in an entry.
 _MARKER_SECONDS = b"\xff\xff\xff"
-_MARKER_WITHIN = 8
+_MARKER_WITHIN = 12
 # What is put together of events that come one by one: the size of a part of rows.
 TOGETHER_BYTES = 128 * 1024
 _ACK = b"\x81\xa3ack"  # a map of one pair, its key the str "ack"
@@ -100,13 +102,34 @@ class MessageReader:
     def __init__(self, limits: WireLimits) -> None:
         self._frames = FrameReader(max_frame_bytes=limits.max_frame_bytes)
         self._max_decompressed_bytes = limits.max_decompressed_bytes
+        self._frame: Frame | None = None  # looked at, not yet taken
         self._ahead: Message | None = None
         self._error: ProtocolError | None = None
 
     @property
     def buffered_bytes(self) -> int:
         """Return how many received bytes are not yet part of a message."""
-        return self._frames.buffered_bytes
+        peeked_bytes = 0 if self._frame is None else len(self._frame.data)
+        return self._frames.buffered_bytes + peeked_bytes
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing left to return, nor to raise."""
+        return not (self._ahead or self._error or self.buffered_bytes)
+
+    @property
+    def asks_for_ack(self) -> bool | None:
+        """Tell whether the next message asks for an ack; None if none is whole yet.
+
+        The message is not taken, nor decompressed.
+
+        Raises:
+            ProtocolError: as `next_message`.
+        """
+        if self._ahead is not None:
+            return self._ahead.chunk is not None
+        self._frame = self._next_frame()
+        return None if self._frame is None else _asks_for_ack(self._frame)
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they came from the socket."""
@@ -143,10 +166,13 @@ class MessageReader:
     def _parse_next(self) -> Message | None:
         if self._error is not None:
             raise self._error
-        frame = self._frames.next_frame()
+        frame, self._frame = self._next_frame(), None
         if frame is None:
             return None
         return parse_message(frame, max_decompressed_bytes=self._max_decompressed_bytes)
+
+    def _next_frame(self) -> Frame | None:
+        return self._frame or self._frames.next_frame()
 
 
 class _Options(NamedTuple):
@@ -187,6 +213,15 @@ def parse_message(frame: Frame, *, max_decompressed_bytes: int) -> Message:
     entry = bytes((0x90 + elements,)) + data[starts[1] : starts[1 + elements]]
     options = _read_options(data, starts, 3)
     return _classified(Mode.MESSAGE, tag, entry, options)
+
+
+def _asks_for_ack(frame: Frame) -> bool:
+    data, starts = frame
+    if len(starts) < 3:
+        return False
+    payload = read_header(data, starts[1]).kind
+    is_event = payload not in (Kind.ARRAY, Kind.STR, Kind.BIN)
+    return _read_options(data, starts, 3 if is_event else 2).chunk is not None
 
 
 def _packed(
@@ -254,6 +289,10 @@ def _read_options(data: bytes, starts: tuple[int, ...], index: int) -> _Options:
     header = read_header(data, starts[index])
     if header.kind is not Kind.MAP:
         return _NO_OPTIONS
+    if length_of(header) > MAX_OPTIONS:
+        raise ProtocolError(
+            "too_many_options", f"a message with more than {MAX_OPTIONS} options"
+        )
     found: dict[bytes, tuple[Header, bytes]] = {}
     offset = header.body
     for _ in range(length_of(header)):

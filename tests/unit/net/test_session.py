@@ -21,6 +21,7 @@ from penstock.buffer.ring import Ring
 from penstock.model import Batch, Segment, SourceId
 from penstock.net import session as session_module
 from penstock.net.session import (
+    LATE_ACK_SECONDS,
     READ_AHEAD_BYTES,
     UNREAD_ACK_BYTES,
     ForwardSession,
@@ -523,6 +524,64 @@ def test_a_peer_that_is_gone_without_a_word_is_noticed_by_keepalive(
     runner.run(scenario())
 
 
+# --- an ack is not late
+
+
+@pytest.mark.parametrize("chunk", ["c", None])
+def test_a_message_that_finds_no_room_is_not_acked_late(
+    runner: asyncio.Runner, chunk: str | None
+) -> None:
+    async def scenario() -> None:
+        server = Server(ring_bytes=64 * KIB)
+        for number in range(4):
+            await server.connect().send(big(number, 16 * KIB))
+        waiting = server.connect()
+        await waiting.send(message(4, chunk))
+        server.now += LATE_ACK_SECONDS - 1
+        waiting.session.close_if_late()
+        assert not waiting.transport.closed
+        server.now += 2
+        waiting.session.close_if_late()
+        # Without an ack to come late, closing would lose what has been sent.
+        assert waiting.transport.aborted == (chunk is not None)
+        assert server.metric("penstock_late_ack_closes_total") == (chunk is not None)
+
+    runner.run(scenario())
+
+
+def test_patience_is_counted_from_when_the_bytes_came(runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        server = Server(ring_bytes=64 * KIB)
+        peer = server.connect()
+        await peer.send(big(0, 16 * KIB, "c0"), message(1, "c1"))
+        server.now += 100
+        server.commit_all()
+        await turns()
+        server.now += LATE_ACK_SECONDS - 99
+        peer.session.close_if_late()
+        assert peer.transport.aborted, "the second message came as early as the first"
+
+    runner.run(scenario())
+
+
+def test_a_stream_without_a_pause_is_not_taken_for_one_old_message(
+    runner: asyncio.Runner,
+) -> None:
+    async def scenario() -> None:
+        server = Server()
+        peer = server.connect()
+        half = len(message(0, "c")) // 2
+        await peer.send(message(0, "c")[:half])
+        for n in range(1, 40):
+            await peer.send(message(0, "c")[half:] + message(n, "c")[:half])
+            server.commit_all()
+            server.now += 10
+            peer.session.close_if_late()
+        assert not peer.transport.closed
+
+    runner.run(scenario())
+
+
 # --- when it is not read
 
 
@@ -568,19 +627,60 @@ def test_what_has_come_waits_for_room_and_is_not_lost(runner: asyncio.Runner) ->
     runner.run(scenario())
 
 
-def test_no_more_is_read_ahead_of_a_peer_that_waits_than_is_allowed(
+def test_no_more_is_read_ahead_of_a_peer_that_waits_for_its_turn_than_is_allowed(
+    runner: asyncio.Runner,
+) -> None:
+    async def scenario() -> None:
+        server = Server()
+        peer = server.connect()
+        came = 0
+        while peer.transport.reading:
+            peer.session.data_received(piece := big(1, 8 * KIB))
+            came += len(piece)
+            assert came < READ_AHEAD_BYTES + len(piece)
+        assert came >= READ_AHEAD_BYTES
+
+    runner.run(scenario())
+
+
+def test_without_room_what_a_peer_writes_waits_in_its_socket(
     runner: asyncio.Runner,
 ) -> None:
     async def scenario() -> None:
         server = Server(ring_bytes=64 * KIB)
         peer = server.connect()
-        await peer.send(big(0, 16 * KIB))
-        came = 0
-        while peer.transport.reading:
-            await peer.send(piece := big(1, 8 * KIB))
-            came += len(piece)
-            assert came < READ_AHEAD_BYTES + len(piece)
-        assert came >= READ_AHEAD_BYTES
+        await peer.send(big(0, 16 * KIB, "c0"), message(1, "c1"))
+        assert not peer.transport.reading
+        new = server.connect()
+        server.connect()
+        for number in range(3):  # three peers more fill the ring
+            await server.connect().send(big(number, 16 * KIB, "c"))
+        await new.send(message(2, "n")[:9])
+        assert new.transport.reading, "whether it asks for acks is not known yet"
+        await new.send(message(2, "n")[9:])
+        assert not new.transport.reading
+
+    runner.run(scenario())
+
+
+def test_a_peer_that_gave_up_leaves_nothing_behind_while_the_ring_is_full(
+    runner: asyncio.Runner,
+) -> None:
+    async def scenario() -> None:
+        server = Server(ring_bytes=64 * KIB)
+        for number in range(4):
+            await server.connect().send(big(number, 16 * KIB, f"c{number}"))
+        for _ in range(5):
+            trying = server.connect()
+            await trying.send(message(9, "again"))
+            assert server.ring.blocked_sources == 1
+            await trying.lose()
+            assert server.lost[-1] is trying.session
+            assert server.ring.blocked_sources == 0
+        server.commit_all()
+        await turns()
+        server.commit_all()
+        assert server.numbers() == [0, 1, 2, 3]
 
     runner.run(scenario())
 
@@ -922,6 +1022,47 @@ def test_what_waits_for_room_is_stored_though_its_connection_is_lost(
         assert server.numbers() == list(range(6))
         assert server.lost == [peer.session]
         assert server.ring.blocked_sources == 0
+
+    runner.run(scenario())
+
+
+def test_a_peer_that_leaves_its_last_acks_unread_is_not_waited_for(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "LAST_ACKS_SECONDS", 0.01)
+
+    async def scenario() -> None:
+        server = Server()
+        peer = server.connect()
+        await peer.send(message(0, "c"))
+        peer.session.stop()
+        server.commit_all()
+        assert peer.transport.closed and not peer.transport.aborted
+        await asyncio.sleep(0.05)
+        assert peer.transport.aborted
+
+    runner.run(scenario())
+
+
+def test_messages_without_events_do_not_pile_up_behind_one_that_waits(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "MAX_PENDING_ACKS", 5)
+
+    async def scenario() -> None:
+        server = Server()
+        peer = server.connect()
+        empty = m.pack(["t", [], {"chunk": "e"}])
+        await peer.send(message(0, "c") + empty * 20)
+        server.commit_all()
+        await turns()
+        assert peer.acked() == ["c"] + ["e"] * 20
+
+        await peer.send(message(1, "d") + empty * 20)
+        assert server.metric("penstock_received_frames_total", mode="forward") == 20 + 4
+        server.commit_all()
+        await turns()
+        assert peer.acked()[21:] == ["d"] + ["e"] * 20
 
     runner.run(scenario())
 

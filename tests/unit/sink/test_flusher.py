@@ -378,17 +378,20 @@ async def test_a_failure_is_told_without_a_word_of_the_data(
     assert SECRET not in str(fields)
 
 
-async def test_an_error_that_nobody_raises_on_purpose_ends_the_writer() -> None:
-    """The server sees a task that is dead; nothing is swallowed."""
+async def test_a_bug_of_ours_keeps_the_batch_and_is_told_without_a_word_of_the_data(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     writer = FakeWriter()
-    writer.failures = [RuntimeError("a bug")]
+    writer.failures = [RuntimeError(SECRET)]
     async with Flow(writer) as flow:
         flow.add()
-        await rounds()
-        (task,) = flow.tasks
-        assert isinstance(task.exception(), RuntimeError)
-        assert writer.closed
-        assert flow.settled == []
+        await asyncio.sleep(0.15)  # the first wait between two tries is 0.1 s at most
+        assert flow.settled
+        assert writer.connects == 2, "a connection it has met is not trusted"
+    (record,) = caplog.records
+    fields = str(vars(record))
+    assert "RuntimeError" in fields and "test_flusher.py" in fields
+    assert SECRET not in fields
 
 
 # --- stopping

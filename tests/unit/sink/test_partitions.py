@@ -32,6 +32,9 @@ class Database:
         self.days = list(existing)
         self.statements: list[str] = []
         self.locked = False  # somebody reads logs_default and does not stop
+        self.refusal: asyncpg.PostgresError | None = None
+        self.refused_day = ""
+        self.attempts = 0
         self.transactions = 0
 
     @contextlib.asynccontextmanager
@@ -44,10 +47,16 @@ class Database:
 
     async def execute(self, statement: str) -> None:
         self.statements.append(statement)
-        if "ATTACH" in statement:
+        if "ALTER TABLE" in statement:
+            self.attempts += 1
+            if self.refusal and self.refused_day in statement:
+                raise self.refusal
             if self.locked:
                 raise asyncpg.LockNotAvailableError("canceling statement")
             self.days += re.findall(r"PARTITION logs_(\d+)", statement)
+
+    def is_closed(self) -> bool:
+        return False
 
     def made(self) -> list[str]:
         """Return the tables that were made, and forget them."""
@@ -208,7 +217,7 @@ async def test_a_lock_that_is_not_to_be_had_is_no_error() -> None:
     database, of = Database(), partitions()
     database.locked = True
     await database.ensure(of, TODAY - 1, TODAY - 2)
-    assert database.made() == ["logs_20260729", "logs_20260730"], "each was tried"
+    assert of.wanted({TODAY - 1}, NOON) == ["20260730"], "it is not taken for made"
 
 
 async def test_batches_do_not_wait_for_the_same_lock_again_and_again() -> None:
@@ -218,9 +227,8 @@ async def test_batches_do_not_wait_for_the_same_lock_again_and_again() -> None:
     database.made()
     await database.ensure(of, TODAY - 1, now_seconds=NOON + POSTPONE_SECONDS - 1)
     assert database.made() == []
-    database.locked = False
     await database.ensure(of, TODAY - 2, now_seconds=NOON + 1)
-    assert database.made() == ["logs_20260729"], "other days are not held up"
+    assert database.made() == [], "another day would wait for the same lock"
 
 
 async def test_a_day_is_made_when_the_lock_is_free_at_last() -> None:
@@ -235,12 +243,48 @@ async def test_a_day_is_made_when_the_lock_is_free_at_last() -> None:
     assert database.made() == []
 
 
-async def test_any_other_error_is_for_the_writer() -> None:
-    class Broken(Database):
-        async def fetch(self, statement: str) -> list[dict[str, str]]:
-            raise asyncpg.UndefinedTableError("no logs")
+async def test_of_many_days_one_waits_for_the_lock_and_the_others_do_not() -> None:
+    database, of = Database(), partitions()
+    database.locked = True
+    days = [TODAY - n for n in range(1, 20)]
+    await database.ensure(of, *days)
+    await database.ensure(of, *days, now_seconds=NOON + POSTPONE_SECONDS - 1)
+    assert database.attempts == 1
+    database.locked = False
+    await database.ensure(of, *days, now_seconds=NOON + POSTPONE_SECONDS)
+    assert len(database.days) == len(days)
 
-    of = partitions()
-    with pytest.raises(asyncpg.UndefinedTableError):
-        await Broken().ensure(of, TODAY - 1)
-    assert of.wanted({TODAY - 1}, NOON) == ["20260730"], "it is not taken for made"
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        asyncpg.DuplicateTableError("a detached one of that name"),
+        asyncpg.InvalidObjectDefinitionError("overlaps a DBA's own"),
+        asyncpg.InsufficientPrivilegeError("permission denied for schema public"),
+    ],
+)
+async def test_a_day_that_cannot_be_made_keeps_no_row_waiting_nor_another_day(
+    refusal: asyncpg.PostgresError,
+) -> None:
+    database, of = Database(), partitions()
+    database.refusal, database.refused_day = refusal, "logs_20260722"
+    await database.ensure(of, TODAY - 9, TODAY - 2)
+    assert database.days == ["20260729"]
+    await database.ensure(of, TODAY - 9, now_seconds=NOON + POSTPONE_SECONDS - 1)
+    assert database.attempts == 2
+    database.refusal = None
+    await database.ensure(of, TODAY - 9, now_seconds=NOON + POSTPONE_SECONDS)
+    assert database.days == ["20260729", "20260722"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [asyncpg.AdminShutdownError, asyncpg.DiskFullError, asyncpg.DeadlockDetectedError],
+)
+async def test_what_is_not_about_the_partition_is_for_the_writer(
+    error: type[asyncpg.PostgresError],
+) -> None:
+    database = Database()
+    database.refusal = error("x")
+    with pytest.raises(error):
+        await database.ensure(partitions(), TODAY - 1)

@@ -10,6 +10,7 @@ import zstandard
 from penstock.errors import ProtocolError
 from penstock.settings import WireLimits
 from penstock.wire.messages import (
+    MAX_OPTIONS,
     MAX_TAG_BYTES,
     TOGETHER_BYTES,
     Message,
@@ -508,3 +509,43 @@ def test_the_limits_are_those_of_the_settings() -> None:
     reader.receive_data(b"\x92" + TAG + b"\xdb\x00\x01\x00\x00")
     with pytest.raises(ProtocolError):
         reader.next_message()
+
+
+# --- looked at and not taken
+
+
+@pytest.mark.parametrize("chunk", [None, "c"])
+@pytest.mark.parametrize(
+    "elements",
+    [
+        [TAG, TIME, RECORD],
+        [TAG, m.fixarray(ENTRY)],
+        [TAG, m.bin8(ENTRIES)],
+        [TAG, m.bin8(GZIP)],
+    ],
+    ids=["message", "forward", "packed", "compressed"],
+)
+def test_whether_an_ack_is_asked_for_is_seen_without_taking_the_message(
+    elements: list[bytes], chunk: str | None
+) -> None:
+    named = [] if chunk is None else [option(chunk=chunk)]
+    stream = m.fixarray(*elements, *named)
+    reader = MessageReader(WireLimits())
+    assert reader.is_empty
+    reader.receive_data(stream[:-1])
+    assert reader.asks_for_ack is None
+    assert not reader.is_empty
+    reader.receive_data(stream[-1:] + b"\x93")
+    for _ in range(2):
+        assert reader.asks_for_ack is (chunk is not None)
+        assert reader.buffered_bytes == len(stream) + 1
+    assert [reader.next_message()] == list(messages_of([stream]))
+    assert reader.buffered_bytes == 1
+    assert reader.asks_for_ack is None
+
+
+def test_more_options_than_any_client_sends_are_not_looked_through() -> None:
+    many = {f"option{n}": n for n in range(MAX_OPTIONS)}
+    parsed(TAG, m.bin8(ENTRIES), m.pack(many))
+    with pytest.raises(ProtocolError, match="options"):
+        parsed(TAG, m.bin8(ENTRIES), m.pack({**many, "chunk": "c"}))
