@@ -199,7 +199,8 @@ class ForwardSession(asyncio.Protocol):
             arrived_seconds = self._arrivals.oldest_left_seconds(left_bytes)
             waiting_since += [] if arrived_seconds is None else [arrived_seconds]
         late = self._intake.clock() - LATE_ACK_SECONDS
-        if self._asks_for_acks and waiting_since and min(waiting_since) < late:
+        is_owed = self._asks_for_acks and self._transport is not None
+        if is_owed and waiting_since and min(waiting_since) < late:
             self._intake.metrics.closed_late()
             logger.warning(
                 "closing a connection: its acks would come too late",

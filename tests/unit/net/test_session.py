@@ -544,6 +544,8 @@ def test_a_message_that_finds_no_room_is_not_acked_late(
         waiting.session.close_if_late()
         # Without an ack to come late, closing would lose what has been sent.
         assert waiting.transport.aborted == (chunk is not None)
+        await waiting.lose()
+        waiting.session.close_if_late()
         assert server.metric("penstock_late_ack_closes_total") == (chunk is not None)
 
     runner.run(scenario())
