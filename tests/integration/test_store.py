@@ -16,6 +16,7 @@ from penstock.sink.connection import connect
 from penstock.sink.partitions import POSTPONE_SECONDS, Partitions
 from penstock.sink.postgres import PIECE_BYTES, PostgresWriter
 from tests import msgpack_bytes as m
+from tests.database_proxy import DatabaseProxy
 from tests.integration.conftest import Database, batch_of, numbers_in
 
 # 2026-07-31T12:00:00Z, the time at which all batches come.
@@ -507,3 +508,33 @@ async def test_a_server_that_only_reads_is_left_for_the_one_that_writes(
     await writer.connect()
     await store(writer, yesterday(1))
     assert await numbers(person) == [1]
+
+
+@pytest.mark.parametrize("last_words", [True, False])
+async def test_a_server_that_ends_while_it_does_not_read_is_noticed(
+    database: Database, last_words: bool
+) -> None:
+    text = "x" * 100_000
+    large = batch_of(b"".join(event(n, -1, text=text) for n in range(300)))
+    async with DatabaseProxy(database.url) as proxy:
+        writer = PostgresWriter(proxy.url, Partitions(PartitionSettings()))
+        await writer.connect()
+        await store(writer, yesterday(1000))
+        proxy.hold_writes(after_bytes=1_000_000)  # within the COPY
+        storing = asyncio.create_task(store(writer, large))
+        await asyncio.sleep(0.5)  # the socket's buffers are full long before
+        if last_words:
+            database.kill_connections()
+        else:
+            proxy.cut()
+        done, _ = await asyncio.wait({storing}, timeout=5)
+        assert done, "it would wait for ever"
+        assert isinstance(storing.exception(), TransientSinkError)
+        assert not writer.is_connected
+        proxy.flow()
+        await writer.connect()
+        await store(writer, large)
+        await writer.close()
+    person = await asyncpg.connect(database.url)
+    assert await numbers(person) == [*range(300), 1000]
+    await person.close()

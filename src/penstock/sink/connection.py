@@ -4,10 +4,11 @@ It owns the session settings that the promises rest on. It must not retry: who
 calls knows how long to wait.
 """
 
+import asyncio
 import os
 import re
 import socket
-from asyncio import BaseTransport
+from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,9 @@ OLDEST_MAJOR = 15
 # A machine that vanishes says no goodbye. Asked after 30 s of silence, and again each
 # 10 s, it is given up after a minute, where Linux would begin to ask after two hours.
 KEEPALIVE_SECONDS = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+# For what is said on a connection that is lost to end with its own error.
+OWN_ERROR_SECONDS = 0.1
 
 # What asyncpg raises when a server is not there, refuses us, or goes away.
 CONNECTION_ERRORS = (
@@ -41,7 +45,9 @@ ERRNO = re.compile(r"\[Errno (\d+)\]")
 class _KeptAlive(asyncpg.Connection):
     """A connection that notices when the other machine is gone."""
 
-    def __init__(self, protocol: Any, transport: BaseTransport, *rest: Any) -> None:
+    def __init__(
+        self, protocol: Any, transport: asyncio.BaseTransport, *rest: Any
+    ) -> None:
         super().__init__(protocol, transport, *rest)
         _keep_alive(transport.get_extra_info("socket"))
 
@@ -88,6 +94,42 @@ async def connect(database_url: str) -> asyncpg.Connection:
             " hold every log line; make another with ENCODING 'UTF8' TEMPLATE template0"
         )
     return connection
+
+
+async def unless_lost(
+    connection: asyncpg.Connection, work: Coroutine[Any, Any, object]
+) -> None:
+    """Do the connection's work, or raise when the connection is lost meanwhile.
+
+    A COPY of asyncpg (0.31) waits for ever when the connection goes while the server
+    does not read: connection_lost does not wake who waits to write on.
+
+    Raises:
+        asyncpg.ConnectionDoesNotExistError: the connection is lost.
+        Whatever the work raises.
+    """
+    task = asyncio.ensure_future(work)
+    lost = asyncio.Event()
+
+    def on_lost(_: object) -> None:
+        lost.set()
+
+    connection.add_termination_listener(on_lost)
+    losing = asyncio.ensure_future(lost.wait())
+    try:
+        await asyncio.wait({task, losing}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():  # it may have an error of its own, in the next turn
+            await asyncio.wait({task}, timeout=OWN_ERROR_SECONDS)
+        if not task.done():
+            raise asyncpg.ConnectionDoesNotExistError("lost during COPY")
+        task.result()
+    finally:
+        if not connection.is_closed():
+            connection.remove_termination_listener(on_lost)
+        losing.cancel()
+        task.cancel()
+        # What it says of a connection that is gone is not what is wrong.
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _keep_alive(link: socket.socket | None) -> None:

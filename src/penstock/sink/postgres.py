@@ -12,7 +12,12 @@ from penstock.errors import DatabaseUnavailableError, TransientSinkError
 from penstock.model import Batch
 from penstock.rows.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER
 from penstock.sink.classify import classify, unavailable
-from penstock.sink.connection import CONNECTION_ERRORS, connect, without_password
+from penstock.sink.connection import (
+    CONNECTION_ERRORS,
+    connect,
+    unless_lost,
+    without_password,
+)
 from penstock.sink.partitions import Partitions
 from penstock.sink.sql import load_blocks
 
@@ -65,12 +70,13 @@ class PostgresWriter:
             async with connection.transaction():
                 await self._store_rejected(connection, batch)
                 if batch.rows:
-                    await connection.copy_to_table(
+                    copy = connection.copy_to_table(
                         "logs",
                         source=_copy_pieces(batch),
                         columns=list(COLUMNS),
                         format="binary",
                     )
+                    await unless_lost(connection, copy)
         except CONNECTION_ERRORS as error:
             # A partition may be gone, or the connection; both are looked at anew.
             self._partitions.forget()
