@@ -1,4 +1,4 @@
-"""What a benchmark found out, as one JSON object and as a table for people.
+"""What a benchmark found out: one JSON object, a plot of it, a table for people.
 
 Owns the figures' names, how several runs become one figure, and what each means in
 words. Pairs become medians; ratios are taken within a pair before that, because a
@@ -17,9 +17,12 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import plot
 from benchmarks.load import percentile
 
 RESULTS_DIR: Final = Path(__file__).parent / "results"
+
+WIDE: Final = 1_000_000
 
 # Those whose version can move a figure.
 PACKAGES: Final = (
@@ -94,13 +97,14 @@ def rounded(value: Any) -> Any:
 
 
 def write_json(result: dict[str, Any], file: Path) -> None:
-    """Write a result for later: to plot, to compare."""
+    """Write a result for later, to compare, and beside it its plot as .svg."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(rounded(result), indent=2) + "\n")
+    file.with_suffix(".svg").write_text(plot.draw(result))
 
 
 def print_table(result: dict[str, Any]) -> None:
-    """Show a result on stderr."""
+    """Show a result on stdout."""
     pairs = result["pair_results"]
     counted = f"{result['events']:,} events a run, {len(pairs)} pairs"
     title = f"{counted}, {result['cpu_count']} CPUs"
@@ -113,4 +117,8 @@ def print_table(result: dict[str, Any]) -> None:
         each = [pair[key] for pair in pairs if key in pair]
         spread = f"{min(each):,.{digits}f} to {max(each):,.{digits}f}" if each else ""
         table.add_row(name, f"{result[key]:,.{digits}f}", spread, meaning)
-    Console(stderr=True).print(table)
+    console = Console()
+    if not console.is_terminal:
+        # Where there is no terminal a table is as wide as its values.
+        console.width = WIDE
+    console.print(table)

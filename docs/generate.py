@@ -58,6 +58,7 @@ PROTOCOL_REASONS = {
     "malformed_msgpack": "A message that is no msgpack, or nests past 1,024 levels.",
     "frame_too_large": "A message of more than `max_frame_bytes`.",
     "invalid_tag": "A tag that is neither a string nor nil.",
+    "too_many_options": "A message with more options than any client sends: 64.",
     "invalid_chunk": "A chunk whose name is longer than any client's: 200 bytes.",
 }
 FAILURE_KINDS = {

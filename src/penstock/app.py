@@ -9,6 +9,7 @@ import contextlib
 import gc
 import logging
 import signal
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -55,13 +56,22 @@ class Supervised(NamedTuple):
     trim_log: Callable[[], None]
 
 
+class Stopped(NamedTuple):
+    """How a server has ended."""
+
+    was_clean: bool  # all was committed
+    # What is left of shutdown_timeout for what is stopped after the server; none when
+    # somebody does not want to wait.
+    seconds_left: float
+
+
 def run(
     settings: Settings,
     *,
     on_ready: Callable[[Listening], None],
     database: Supervised | None = None,
-) -> bool:
-    """Run the server until SIGTERM or SIGINT; return whether all was committed.
+) -> Stopped:
+    """Run the server until SIGTERM, SIGINT or SIGHUP; return how it ended.
 
     Blocks. Calls `on_ready` once senders can connect. `database` is restarted when it
     dies, if it is ours.
@@ -71,7 +81,9 @@ def run(
     """
     gc.set_threshold(GC_THRESHOLD)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(Server(settings).run(on_ready, database))
+        server = Server(settings)
+        was_clean = runner.run(server.run(on_ready, database))
+    return Stopped(was_clean, server.seconds_left() if was_clean else 0.0)
 
 
 class Server:
@@ -82,6 +94,7 @@ class Server:
         self._metrics = Metrics()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._stopping_since = 0.0
 
     async def run(
         self, on_ready: Callable[[Listening], None], database: Supervised | None = None
@@ -112,6 +125,14 @@ class Server:
         finally:
             await self._http.close()
         return was_clean
+
+    def seconds_left(self) -> float:
+        """Return what is left of the time that the stop may take."""
+        if self._hurry.is_set():
+            return 0.0
+        took_seconds = time.monotonic() - self._stopping_since
+        timeout_seconds = self._settings.process.shutdown_timeout_seconds
+        return max(0.0, timeout_seconds - took_seconds)
 
     async def _start_unless_stopped(self) -> bool:
         """Start all parts; return False if told to stop before that was done."""
@@ -238,10 +259,17 @@ class Server:
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._told_to_stop)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # nohup: the end of the terminal is nothing to us.
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            loop.add_signal_handler(number, self._told_to_stop, number)
 
-    def _told_to_stop(self) -> None:
-        if self._stop.is_set():
-            self._hurry.set()  # whoever asks twice does not want to wait
-        self._stop.set()
+    def _told_to_stop(self, number: signal.Signals) -> None:
+        if not self._stop.is_set():
+            self._stopping_since = time.monotonic()
+            self._stop.set()
+        # Whoever asks twice does not want to wait. But a closed terminal sends SIGHUP
+        # twice: from the shell, and from the system after it.
+        elif number != signal.SIGHUP:
+            self._hurry.set()

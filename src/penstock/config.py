@@ -85,10 +85,16 @@ def database_url(flag: str | None) -> str | None:
     return flag or os.environ.get(PREFIX + "DATABASE_URL") or None
 
 
-def data_dir(flag: Path | None) -> Path | None:
-    """Return the embedded PostgreSQL's data directory, if one is given."""
-    named = os.environ.get(PREFIX + "DATA_DIR")
-    return flag or (Path(named) if named else None)
+def data_dir(flag: str | None) -> Path | None:
+    """Return the embedded PostgreSQL's data directory, if one is given.
+
+    Raises:
+        SettingsError: the flag is empty, which would mean the current directory.
+    """
+    if flag == "":
+        raise SettingsError("--data-dir is empty; leave it out for the default")
+    named = flag or os.environ.get(PREFIX + "DATA_DIR")
+    return Path(named) if named else None
 
 
 def _given(concern: type, flags: Mapping[str, str | None]) -> Iterator[tuple[str, Any]]:

@@ -69,7 +69,10 @@ class ForwardSender:
         self._socket.sendall(data)
 
     def is_silent_for(self, seconds: float) -> bool:
-        """Tell whether the server writes nothing for so long."""
+        """Tell whether the server writes nothing for so long; 0 looks once.
+
+        May be asked while another thread is sending.
+        """
         return not select.select([self._socket], [], [], seconds)[0]
 
     def read(self, count: int) -> bytes:

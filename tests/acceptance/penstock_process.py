@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -129,7 +130,8 @@ class Penstock:
         )
         assert isinstance(ready, re.Match), f"it ended at once:\n{self.stderr()}"
         self.port, self.http_port = int(ready["port"]), int(ready["http_port"])
-        self.database_url = ready["url"]
+        # It is printed for a shell, in quotes.
+        (self.database_url,) = shlex.split(ready["url"])
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal, wait for the end, return the exit code."""

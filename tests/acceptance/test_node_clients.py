@@ -241,12 +241,14 @@ def test_fluent_logger_is_understood_in_every_mode(
     ]
     traffic = Traffic.of(penstock).since(before)
     assert list(traffic.frames) == [mode]
-    # In its packed modes it names a chunk also when it does not read the acks.
-    has_chunk = ack or mode != "Message"
     if ack:
         assert traffic.acks == traffic.frames[mode]
-    elif not has_chunk:
+    elif mode == "Message":
         assert traffic.acks == 0
+    else:
+        # Here it names a chunk also when it does not read the acks, so it may be gone
+        # before they are written: at most one for each frame.
+        assert 0 <= traffic.acks <= traffic.frames[mode]
 
 
 @pytest.mark.parametrize("mode", CLASSIC_MODES)

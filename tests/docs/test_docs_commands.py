@@ -2,124 +2,100 @@
 
 Each page has a directory of its own and, if its commands call penstock, a server of its
 own: PENSTOCK_DATA_DIR, PENSTOCK_PORT and PENSTOCK_HTTP_PORT name it to the commands.
+What a page shows as a command's answer is compared with what it answers.
 """
 
 import contextlib
+import difflib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.docs.doc_blocks import DocBlock, doc_pages, parse_blocks
+from penstock import app
+from penstock.cli import up
+from tests.acceptance.penstock_process import Penstock
+from tests.docs.doc_blocks import DocBlock, Exchange, agree, doc_pages, parse_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [str(page.relative_to(ROOT)) for page in doc_pages(ROOT)]
 
-# Generous: a loaded CI machine starts PostgreSQL in some seconds.
-START_SECONDS = 60
-STOP_SECONDS = 30
 COMMAND_SECONDS = 60
 # These leave the page's directory: they clone, or act on the checkout itself.
 NOT_OURS_TO_RUN = ("git clone", "make ", "sudo ")
+
+
+class BlockError(Exception):
+    """A block does not do what its page says; the text is for whoever mends it."""
 
 
 def blocks_of(page: str) -> list[DocBlock]:
     return parse_blocks((ROOT / page).read_text())
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in listeners]
-
-
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """A directory with a short path: PostgreSQL's socket in it may have 107 bytes."""
-    path = Path(tempfile.mkdtemp(prefix="penstock-docs-", dir="/tmp"))
-    # Open to others, for as root PostgreSQL runs as another user.
-    path.chmod(0o755)
+    """A page's directory, and the home of who reads it."""
+    path = Path(tempfile.mkdtemp(prefix="penstock-docs-"))
     yield path
     shutil.rmtree(path)
 
 
-def reader_environment(scratch: Path) -> dict[str, str]:
+@contextlib.contextmanager
+def running_penstock() -> Iterator[Penstock]:
+    """A `penstock up` for one page's commands, on ports that it has chosen itself.
+
+    It has to stop cleanly too. Whatever a block did to it, nothing of it is left.
+    """
+    penstock = Penstock()
+    try:
+        penstock.start()
+        yield penstock
+        status = penstock.stop()
+        assert status == 0, f"penstock up ended with {status}:\n{penstock.stderr()}"
+    finally:
+        penstock.remove()
+
+
+def calls_penstock(blocks: list[DocBlock]) -> bool:
+    """Whether there has to be a server: `${PENSTOCK_HTTP_PORT:-8000}` names it too."""
+    return any("penstock" in block.text.lower() for block in blocks)
+
+
+def reader_environment(scratch: Path, penstock: Penstock | None) -> dict[str, str]:
     """What a reader's shell has, with settings that keep the commands in `scratch`."""
     ours = ("PENSTOCK_", "MAKE", "PYTEST_")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    port, http_port = free_ports(2)
-    return environment | {
+    environment |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(scratch),
-        "PENSTOCK_DATA_DIR": str(scratch / "data"),
-        "PENSTOCK_PORT": str(port),
-        "PENSTOCK_HTTP_PORT": str(http_port),
+    }
+    if penstock is None:
+        return environment | {"PENSTOCK_DATA_DIR": str(scratch / "data")}
+    return environment | {
+        "PENSTOCK_DATA_DIR": str(penstock.data_dir),
+        "PENSTOCK_PORT": str(penstock.port),
+        "PENSTOCK_HTTP_PORT": str(penstock.http_port),
     }
 
 
-def is_ready(environment: dict[str, str]) -> bool:
-    url = f"http://127.0.0.1:{environment['PENSTOCK_HTTP_PORT']}/ready"
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except urllib.error.HTTPError as error:
-        error.close()
-        return False
-    except OSError:
-        return False
+def run_shell(text: str, cwd: Path, environment: dict[str, str]) -> tuple[str, str]:
+    """Run commands as a shell would, ending at the first that fails.
 
-
-@contextlib.contextmanager
-def running_server(scratch: Path, environment: dict[str, str]) -> Iterator[None]:
-    """A `penstock up` for one page's commands; it has to stop cleanly too."""
-    log = scratch / "penstock.log"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "penstock", "up"],
-            cwd=scratch,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not is_ready(environment):
-            assert server.poll() is None, f"penstock up ended:\n{log.read_text()}"
-            assert time.monotonic() < deadline, f"not ready:\n{log.read_text()}"
-            time.sleep(0.05)
-        yield
-        server.send_signal(signal.SIGTERM)
-        status = server.wait(STOP_SECONDS)
-        assert status == 0, f"penstock up ended with {status}:\n{log.read_text()}"
-    finally:
-        if server.poll() is None:
-            server.kill()
-            server.wait()
-
-
-def run_block(
-    page: str, block: DocBlock, cwd: Path, environment: dict[str, str]
-) -> None:
-    """Run a block as a shell would, ending at the first command that fails.
-
-    Output goes to a file: a pipe would be held open by what a block leaves running.
+    Return what went wrong, empty if nothing did, and what was printed. Output goes to
+    a file: a pipe would be held open by what a block leaves running.
     """
+    wrong = ""
     with tempfile.TemporaryFile() as output:
         shell = subprocess.Popen(
-            ["sh", "-eu", "-c", block.text],
+            ["sh", "-eu", "-c", text],
             cwd=cwd,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -128,31 +104,76 @@ def run_block(
             start_new_session=True,
         )
         try:
-            status: int | str = shell.wait(COMMAND_SECONDS)
+            if status := shell.wait(COMMAND_SECONDS):
+                wrong = f"exit code {status}"
         except subprocess.TimeoutExpired:
-            status = f"no end within {COMMAND_SECONDS} s"
+            wrong = f"no end within {COMMAND_SECONDS} s"
         finally:
             # What the block started goes with it, be it done or not.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)
             shell.wait()
         output.seek(0)
-        said = output.read().decode(errors="replace")
-    if status != 0:
-        said = f"{page}:{block.line}: {status}\n{block.text}\n---\n{said}"
-        pytest.fail(said, pytrace=False)
+        return wrong, output.read().decode(errors="replace")
+
+
+def run_block(
+    page: str, block: DocBlock, cwd: Path, environment: dict[str, str]
+) -> None:
+    """Run a block; of a session each answer has to be the one that is shown.
+
+    Raises:
+        BlockError: a command fails, or answers otherwise.
+    """
+    if block.tag == "console":
+        for exchange in block.exchanges():
+            run_exchange(page, exchange, cwd, environment)
+        return
+    wrong, said = run_shell(block.text, cwd, environment)
+    if wrong:
+        raise BlockError(f"{page}:{block.line}: {wrong}\n{block.text}\n---\n{said}")
+
+
+def run_exchange(
+    page: str, exchange: Exchange, cwd: Path, environment: dict[str, str]
+) -> None:
+    command = on_this_server(exchange.command, environment)
+    wrong, said = run_shell(command, cwd, environment)
+    where = f"{page}:{exchange.line}"
+    if wrong:
+        raise BlockError(f"{where}: {wrong}\n{command}\n---\n{said}")
+    shown = [line.rstrip() for line in exchange.answer.rstrip().splitlines()]
+    printed = [line.rstrip() for line in said.rstrip().splitlines()]
+    if not agree("\n".join(shown), "\n".join(printed)):
+        differ = "\n".join(difflib.ndiff(shown, printed))
+        raise BlockError(f"{where}: not the answer shown\n{command}\n---\n{differ}")
+
+
+def on_this_server(command: str, environment: dict[str, str]) -> str:
+    """A session's command, which is shown with the usual ports, with the page's own."""
+    for port, name in (("24224", "PENSTOCK_PORT"), ("8000", "PENSTOCK_HTTP_PORT")):
+        command = command.replace(f":{port}", f":{environment.get(name, port)}")
+    return command
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_work(page: str, scratch: Path) -> None:
     blocks = [block for block in blocks_of(page) if block.is_run]
-    environment = reader_environment(scratch)
     with contextlib.ExitStack() as stack:
-        if any("penstock" in block.text for block in blocks):
-            stack.enter_context(running_server(scratch, environment))
-        for block in blocks:
-            run_block(page, block, scratch, environment)
+        penstock = None
+        if calls_penstock(blocks):
+            penstock = stack.enter_context(running_penstock())
+        environment = reader_environment(scratch, penstock)
+        failure = ""
+        try:
+            for block in blocks:
+                run_block(page, block, scratch, environment)
+        except BlockError as error:
+            log = f"\n--- penstock up\n{penstock.stderr()}" if penstock else ""
+            failure = f"{error}{log}"
+        if failure:
+            pytest.fail(failure, pytrace=False)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -160,16 +181,36 @@ def test_a_page_says_what_is_run_and_why_the_rest_is_not(page: str) -> None:
     for block in blocks_of(page):
         where = f"{page}:{block.line}"
         if block.not_run is not None:
-            assert block.tag == "sh", f"{where}: only sh blocks are run"
+            assert block.tag in {"sh", "console"}, f"{where}: a {block.tag} never is"
             assert block.not_run, f"{where}: no reason given"
         if block.is_run:
-            lines = block.text.splitlines()
+            lines = [line.removeprefix("$ ") for line in block.text.splitlines()]
             strays = [line for line in lines if line.startswith(NOT_OURS_TO_RUN)]
             assert not strays, f"{where}: mark it <!-- not run: reason -->: {strays}"
         if block.tag == "console":
-            answers = [n for n in block.text.splitlines() if not n.startswith("$ ")]
-            assert answers, f"{where}: commands without output belong in an sh block"
+            exchanges = block.exchanges()
+            assert exchanges, f"{where}: no command stands after a `$ `"
+            for each in exchanges:
+                assert each.answer, f"{where}: it shows no answer; tag it sh"
         assert block.tag not in {"bash", "shell", "zsh"}, f"{where}: tag it sh"
+
+
+def test_what_up_says_is_what_first_logs_shows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = [
+        exchange.answer
+        for block in blocks_of("docs/first-logs.md")
+        for exchange in block.exchanges()
+        if block.tag == "console" and exchange.command == "make up"
+    ]
+    # As root's, with the usual ports, by the command that make calls.
+    data_dir = Path("/var/lib/penstock")
+    monkeypatch.setattr(up, "default_data_dir", lambda: data_dir)
+    monkeypatch.setattr("sys.argv", [".venv/bin/penstock"])
+    url = f"postgresql://postgres@/penstock?host={data_dir}/run&port=5432"
+    up.print_ready(app.Listening("127.0.0.1", 24224, "127.0.0.1", 8000), url, data_dir)
+    assert shown == [capsys.readouterr().out.rstrip() + "\n"]
 
 
 def test_blocks_are_found_with_their_tags_lines_and_reasons() -> None:
@@ -212,15 +253,72 @@ def test_a_block_that_is_not_closed_is_an_error() -> None:
         parse_blocks("```sh\necho")
 
 
+def test_a_session_is_read_as_commands_with_their_answers() -> None:
+    block = DocBlock(5, "console", "$ one\n1\n\n1\n$ two --of=$x\n2", None)
+    assert block.exchanges() == [
+        Exchange(5, "one", "1\n\n1\n"),
+        Exchange(9, "two --of=$x", "2\n"),
+    ]
+
+
+def test_only_an_id_and_a_time_that_is_now_may_differ_from_what_is_shown() -> None:
+    shown = '{"id":891426791572283392,"ts":"2026-01-02T03:04:05.5Z","ms":2140}'
+    now = datetime.now(UTC)
+    for printed in (
+        shown,
+        shown.replace("891426791572283392", "901426791572283393"),
+        shown.replace("2026-01-02T03:04:05.5Z", now.isoformat(sep=" ")),
+    ):
+        assert agree(shown, printed)
+    yesterday = (now - timedelta(days=1)).isoformat()
+    for printed in (
+        "",
+        f"{shown} ",
+        shown.replace("2140", "2141"),
+        shown.replace("891426791572283392", "7"),
+        shown.replace("891426791572283392", f'"{now.isoformat()}"'),
+        shown.replace("2026-01-02T03:04:05.5Z", yesterday),
+        f"{shown}\n{shown}",
+    ):
+        assert not agree(shown, printed)
+
+
+def test_a_session_that_answers_otherwise_fails(tmp_path: Path) -> None:
+    environment = dict(os.environ)
+    same = DocBlock(3, "console", "$ echo a; echo b\na\nb", None)
+    run_block("page.md", same, tmp_path, environment)
+    other = DocBlock(3, "console", "$ true\n\n$ echo b; echo c\nb\nd", None)
+    with pytest.raises(BlockError, match=r"page\.md:5: not the answer") as error:
+        run_block("page.md", other, tmp_path, environment)
+    assert str(error.value).endswith("---\n  b\n- d\n+ c")
+    failing = DocBlock(3, "console", "$ echo a; exit 3\na", None)
+    with pytest.raises(BlockError, match=r"page\.md:3: exit code 3\n"):
+        run_block("page.md", failing, tmp_path, environment)
+
+
 def test_a_failing_command_names_its_page_and_line(tmp_path: Path) -> None:
     block = DocBlock(7, "sh", "echo before; false; echo after", None)
-    with pytest.raises(pytest.fail.Exception, match=r"page\.md:7: 1\n") as failure:
+    with pytest.raises(BlockError, match=r"page\.md:7: exit code 1\n") as error:
         run_block("page.md", block, tmp_path, dict(os.environ))
-    assert str(failure.value).endswith("---\nbefore\n")
+    assert str(error.value).endswith("---\nbefore\n")
+
+
+def test_a_page_that_names_the_server_only_by_its_port_has_one() -> None:
+    url = "http://127.0.0.1:${PENSTOCK_HTTP_PORT:-8000}/metrics"
+    assert calls_penstock([DocBlock(1, "sh", f"curl -fsS {url}", None)])
+    assert not calls_penstock([DocBlock(1, "sh", "curl --version", None)])
+
+
+def test_the_usual_ports_in_a_session_stand_for_those_of_the_pages_server() -> None:
+    environment = {"PENSTOCK_PORT": "1", "PENSTOCK_HTTP_PORT": "2"}
+    shown = "curl http://127.0.0.1:8000/ready; nc :24224; echo 8000"
+    ours = "curl http://127.0.0.1:2/ready; nc :1; echo 8000"
+    assert on_this_server(shown, environment) == ours
+    assert on_this_server(shown, {}) == shown
 
 
 def test_commands_find_penstock_and_keep_to_their_directory(scratch: Path) -> None:
-    environment = reader_environment(scratch)
-    text = 'penstock --version; touch ~/here; test "$PENSTOCK_PORT" -gt 0'
+    environment = reader_environment(scratch, None)
+    text = "penstock --version; touch ~/here"
     run_block("page.md", DocBlock(1, "sh", text, None), scratch, environment)
     assert (scratch / "here").exists()

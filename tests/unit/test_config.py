@@ -311,4 +311,10 @@ def test_the_database_is_found_by_flag_then_environment(
     assert read(None) is None
     monkeypatch.setenv(variable, "/there")
     assert read(None) == make("/there")
-    assert read(make("/here")) == make("/here")
+    assert read("/here") == make("/here")
+
+
+def test_an_empty_data_directory_is_not_the_current_one() -> None:
+    with pytest.raises(SettingsError, match="--data-dir is empty"):
+        data_dir("")
+    assert data_dir(".") == Path()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from penstock import config
+from penstock.cli.signals import keep_cleaning_up, stop_signals_interrupting
 from penstock.embedded import default_data_dir, open_database
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -20,7 +21,9 @@ def database_options(command: Command) -> Command:
     """Add --database-url and --data-dir to a command."""
     command = click.option(
         "--data-dir",
-        type=click.Path(path_type=Path),
+        # Not click's own check of the rights: what PostgreSQL needs is asked later, and
+        # answered in one line.
+        type=click.Path(readable=False),
         metavar="DIR",
         help="Data directory of the embedded PostgreSQL (PENSTOCK_DATA_DIR).",
     )(command)
@@ -32,10 +35,16 @@ def database_options(command: Command) -> Command:
 
 
 @contextmanager
-def found_database(database_url: str | None, data_dir: Path | None) -> Iterator[str]:
+def found_database(
+    database_url: str | None, data_dir: str | None, *, create: bool = False
+) -> Iterator[str]:
     """Yield the URL of the database, which answers until the block ends.
 
-    The embedded PostgreSQL is used where it runs, else started for the block.
+    The embedded PostgreSQL is used where it runs, else started for the block and
+    stopped after it, also when SIGTERM or SIGHUP ends the block.
+
+    Args:
+        create: make the embedded database where there is none, rather than refuse.
 
     Raises:
         EmbeddedPostgresError: the embedded PostgreSQL cannot be used.
@@ -44,10 +53,17 @@ def found_database(database_url: str | None, data_dir: Path | None) -> Iterator[
     if url is not None:
         yield url
         return
-    with open_database(embedded_data_dir(data_dir)) as embedded_url:
-        yield embedded_url
+    directory = embedded_data_dir(data_dir)
+    with (
+        stop_signals_interrupting(),
+        open_database(directory, create=create) as embedded_url,
+    ):
+        try:
+            yield embedded_url
+        finally:
+            keep_cleaning_up()
 
 
-def embedded_data_dir(data_dir: Path | None) -> Path:
+def embedded_data_dir(data_dir: str | None) -> Path:
     """Return the embedded PostgreSQL's data directory: as given, else the default."""
     return config.data_dir(data_dir) or default_data_dir()

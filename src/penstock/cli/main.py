@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from penstock import __version__
+from penstock.cli.signals import EXIT_INTERRUPTED
 from penstock.errors import PenstockError
 
 # Name -> the module under penstock.cli that holds its click object `command`.
@@ -39,6 +40,13 @@ class SubcommandGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            result: object = super().invoke(ctx)
+            return result
+        except KeyboardInterrupt:  # click would say "Aborted!" and end with 1
+            sys.exit(EXIT_INTERRUPTED)
+
 
 @click.group(cls=SubcommandGroup)
 @click.version_option(__version__, prog_name="penstock")
@@ -64,17 +72,18 @@ def cli() -> None:
 
     \b
     Exit status:
-      0  done
-      1  failed
-      2  wrong usage, or a setting out of range
-      3  the database, an address or a directory cannot be had
+      0    done
+      1    failed
+      2    wrong usage, or a setting out of range
+      3    the database, an address or a directory cannot be had
+      130  stopped by Ctrl-C before it was done
     """
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code.
 
-    0 ok, 1 failed, 2 usage, 3 database or network out of reach.
+    0 ok, 1 failed, 2 usage, 3 database or network out of reach, 130 interrupted.
     """
     try:
         cli.main(args=argv, prog_name="penstock")

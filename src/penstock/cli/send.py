@@ -17,6 +17,7 @@ from types import FrameType
 import click
 
 from penstock.cli.send_input import BadInputError, InputFile, LineEncoder
+from penstock.cli.signals import EXIT_INTERRUPTED
 from penstock.config import setting_value
 from penstock.errors import PenstockError
 from penstock.net.client import ClientSettings, ForwardClient, Tally, build_chunk
@@ -32,7 +33,6 @@ LINGER_SECONDS = 0.05
 PACED_SECONDS = 0.1
 # After Ctrl-C: longer than a commit takes, shorter than patience.
 INTERRUPT_SECONDS = 3.0
-EXIT_INTERRUPTED = 130
 # Between two looks at the acks that a bar still shows at the end.
 SHOW_SECONDS = 0.2
 HELP = """Forward the lines of FILEs, or of stdin, and wait until each is acked.
@@ -50,9 +50,9 @@ Examples:
   penstock send --rate 50 --tag trial sample.jsonl
 
 Events travel in chunks, and a chunk is acked when it is committed. After a lost
-connection the chunks not acked are sent again under the same ids, which Penstock
-stores once. The count at the end goes to stderr. Ctrl-C stops reading, waits a few
-seconds for outstanding acks, and prints the count too.
+connection the chunks not acked are sent again: each is stored at least once, one whose
+ack was lost perhaps twice. The count at the end goes to stderr. Ctrl-C stops reading,
+waits a few seconds for outstanding acks, and prints the count too.
 
 \b
 Exit status:

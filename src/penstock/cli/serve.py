@@ -5,7 +5,7 @@ import sys
 import click
 
 from penstock import app, config
-from penstock.cli.server_options import server_options
+from penstock.cli.server_options import check_addresses, server_options
 from penstock.sink.connection import without_password
 from penstock.telemetry.logs import set_up_logs
 
@@ -22,7 +22,8 @@ def command(database_url: str | None, **flags: str | None) -> None:
     """Start the server against an existing PostgreSQL.
 
     The schema is brought up to date first. SIGTERM or Ctrl-C commits what is in
-    memory and stops; a second one does not wait for that.
+    memory and stops, and so does the end of the terminal; a second SIGTERM or Ctrl-C
+    does not wait for that.
 
     Each option can also be set in the environment: --http-port is
     PENSTOCK_HTTP_PORT. All of them: docs/settings.md. Put a URL with a password into
@@ -35,6 +36,7 @@ def command(database_url: str | None, **flags: str | None) -> None:
             " or let `penstock up` bring its own."
         )
     settings = config.load_settings(url, flags)
+    check_addresses(settings)
     set_up_logs(settings.process.log_format, settings.process.log_level)
 
     def print_ready(listening: app.Listening) -> None:
@@ -44,4 +46,4 @@ def command(database_url: str | None, **flags: str | None) -> None:
             f" database {without_password(url)}"
         )
 
-    sys.exit(0 if app.run(settings, on_ready=print_ready) else 1)
+    sys.exit(0 if app.run(settings, on_ready=print_ready).was_clean else 1)

@@ -1,15 +1,19 @@
 """The settings of the server as options of the commands that start one.
 
 It owns which of them the help page shows: those that a person changes in the first
-week. The others work all the same and are in docs/settings.md.
+week. The others work all the same and are in docs/settings.md. It looks up the names
+of hosts too, so that a wrong one is refused before anything is started.
 """
 
+import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from penstock.config import all_settings, flag_name
+from penstock.errors import UnavailableError
+from penstock.settings import Settings
 
 SHOWN = frozenset({"host", "port", "http_host", "http_port", "log_format", "log_level"})
 
@@ -29,3 +33,23 @@ def server_options(command: Command) -> Command:
             hidden=name not in SHOWN,
         )(command)
     return command
+
+
+def check_addresses(settings: Settings) -> None:
+    """See that the hosts to listen on are addresses, or names of some.
+
+    Raises:
+        UnavailableError: one is not; the message names its flag.
+    """
+    for name, host in (
+        ("host", settings.listen.host),
+        ("http_host", settings.http.http_host),
+    ):
+        try:
+            socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:  # the latter: no name can be like that
+            reason = getattr(error, "strerror", None) or "not a host name"
+            raise UnavailableError(
+                f"cannot listen on {host}: {reason}; give an address of this machine"
+                f" with {flag_name(name)}"
+            ) from error

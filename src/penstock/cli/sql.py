@@ -3,15 +3,15 @@
 import asyncio
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import click
 import orjson
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 
 from penstock.cli.database import database_options, found_database
@@ -27,6 +27,22 @@ SHOWN_CONTROLS = {
 }
 # Where there is no terminal a table is as wide as its values.
 WIDE = 1_000_000
+# On a terminal long values are folded, and columns are no narrower than this: a line
+# that the terminal breaks is better than a value that is not there.
+LEAST_COLUMN = 8
+# A column's padding and its line.
+COLUMN_FRAME = 3
+
+# A string, which stays as it is, or the white space between two tokens.
+JSON_STRING_OR_SPACE = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|[ \t\n\r]+')
+
+
+def _compact(text: str) -> orjson.Fragment:
+    """Return a JSON text without white space, and otherwise untouched.
+
+    Not parsed: numbers of any size, and keys that come twice, are to come out again.
+    """
+    return orjson.Fragment(JSON_STRING_OR_SPACE.sub(lambda m: m[1] or "", text))
 
 
 def _time_or_text(text: str) -> datetime | str:
@@ -39,9 +55,8 @@ def _time_or_text(text: str) -> datetime | str:
 # From PostgreSQL's own text, where Python's type does not hold all that PostgreSQL's
 # does: numbers of any size, times of any year and `infinity`, months.
 DECODERS: dict[str, Callable[[str], Any]] = {
-    # json keeps the line breaks that stand between values; strings have none.
-    "json": lambda text: orjson.Fragment(text.replace("\n", " ").replace("\r", " ")),
-    "jsonb": orjson.Fragment,
+    "json": _compact,
+    "jsonb": _compact,
     "timestamptz": _time_or_text,
     "timestamp": _time_or_text,
     "date": str,
@@ -62,7 +77,7 @@ DECODERS: dict[str, Callable[[str], Any]] = {
 )
 @database_options
 def command(
-    statement: str, output: str, database_url: str | None, data_dir: Path | None
+    statement: str, output: str, database_url: str | None, data_dir: str | None
 ) -> None:
     """Run one SQL STATEMENT in a read-only transaction and print its rows.
 
@@ -96,17 +111,27 @@ async def _fetch(url: str, statement: str) -> tuple[list[str], list[Sequence[Any
 
 
 def _print_table(columns: list[str], rows: list[Sequence[Any]]) -> None:
-    table = Table(*columns)
+    table = Table()
+    for name in columns:
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*[_as_text(value).translate(SHOWN_CONTROLS) for value in row])
     console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = WIDE
+    width = console.width if console.is_terminal else WIDE
+    width = max(width, len(columns) * (LEAST_COLUMN + COLUMN_FRAME) + 1)
+    # Both: of a dumb terminal rich would go on to take the width for 80.
+    console.size = ConsoleDimensions(width, console.height)
     console.print(table)
     click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", err=True)
 
 
 def _print_json(columns: list[str], rows: list[Sequence[Any]]) -> None:
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated:
+        raise PenstockError(
+            f"several columns are named {', '.join(repeated)}, and a JSON object holds"
+            " one of a name: name each with AS"
+        )
     for row in rows:
         record = dict(zip(columns, row, strict=True))
         click.echo(orjson.dumps(record, default=str).decode())

