@@ -95,6 +95,10 @@ class ForwardSession(asyncio.Protocol):
         self._is_broken = False  # what it sends is no longer looked at
 
     @property
+    def _is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
     def is_idle(self) -> bool:
         """Tell whether no whole message waits here and no ack is owed."""
         return not self._is_resting and not self._acks.pending
@@ -185,13 +189,16 @@ class ForwardSession(asyncio.Protocol):
             self._transport.close()
             asyncio.get_running_loop().call_later(LAST_ACKS_SECONDS, self.abort)
 
-    def close_if_late(self) -> None:
+    def close_if_late(self, owed_since_seconds: float | None = None) -> None:
         """Close the connection if a sender would get its ack too late.
+
+        `owed_since_seconds` is of a message whose ack is about to be written.
 
         The sender counts from when it has written: what waits unread in its socket
         has waited since reading was paused.
         """
         waiting_since = [] if self._is_reading else [self._paused_seconds]
+        waiting_since += [] if owed_since_seconds is None else [owed_since_seconds]
         if self._acks.pending:
             waiting_since.append(self._acks.oldest_seconds)
         if self._is_resting:
@@ -199,7 +206,7 @@ class ForwardSession(asyncio.Protocol):
             arrived_seconds = self._arrivals.oldest_left_seconds(left_bytes)
             waiting_since += [] if arrived_seconds is None else [arrived_seconds]
         late = self._intake.clock() - LATE_ACK_SECONDS
-        is_owed = self._asks_for_acks and self._transport is not None
+        is_owed = self._asks_for_acks and self._is_open
         if is_owed and waiting_since and min(waiting_since) < late:
             self._intake.metrics.closed_late()
             logger.warning(
@@ -337,7 +344,9 @@ class ForwardSession(asyncio.Protocol):
         for due in self._acks.due():
             # One write for each ack: clients read one at a time (facts, 3.1).
             transport = self._transport
-            if transport and not transport.is_closing() and due.ack is not None:
+            if now - due.received_seconds > LATE_ACK_SECONDS:
+                self.close_if_late(due.received_seconds)  # we ourselves stood still
+            elif transport and self._is_open and due.ack is not None:
                 transport.write(due.ack)
                 self._intake.metrics.acked(self._intake.clock() - due.settled_seconds)
         if is_held_back and self._is_resting and not self._waits_for_room:

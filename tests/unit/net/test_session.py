@@ -551,6 +551,26 @@ def test_a_message_that_finds_no_room_is_not_acked_late(
     runner.run(scenario())
 
 
+def test_a_commit_that_comes_too_late_is_not_acked(runner: asyncio.Runner) -> None:
+    """We stood still ourselves: nobody looked in time, the commit is there first."""
+
+    async def scenario() -> None:
+        server = Server()
+        peer = server.connect()
+        await peer.send(message(0, "early"))
+        server.now += LATE_ACK_SECONDS - 1
+        server.commit_all()
+        assert peer.acked() == ["early"]
+        await peer.send(message(1, "late"))
+        server.now += LATE_ACK_SECONDS + 1
+        server.commit_all()
+        assert peer.acked() == ["early"]
+        assert peer.transport.aborted
+        assert server.metric("penstock_late_ack_closes_total") == 1
+
+    runner.run(scenario())
+
+
 def test_patience_is_counted_from_when_the_bytes_came(runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         server = Server(ring_bytes=64 * KIB)
