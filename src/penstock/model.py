@@ -4,7 +4,7 @@ A leaf above the errors. It must hold no behaviour but arithmetic on itself.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, NewType
+from typing import TYPE_CHECKING, Any, NamedTuple, NewType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,23 +23,38 @@ class RejectedEvent(NamedTuple):
     raw: bytes
 
 
+class Beside(NamedTuple):
+    """What stood beside the entries of a part: the message's metadata, a log group."""
+
+    metadata: Any
+    group: Any
+
+
 class EncodedRows(NamedTuple):
     """Rows as binary COPY tuples, one behind the other, without header and trailer.
 
-    `days` are the calendar days, UTC, that the rows' times fall on.
+    `days` are the calendar days, UTC, that the rows' times fall on. `entries` are the
+    msgpack entries that the rows were made of, from `offset` on in their message;
+    `beside` is what else they were made of, and `received_microseconds` is the time of
+    those that carry none.
     """
 
     data: bytes
     rows: int
     days: frozenset[Day]
     rejected: tuple[RejectedEvent, ...] = ()
+    entries: bytes = b""
+    offset: int = 0
+    received_microseconds: int = 0
+    beside: Beside | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Delivery:
     """One message on its way: acked when its last segment is committed.
 
-    `ack` is the response to write then, or None. `received_seconds` is the
+    `ack` is the response to write then, or None. `identity` is what a resend of it has
+    too, None where nobody will send it again. `received_seconds` is the
     receiver's monotonic clock. `sealed` turns true when the last segment of the
     message has been handed to the ring; `on_settled` is called when the last of them
     is committed after that, and notes when that was.
@@ -52,6 +67,7 @@ class Delivery:
     ack: bytes | None
     received_seconds: float
     on_settled: "Callable[[Delivery], None]"
+    identity: bytes | None = None
     pending_segments: int = 0
     sealed: bool = False
     settled_seconds: float = 0.0
@@ -65,39 +81,63 @@ class Delivery:
 # What a segment costs besides its rows: the objects around them, measured once by
 # `sys.getsizeof` over a segment, its delivery and their fields, rounded up.
 SEGMENT_OVERHEAD_BYTES = 1024
+# And a rejected event besides its bytes: a tuple and a bytes object.
+REJECTED_OVERHEAD_BYTES = 160
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """A part of one message, encoded: what the ring holds and a batch is made of."""
+    """A part of one message, encoded: what the ring holds and a batch is made of.
+
+    `claim` is what it is recognised by when it comes again, None where it cannot.
+    `tried_in` names a batch of an earlier process that may have stored it.
+    """
 
     encoded: EncodedRows
     delivery: Delivery
+    claim: bytes | None = None
+    tried_in: bytes = b""
     size_bytes: int = field(init=False)
     events: int = field(init=False)
 
+    @property
+    def comes_again(self) -> bool:
+        """Tell whether it is sent or replayed again if it is lost here."""
+        return self.claim is not None or self.delivery.ack is not None
+
     def __post_init__(self) -> None:
         self.events = self.encoded.rows + len(self.encoded.rejected)
-        rejected_bytes = sum(len(each.raw) for each in self.encoded.rejected)
+        rejected_bytes = sum(
+            len(each.raw) + REJECTED_OVERHEAD_BYTES for each in self.encoded.rejected
+        )
         self.size_bytes = (
-            len(self.encoded.data) + rejected_bytes + SEGMENT_OVERHEAD_BYTES
+            len(self.encoded.data)
+            + len(self.encoded.entries)
+            + rejected_bytes
+            + SEGMENT_OVERHEAD_BYTES
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Segments that one transaction stores."""
+    """Segments that one transaction stores; `name` is the batch's own, 16 bytes."""
 
     segments: tuple[Segment, ...]
     size_bytes: int
     rows: int
-
-    @property
-    def rejected_events(self) -> int:
-        """Count what goes to `rejected_event` with this batch."""
-        return sum(len(segment.encoded.rejected) for segment in self.segments)
+    name: bytes = b""
 
     @property
     def days(self) -> frozenset[Day]:
         """Return the days, UTC, that need a partition before this batch is stored."""
         return frozenset().union(*(each.encoded.days for each in self.segments))
+
+
+class Outcome(NamedTuple):
+    """What became of a batch's events, once it is committed."""
+
+    stored_events: int = 0  # rows of logs
+    rejected_events: int = 0  # rows of rejected_event that never were rows of logs
+    refused_events: int = 0  # rows of rejected_event that PostgreSQL refused in logs
+    duplicate_events: int = 0  # stored before
+    duplicate_segments: int = 0

@@ -9,8 +9,9 @@ The bound is soft by one segment: room is asked for before an entry is encoded,
 when its size as rows is not known yet.
 """
 
+import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from penstock.model import Batch, Segment, SourceId
 
@@ -25,8 +26,9 @@ LOW_WATER = 0.75
 class Ring:
     """A bounded first-in first-out buffer of segments.
 
-    `on_waiting` is called when a segment has come to wait for a writer, and
-    `on_drained` when the last one has been released.
+    `on_waiting` is called when a segment has come to wait, and `on_drained` when the
+    last one has been released. With `spool_first` writers are not given what nobody
+    sends again until it comes back from the spool.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Ring:
         max_rows: int,
         on_waiting: Callable[[], None],
         on_drained: Callable[[], None],
+        spool_first: bool = False,
     ) -> None:
         self.max_bytes = max_bytes
         self.max_rows = max_rows
@@ -44,7 +47,9 @@ class Ring:
         self.waiting_bytes = 0
         self._on_waiting = on_waiting
         self._on_drained = on_drained
-        self._waiting: deque[Segment] = deque()
+        self._waiting: deque[Segment] = deque()  # for a writer
+        # For the spool: with `spool_first` a queue of its own.
+        self._unclaimed = deque[Segment]() if spool_first else self._waiting
         self._held: dict[SourceId, tuple[int, int]] = {}  # bytes and events
         self._blocked: dict[SourceId, Callable[[], None]] = {}
 
@@ -56,7 +61,7 @@ class Ring:
     @property
     def is_empty(self) -> bool:
         """Tell whether nothing waits and nothing is being written."""
-        return self.used_events == 0 and not self._waiting
+        return self.used_events == 0 and not self._waiting and not self._unclaimed
 
     @property
     def is_above_low_water(self) -> bool:
@@ -81,11 +86,14 @@ class Ring:
         self.used_bytes += segment.size_bytes
         self.used_events += segment.events
         self.waiting_bytes += segment.size_bytes
-        self._waiting.append(segment)
+        self._queue_of(segment).append(segment)
         self._on_waiting()
 
-    def take(self, max_bytes: int) -> Batch | None:
-        """Return what waits, up to `max_bytes` or one segment; None if nothing does."""
+    def take(self, max_bytes: int, name: bytes = b"") -> Batch | None:
+        """Return what waits, up to `max_bytes` or one segment; None if nothing does.
+
+        `name` is the batch's.
+        """
         if not self._waiting:
             return None
         segments: list[Segment] = []
@@ -98,7 +106,37 @@ class Ring:
             size_bytes += segment.size_bytes
             rows += segment.encoded.rows
         self.waiting_bytes -= size_bytes
-        return Batch(tuple(segments), size_bytes, rows)
+        return Batch(tuple(segments), size_bytes, rows, name)
+
+    def take_unclaimed(self, max_bytes: int) -> Batch | None:
+        """Return what nobody sends again, as `take` does: for the spool."""
+        taken: list[Segment] = []
+        kept: list[Segment] = []
+        size_bytes = rows = 0
+        while self._unclaimed and size_bytes < max_bytes:
+            segment = self._unclaimed.popleft()
+            if segment.comes_again:
+                kept.append(segment)
+                continue
+            taken.append(segment)
+            size_bytes += segment.size_bytes
+            rows += segment.encoded.rows
+        self._unclaimed.extendleft(reversed(kept))
+        self.waiting_bytes -= size_bytes
+        return Batch(tuple(taken), size_bytes, rows) if taken else None
+
+    def holds_unclaimed(self, taken: Iterable[Batch]) -> bool:
+        """Tell whether there is something nobody sends again, here or in hand."""
+        in_hand = (segment for batch in taken for segment in batch.segments)
+        waiting = itertools.chain(self._unclaimed, in_hand)
+        return any(not segment.comes_again for segment in waiting)
+
+    def put_back(self, batch: Batch) -> None:
+        """Let a batch that was taken wait again, before all others."""
+        for segment in reversed(batch.segments):
+            self._queue_of(segment).appendleft(segment)
+        self.waiting_bytes += batch.size_bytes
+        self._on_waiting()
 
     def release(self, batch: Batch) -> None:
         """Free what a committed batch held, and let go on who waited for it."""
@@ -123,6 +161,9 @@ class Ring:
     def forget(self, source: SourceId) -> None:
         """Drop the source's place in the queue for room, if it has one."""
         self._blocked.pop(source, None)
+
+    def _queue_of(self, segment: Segment) -> deque[Segment]:
+        return self._waiting if segment.comes_again else self._unclaimed
 
     def _unblock(self) -> None:
         for source in list(self._blocked):

@@ -9,7 +9,8 @@ import os
 
 from penstock.errors import UnavailableError
 from penstock.model import SourceId
-from penstock.net.session import ForwardSession, Intake
+from penstock.net.incoming import Intake
+from penstock.net.session import ForwardSession
 from penstock.settings import ListenSettings
 
 # Connections that may wait to be accepted: a fleet of senders that reconnects at

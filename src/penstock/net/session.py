@@ -9,22 +9,18 @@ and it never writes a byte that is not an ack.
 import asyncio
 import logging
 import socket
-import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from penstock.buffer.acks import AckTracker
-from penstock.buffer.ring import Ring
 from penstock.errors import ProtocolError
-from penstock.model import Day, Delivery, EncodedRows, Segment, SourceId
+from penstock.model import Delivery, SourceId
 from penstock.net.arrivals import Arrivals
-from penstock.net.turns import Turns
-from penstock.rows import RowEncoder, RowStream
-from penstock.settings import WireLimits
-from penstock.telemetry.metrics import ReceiveMetrics
+from penstock.net.incoming import Incoming, Intake, Origin
 from penstock.wire.messages import Message, MessageReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
@@ -45,19 +41,6 @@ MAX_PENDING_ACKS = 4096
 # Fluentd waits 190 s for an ack and then takes a later one for that of its next chunk
 # (protocol facts, 3.3): well before, the connection is closed instead.
 LATE_ACK_SECONDS = 150.0
-
-
-@dataclass(frozen=True, slots=True)
-class Intake:
-    """What all sessions share."""
-
-    ring: Ring
-    encoder: RowEncoder
-    limits: WireLimits
-    metrics: ReceiveMetrics
-    turns: Turns
-    wall_clock_ns: Callable[[], int] = time.time_ns
-    clock: Callable[[], float] = time.monotonic
 
 
 class ForwardSession(asyncio.Protocol):
@@ -81,10 +64,7 @@ class ForwardSession(asyncio.Protocol):
         self._heard_seconds = intake.clock()
         self._transport: asyncio.Transport | None = None
         self._sender = ""
-        # The message being encoded: its rows to come, and what is owed for it.
-        self._message: Message | None = None
-        self._rows: RowStream | None = None
-        self._delivery: Delivery | None = None
+        self._incoming: Incoming | None = None  # the message being encoded
         self.has_work = False  # has asked for a turn, and not yet come to an end
         self._is_resting = False  # waits for its turn, or for room in the ring
         self._waits_for_room = False
@@ -185,20 +165,17 @@ class ForwardSession(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the connection when what was written is sent, or is not read."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and self._is_open:
             self._transport.close()
             asyncio.get_running_loop().call_later(LAST_ACKS_SECONDS, self.abort)
 
-    def close_if_late(self, owed_since_seconds: float | None = None) -> None:
+    def close_if_late(self) -> None:
         """Close the connection if a sender would get its ack too late.
-
-        `owed_since_seconds` is of a message whose ack is about to be written.
 
         The sender counts from when it has written: what waits unread in its socket
         has waited since reading was paused.
         """
         waiting_since = [] if self._is_reading else [self._paused_seconds]
-        waiting_since += [] if owed_since_seconds is None else [owed_since_seconds]
         if self._acks.pending:
             waiting_since.append(self._acks.oldest_seconds)
         if self._is_resting:
@@ -236,7 +213,7 @@ class ForwardSession(asyncio.Protocol):
         done_bytes = 0
         try:
             while done_bytes < max_bytes:
-                if self._rows is None and self._reader.is_empty:
+                if self._incoming is None and self._reader.is_empty:
                     self.has_work = self._is_resting = False
                     break
                 if not self._intake.ring.has_room(self._source):
@@ -245,8 +222,8 @@ class ForwardSession(asyncio.Protocol):
                 if self._acks.pending >= MAX_PENDING_ACKS:
                     self.has_work = False  # until `_settled`
                     break
-                if self._rows is not None:
-                    done_bytes += self._encode_part(self._rows)
+                if self._incoming is not None:
+                    done_bytes += self._hand_over(self._incoming)
                 elif (message := self._reader.next_message()) is not None:
                     done_bytes += MESSAGE_BYTES + len(message.entries)
                     self._begin_message(message)
@@ -279,61 +256,29 @@ class ForwardSession(asyncio.Protocol):
     def _drop_what_comes_again(self) -> None:
         if self._transport is None and self._asks_for_acks:
             self._intake.ring.forget(self._source)
-            self._rows = self._message = self._delivery = None
+            self._incoming = None
             self._is_resting = self._waits_for_room = False
 
     def _begin_message(self, message: Message) -> None:
         """Start on a message; what is owed for it is known from here on."""
-        intake = self._intake
-        intake.metrics.received_frames(message.mode, message.frames)
-        self._message = message
-        self._delivery = Delivery(
-            self._source,
-            self._sender,
-            message.tag,
-            message.chunk,
-            message.ack,
-            self._arrivals.last_taken_seconds(self._reader.buffered_bytes),
-            self._settled,
+        received_seconds = self._arrivals.last_taken_seconds(
+            self._reader.buffered_bytes
         )
-        self._acks.expect(self._delivery)
+        self._incoming = Incoming(
+            self._intake,
+            message,
+            Origin(self._source, self._sender, received_seconds, self._settled),
+        )
+        self._acks.expect(self._incoming.delivery)
         self._asks_for_acks |= message.ack is not None
         self._is_known = True
-        if message.rejection is not None:
-            rejected = EncodedRows(b"", 0, frozenset[Day](), (message.rejection,))
-            self._hand_over(rejected)
-            self._seal()
-        else:
-            self._rows = intake.encoder.start(
-                message.entries, tag=message.tag, metadata=message.metadata
-            )
 
-    def _encode_part(self, rows: RowStream) -> int:
-        encoded = rows.next_part(self._intake.wall_clock_ns() // 1000)
-        size_bytes = self._hand_over(encoded)
-        if rows.exhausted:
-            self._rows = None
-            self._seal()
+    def _hand_over(self, incoming: Incoming) -> int:
+        size_bytes = incoming.hand_over_part()
+        if incoming.is_whole:
+            self._incoming = None
+            incoming.seal()
         return size_bytes
-
-    def _hand_over(self, encoded: EncodedRows) -> int:
-        assert self._message is not None
-        assert self._delivery is not None
-        if not encoded.rows and not encoded.rejected:
-            return 0
-        self._intake.metrics.encoded(self._message.mode, encoded)
-        self._delivery.pending_segments += 1
-        segment = Segment(encoded, self._delivery)
-        self._intake.ring.append(segment)
-        return segment.size_bytes
-
-    def _seal(self) -> None:
-        delivery = self._delivery
-        assert delivery is not None
-        self._message = self._delivery = None
-        delivery.sealed = True
-        if delivery.is_settled:
-            self._settled(delivery)
 
     def _settled(self, delivery: Delivery) -> None:
         """All of a message is committed: write the acks that are due."""
@@ -341,12 +286,12 @@ class ForwardSession(asyncio.Protocol):
         delivery.settled_seconds = now
         self._intake.metrics.committed(now - delivery.received_seconds)
         is_held_back = self._acks.pending >= MAX_PENDING_ACKS
+        if self._acks.pending:  # nobody has looked while the process stood still
+            self.close_if_late()
         for due in self._acks.due():
             # One write for each ack: clients read one at a time (facts, 3.1).
             transport = self._transport
-            if now - due.received_seconds > LATE_ACK_SECONDS:
-                self.close_if_late(due.received_seconds)  # we ourselves stood still
-            elif transport and self._is_open and due.ack is not None:
+            if transport and self._is_open and due.ack is not None:
                 transport.write(due.ack)
                 self._intake.metrics.acked(self._intake.clock() - due.settled_seconds)
         if is_held_back and self._is_resting and not self._waits_for_room:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 from msgspec.msgpack import Ext
 
-from penstock.model import Day, EncodedRows, RejectedEvent
+from penstock.model import Beside, Day, EncodedRows, RejectedEvent
 from penstock.rows.copy_format import (
     COLUMNS,
     ID_EPOCH_MICROSECONDS,
@@ -153,14 +153,20 @@ class Part:
         finally:
             self._next_id = row_id
 
-    def finish(self) -> EncodedRows:
-        """Return what was written; the part is of no further use."""
+    def finish(
+        self, entries: bytes = b"", *, offset: int = 0, beside: Beside | None = None
+    ) -> EncodedRows:
+        """Return what was written, and of what; the part is of no further use."""
         self._writer.last_tick = self._next_id // _NEXT_ID - 1
         return EncodedRows(
             bytes(self._rows),
             self.rows,
             frozenset(self._days),
             tuple(self.rejected),
+            entries,
+            offset,
+            self.now_microseconds,
+            beside,
         )
 
 

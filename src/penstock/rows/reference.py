@@ -18,16 +18,14 @@ from typing import Any
 import msgpack
 import msgspec
 
-from penstock.model import EncodedRows, RejectedEvent
+from penstock.model import Beside, EncodedRows, RejectedEvent
 from penstock.rows.copy_format import RowWriter
 from penstock.rows.entries import (
-    GROUP_KEY,
-    METADATA_KEY,
-    TIME_KEY,
     GroupMarker,
     ReadEntry,
     end_of_junk,
     read_entry,
+    record_with_extras,
 )
 from penstock.rows.part import Microseconds, NotPlainError, Part
 from penstock.rows.plain import Plain, read_plain
@@ -92,6 +90,7 @@ class RowStream:
         The part may be empty at the end of the message.
         """
         part = Part(self._writer, tag=self._tag, now_microseconds=now_microseconds)
+        start, group = self._offset, self._group
         while not self.exhausted and not part.events:
             if self._is_drained:
                 self._feed_window()
@@ -102,7 +101,12 @@ class RowStream:
                 # are no msgpack, nesting too deep for it, an entry cut short.
                 while self._offset < self._fed_to and part.events_left:
                     self._encode_carefully(part, until=self._fed_to)
-        return part.finish()
+        has_beside = bool(self._metadata) or group is not None
+        return part.finish(
+            self._entries[start : self._offset],
+            offset=start,
+            beside=Beside(self._metadata, group) if has_beside else None,
+        )
 
     def _feed_window(self) -> None:
         if self._skipper is None:
@@ -161,7 +165,8 @@ class RowStream:
         match outcome:
             case ReadEntry():
                 time = Microseconds(outcome.microseconds)
-                part.add_rows([(time, self._with_extras(outcome))])
+                record = record_with_extras(outcome, self._metadata, self._group)
+                part.add_rows([(time, record)])
             case GroupMarker():
                 self._group = outcome.body
             case RejectedEvent(reason="not_an_entry"):
@@ -173,20 +178,3 @@ class RowStream:
             case RejectedEvent():
                 part.rejected.append(outcome)
         self._offset = end
-
-    def _with_extras(self, entry: ReadEntry) -> dict[str, Plain]:
-        """Put what is the event's but not its record's beside the record's keys."""
-        record = entry.record
-        if self._metadata or entry.metadata:
-            _add_beside(record, METADATA_KEY, entry.metadata or self._metadata)
-        if self._group is not None:
-            _add_beside(record, GROUP_KEY, self._group)
-        if entry.time_was_replaced:
-            _add_beside(record, TIME_KEY, entry.raw_time)
-        return record
-
-
-def _add_beside(record: dict[str, Plain], key: str, value: Plain) -> None:
-    while key in record:
-        key += "_"  # the record's own key stays
-    record[key] = value

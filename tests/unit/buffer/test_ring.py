@@ -152,7 +152,7 @@ def test_rejected_events_and_their_bytes_count(watched: Watched) -> None:
     assert watched.ring.used_events == 1
     assert watched.ring.used_bytes >= 5000 + SEGMENT_OVERHEAD_BYTES
     batch = taken(watched.ring)
-    assert (batch.rows, batch.rejected_events) == (0, 1)
+    assert (batch.rows, batch.segments[0].events) == (0, 1)
     watched.ring.release(batch)
     assert watched.ring.is_empty
 

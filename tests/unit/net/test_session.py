@@ -17,20 +17,21 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from penstock.buffer.acks import settle
+from penstock.buffer.books import Books
 from penstock.buffer.ring import Ring
 from penstock.model import Batch, Segment, SourceId
 from penstock.net import session as session_module
+from penstock.net.incoming import Intake
 from penstock.net.session import (
     LATE_ACK_SECONDS,
     READ_AHEAD_BYTES,
     UNREAD_ACK_BYTES,
     ForwardSession,
-    Intake,
 )
 from penstock.net.turns import Turns
 from penstock.rows import RowEncoder
 from penstock.settings import ColumnSettings, WireLimits
-from penstock.telemetry.metrics import ReceiveMetrics
+from penstock.telemetry.metrics import DuplicateMetrics, ReceiveMetrics
 from tests import msgpack_bytes as m
 from tests.copy_tuples import Row, decode_rows
 
@@ -114,11 +115,13 @@ class Server:
             on_waiting=lambda: None,
             on_drained=lambda: None,
         )
+        self.books = Books()
         self.intake = Intake(
             self.ring,
+            self.books,
             encoder or RowEncoder(ColumnSettings(), receiver=7),
             WireLimits(max_frame_bytes=max_frame_bytes, max_decompressed_bytes=1 << 20),
-            ReceiveMetrics(self.registry),
+            ReceiveMetrics(self.registry, DuplicateMetrics(self.registry)),
             Turns(),
             wall_clock_ns=lambda: 1_767_323_045_678_901_000,
             clock=lambda: self.now,
@@ -231,7 +234,8 @@ def packed(
 
 
 def big(n: int, size_bytes: int, chunk: Any = None) -> bytes:
-    return packed([{"n": n, "fill": "x" * size_bytes}], chunk)
+    """Write a message that takes so much of the ring: as a row, and as it came."""
+    return packed([{"n": n, "fill": "x" * (size_bytes // 2)}], chunk)
 
 
 def in_mode(mode: str, n: int, chunk: Any = None) -> bytes:
@@ -600,6 +604,72 @@ def test_a_stream_without_a_pause_is_not_taken_for_one_old_message(
             server.now += 10
             peer.session.close_if_late()
         assert not peer.transport.closed
+
+    runner.run(scenario())
+
+
+# --- a chunk that comes again
+
+
+def test_a_chunk_that_comes_again_while_it_waits_takes_no_room_and_is_acked_with_it(
+    runner: asyncio.Runner,
+) -> None:
+    async def scenario() -> None:
+        server = Server()
+        first, second = server.connect(), server.connect()
+        await first.send(big(0, 16 * KIB, "c"))
+        used_bytes = server.ring.used_bytes
+        await first.lose()
+        await second.send(big(0, 16 * KIB, "c"), message(1, "d"))
+        assert server.ring.used_bytes < used_bytes + 2 * KIB
+        assert second.acks == []
+        server.commit_all()
+        await turns()
+        assert second.acked() == ["c", "d"]
+        assert server.numbers() == [0, 1]
+        assert server.metric("penstock_duplicate_chunks_total") == 1
+        assert server.books.duplicate == 1
+        assert server.books.received == 3
+
+    runner.run(scenario())
+
+
+def test_a_chunk_that_was_lately_stored_is_acked_at_once(
+    runner: asyncio.Runner,
+) -> None:
+    async def scenario() -> None:
+        server = Server()
+        first, second = server.connect(), server.connect()
+        await first.send(message(0, "c"))
+        server.commit_all()
+        await second.send(message(0, "c"))
+        assert second.acked() == ["c"]
+        await second.send(message(0, "other"), message(1, "c"))
+        assert second.acked() == ["c"], "another one, by its name or its entries"
+        server.commit_all()
+        await turns()
+        assert second.acked() == ["c", "other", "c"]
+        assert server.numbers() == [0, 0, 1]
+
+    runner.run(scenario())
+
+
+def test_a_chunk_of_which_a_part_was_dropped_is_not_known(
+    runner: asyncio.Runner,
+) -> None:
+    async def scenario() -> None:
+        server = Server(ring_bytes=2 << 20)
+        records = [{"n": n, "fill": "x" * 1000} for n in range(900)]
+        large = packed(records, "large")
+        gone, again = server.connect(), server.connect()
+        await gone.send(large)
+        await gone.lose()
+        await again.send(large)
+        for _ in range(20):
+            server.commit_all()
+            await turns()
+        assert again.acked() == ["large"]
+        assert set(server.numbers()) == set(range(900))
 
     runner.run(scenario())
 

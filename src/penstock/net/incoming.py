@@ -1,0 +1,148 @@
+"""One message on its way to the ring: its rows, part by part, and what is owed for it.
+
+It owns what of a message has been handed over. It must not know the connection that
+it came by: `session` does.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+from penstock.buffer.books import Books
+from penstock.buffer.identity import chunk_identity, part_claim
+from penstock.buffer.recent import RecentChunk, RecentChunks
+from penstock.buffer.ring import Ring
+from penstock.model import Day, Delivery, EncodedRows, Segment, SourceId
+from penstock.net.turns import Turns
+from penstock.rows import RowEncoder, RowStream
+from penstock.settings import WireLimits
+from penstock.telemetry.metrics import ReceiveMetrics
+from penstock.wire.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What all sessions share."""
+
+    ring: Ring
+    books: Books
+    encoder: RowEncoder
+    limits: WireLimits
+    metrics: ReceiveMetrics
+    turns: Turns
+    recent: RecentChunks = field(default_factory=RecentChunks)
+    wall_clock_ns: Callable[[], int] = time.time_ns
+    clock: Callable[[], float] = time.monotonic
+
+
+class Origin(NamedTuple):
+    """Where a message came from, when its last byte came, who is told of its end."""
+
+    source: SourceId
+    sender: str
+    received_seconds: float
+    on_settled: Callable[[Delivery], None]
+
+
+class Incoming:
+    """A message being encoded."""
+
+    def __init__(self, intake: Intake, message: Message, origin: Origin) -> None:
+        intake.metrics.received_frames(message.mode, message.frames)
+        self._intake = intake
+        self._message = message
+        self._events = 0
+        # The delivery outlives us while it waits for PostgreSQL. It must not hold us:
+        # the message's bytes would stay, in a cycle that only the collector ends.
+        tell = partial(_settled, intake.recent, origin.on_settled)
+        self.delivery = Delivery(
+            origin.source,
+            origin.sender,
+            message.tag,
+            message.chunk,
+            message.ack,
+            origin.received_seconds,
+            tell,
+            _identity_of(message, origin.sender),
+        )
+        self._rows: RowStream | None = None
+        self._twin = intake.recent.find(self.delivery.identity)
+        if self._twin is None and message.rejection is None:
+            self._rows = intake.encoder.start(
+                message.entries, tag=message.tag, metadata=message.metadata
+            )
+        self.is_whole = self._rows is not None and self._rows.exhausted
+
+    def hand_over_part(self) -> int:
+        """Encode the next part into the ring; return its size there."""
+        if self._twin is not None:
+            self._join(self._twin)
+            return 0
+        encoded = self._next_part()
+        if not encoded.rows and not encoded.rejected:
+            return 0
+        self._intake.metrics.encoded(self._message.mode, encoded)
+        self.delivery.pending_segments += 1
+        identity = self.delivery.identity
+        claim = None if identity is None else part_claim(identity, encoded)
+        segment = Segment(encoded, self.delivery, claim)
+        self._events += segment.events
+        self._intake.books.received += segment.events
+        self._intake.ring.append(segment)
+        return segment.size_bytes
+
+    def seal(self) -> None:
+        """All has been handed over: the message is settled when that is committed."""
+        self.delivery.sealed = True
+        if self._twin is None:
+            self._intake.recent.handed_over(self.delivery, self._events)
+        if self.delivery.is_settled:
+            self.delivery.on_settled(self.delivery)
+
+    def _join(self, twin: RecentChunk) -> None:
+        """Take part in what becomes of the same chunk, which came before."""
+        self.is_whole = True
+        self._intake.metrics.came_again(self._message.mode, twin.events)
+        self._intake.books.received += twin.events
+        self._intake.books.duplicate += twin.events
+        if not twin.is_stored:
+            self.delivery.pending_segments += 1
+            twin.waiting.append(partial(_twin_stored, self.delivery))
+
+    def _next_part(self) -> EncodedRows:
+        if self._rows is None:
+            self.is_whole = True
+            rejection = self._message.rejection
+            assert rejection is not None
+            return EncodedRows(b"", 0, frozenset[Day](), (rejection,))
+        encoded = self._rows.next_part(self._intake.wall_clock_ns() // 1000)
+        self.is_whole = self._rows.exhausted
+        return encoded
+
+
+def _settled(
+    recent: RecentChunks, tell: Callable[[Delivery], None], delivery: Delivery
+) -> None:
+    recent.stored(delivery)  # of a twin it knows by then
+    tell(delivery)
+
+
+def _twin_stored(delivery: Delivery) -> None:
+    delivery.pending_segments -= 1
+    if delivery.is_settled:
+        delivery.on_settled(delivery)
+
+
+def _identity_of(message: Message, sender: str) -> bytes | None:
+    if message.chunk is None:
+        return None
+    rejected = message.rejection.raw if message.rejection else b""
+    return chunk_identity(
+        sender=sender,
+        tag=message.tag,
+        chunk=message.chunk,
+        metadata=message.metadata,
+        entries=message.entries or rejected,
+    )
