@@ -1,0 +1,275 @@
+"""When parts go to disk, and how they come back: with a real ring and a real spool."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from penstock.buffer.acks import settle
+from penstock.buffer.books import Books
+from penstock.buffer.ring import Ring
+from penstock.errors import SpoolError
+from penstock.model import (
+    Batch,
+    Delivery,
+    EncodedRows,
+    Outcome,
+    RejectedEvent,
+    Segment,
+    SourceId,
+)
+from penstock.sink import spooler as spooler_module
+from penstock.sink.spool import Spool
+from penstock.sink.spooler import Spooler
+
+MIB = 1024 * 1024
+
+
+class FakeFlusher:
+    is_storing = True
+
+
+class Flow:
+    """A ring between senders that do not run and a writer that is told when."""
+
+    def __init__(self, directory: Path, *, always: bool = False) -> None:
+        self.directory, self.always = directory, always
+        self.flusher = FakeFlusher()
+        self.books = Books()
+        self.ring = Ring(
+            max_bytes=MIB,
+            max_rows=10_000,
+            on_waiting=lambda: self.spooler.wake(),
+            on_drained=lambda: None,
+            spool_first=always,
+        )
+        self.spool = Spool(directory, max_bytes=8 * MIB)
+        self.spooler = Spooler(
+            self.ring, self.spool, self.flusher, self.books, always=always
+        )
+        self.stored: list[Segment] = []
+
+    async def __aenter__(self) -> "Flow":
+        await self.spooler.open()
+        self.task = asyncio.create_task(self.spooler.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.spooler.end()
+        await self.task
+        await self.spooler.close()
+
+    def receive(self, number: int, *, ack: bytes | None = None, kib: int = 60) -> None:
+        delivery = Delivery(
+            SourceId(number + 1), "s", "t", None, ack, 0.0, lambda _: None
+        )
+        delivery.pending_segments, delivery.sealed = 1, True
+        data = b"%06d" % number + bytes(kib * 1024)
+        rejected = (RejectedEvent("no_record", b"raw"),)
+        encoded = EncodedRows(data, 2, frozenset(), rejected, b"entries", 7)
+        segment = Segment(encoded, delivery)
+        self.books.received += segment.events
+        self.ring.append(segment)
+
+    def store(self, batch: Batch | None = None) -> None:
+        """Do what a writer does with a batch that is committed."""
+        while (taken := batch or self.ring.take(1 << 30)) is not None:
+            self.ring.release(taken)
+            self.stored += taken.segments
+            events = sum(segment.events for segment in taken.segments)
+            rows = sum(segment.encoded.rows for segment in taken.segments)
+            self.books.settled(Outcome(rows, events - rows))
+            settle(taken)
+            batch = None
+
+    def numbers(self) -> list[int]:
+        return [int(segment.encoded.data[:6]) for segment in self.stored]
+
+    def assert_balanced(self) -> None:
+        assert self.books.unaccounted(self.ring.used_events) == 0
+
+
+async def until(condition: object) -> None:
+    assert callable(condition)
+    async with asyncio.timeout(10):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spooler_module, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(spooler_module, "RETRY_SECONDS", 0.1)
+
+
+@pytest.fixture
+async def flow(tmp_path: Path) -> AsyncIterator[Flow]:
+    async with Flow(tmp_path / "spool") as made:
+        yield made
+        made.assert_balanced()
+
+
+async def test_while_postgresql_stores_nothing_is_spooled(flow: Flow) -> None:
+    for number in range(14):
+        flow.receive(number)
+    assert flow.ring.is_above_low_water
+    await asyncio.sleep(0.1)
+    assert flow.spool.is_empty
+    assert flow.books.spooled == 0
+
+
+async def test_while_there_is_room_nothing_is_spooled(flow: Flow) -> None:
+    flow.flusher.is_storing = False
+    flow.receive(0)
+    await asyncio.sleep(0.1)
+    assert flow.spool.is_empty
+
+
+async def test_who_waits_for_a_share_of_the_ring_is_spooled_before_it_is_full(
+    flow: Flow,
+) -> None:
+    flow.flusher.is_storing = False
+    flow.receive(0)
+    assert not flow.ring.is_above_low_water
+    flow.ring.wait_for_room(SourceId(1), lambda: None)
+    await until(lambda: not flow.spool.is_empty)
+
+
+async def test_when_postgresql_is_away_and_the_ring_fills_it_goes_to_disk(
+    flow: Flow,
+) -> None:
+    flow.flusher.is_storing = False
+    for number in range(14):
+        flow.receive(number)
+    await until(lambda: flow.ring.used_events == 0)
+    assert flow.spool.pending_events == flow.books.spooled == 14 * 3
+    flow.assert_balanced()
+
+
+async def test_what_comes_again_stays_in_memory(flow: Flow) -> None:
+    flow.flusher.is_storing = False
+    for number in range(14):
+        flow.receive(number, ack=b"ack" if number % 2 else None)
+    await until(lambda: flow.books.spooled == 7 * 3)
+    flow.store()
+    assert flow.numbers() == [1, 3, 5, 7, 9, 11, 13]
+
+
+async def test_it_comes_back_in_its_order_with_all_that_was_known_of_it(
+    flow: Flow,
+) -> None:
+    flow.flusher.is_storing = False
+    for number in range(14):
+        flow.receive(number)
+    await until(lambda: flow.ring.used_events == 0)
+    flow.flusher.is_storing = True
+
+    def store_all() -> bool:
+        flow.store()
+        return flow.spool.is_empty
+
+    await until(store_all)
+    assert flow.numbers() == list(range(14))
+    for segment in flow.stored:
+        assert (segment.delivery.sender, segment.delivery.tag) == ("s", "t")
+        assert segment.encoded.rejected == (RejectedEvent("no_record", b"raw"),)
+        assert (segment.encoded.entries, segment.encoded.offset) == (b"entries", 7)
+    assert len({segment.claim for segment in flow.stored}) == 14
+    assert None not in {segment.claim for segment in flow.stored}
+
+
+async def test_what_comes_back_takes_no_more_than_a_share_of_the_ring(
+    flow: Flow,
+) -> None:
+    flow.flusher.is_storing = False
+    for round_of in range(4):
+        for number in range(14):
+            flow.receive(100 * round_of + number)
+        await until(lambda: flow.ring.used_events == 0)
+    flow.flusher.is_storing = True
+    await until(lambda: flow.ring.used_events > 0)
+    await asyncio.sleep(0.1)
+    piece_and_share = spooler_module.PIECE_BYTES + flow.ring.max_bytes / 4
+    assert flow.ring.used_bytes <= piece_and_share
+
+
+async def test_what_is_not_committed_is_there_after_the_end(tmp_path: Path) -> None:
+    async with Flow(tmp_path / "spool") as first:
+        first.flusher.is_storing = False
+        first.receive(0)
+        in_hand = first.ring.take(1 << 30)
+        first.receive(1)
+        first.receive(2, ack=b"ack")
+        assert in_hand is not None
+        assert await first.spooler.spool_rest([in_hand])
+        first.assert_balanced()
+    async with Flow(tmp_path / "spool") as second:
+        assert second.books.recovered == 6
+
+        def store_all() -> bool:
+            second.store()
+            return second.spool.is_empty
+
+        await until(store_all)
+        assert second.numbers() == [0, 1]
+        second.assert_balanced()
+
+
+async def test_what_was_replayed_and_not_committed_is_replayed_with_its_claim(
+    tmp_path: Path,
+) -> None:
+    claims = []
+    async with Flow(tmp_path / "spool") as first:
+        first.receive(0)
+        assert await first.spooler.spool_rest([])
+        await until(lambda: first.ring.used_events > 0)
+        batch = first.ring.take(1 << 30)
+        assert batch is not None
+        claims += [segment.claim for segment in batch.segments]
+    async with Flow(tmp_path / "spool") as second:
+        await until(lambda: second.ring.used_events > 0)
+        second.store()
+        claims += [segment.claim for segment in second.stored]
+    assert claims[0] == claims[1]
+
+
+async def test_a_disk_that_fails_loses_nothing_and_is_tried_again(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    append = flow.spool.append
+
+    def fail(parts: object) -> None:
+        raise SpoolError("no space left on device")
+
+    monkeypatch.setattr(flow.spool, "append", fail)
+    flow.flusher.is_storing = False
+    for number in range(14):
+        flow.receive(number)
+    await until(lambda: "the spool fails" in caplog.text)
+    flow.assert_balanced()
+    assert flow.ring.used_events == 14 * 3
+    assert flow.spooler.is_failing
+    monkeypatch.setattr(flow.spool, "append", append)
+    await until(lambda: flow.books.spooled == 14 * 3)
+    await until(lambda: not flow.spooler.is_failing)
+
+
+async def test_always_means_that_disk_comes_first(tmp_path: Path) -> None:
+    async with Flow(tmp_path / "spool", always=True) as flow:
+        flow.receive(0)
+        flow.receive(1, ack=b"ack")
+        flow.store()
+        assert flow.numbers() == [1], "the other one is not there for a writer yet"
+        await until(lambda: not flow.spool.is_empty)
+
+        def store_all() -> bool:
+            flow.store()
+            return flow.spool.is_empty
+
+        await until(store_all)
+        assert flow.numbers() == [1, 0]
+        await until(lambda: flow.spool.is_empty)
+        flow.assert_balanced()
