@@ -45,15 +45,23 @@ class Partitions:
         that midnight finds it there.
         """
         today = int(now_seconds // DAY_SECONDS)
-        oldest = today - self._settings.partition_past_days
-        newest = today + self._settings.partition_ahead_days
         with_tomorrow = {*days, today + 1} if today in days else days
-        names = {day_name(day) for day in with_tomorrow if oldest <= day <= newest}
+        dated = self.dated(now_seconds)
+        names = {day_name(day) for day in with_tomorrow if day in dated}
         return [
             name
             for name in sorted(names - self._existing)
             if self._postponed_until.get(name, 0.0) <= now_seconds
         ]
+
+    def dated(self, now_seconds: float) -> range:
+        """Return the days that have a partition of their own when rows come."""
+        settings, today = self._settings, int(now_seconds // DAY_SECONDS)
+        past_days = settings.partition_past_days
+        # What retention is about to drop is not worth the locks of a new partition.
+        if settings.retention_max_age_days:
+            past_days = min(past_days, settings.retention_max_age_days)
+        return range(today - past_days, today + settings.partition_ahead_days + 1)
 
     async def ensure(
         self, connection: asyncpg.Connection, days: Collection[int], now_seconds: float
@@ -63,7 +71,7 @@ class Partitions:
             return
         for name in self.wanted(days, now_seconds):
             try:
-                await self._create(connection, name)
+                await self.make(connection, name)
             except asyncpg.LockNotAvailableError:
                 # The others would wait for the same lock.
                 self._locked_until = now_seconds + POSTPONE_SECONDS
@@ -83,7 +91,18 @@ class Partitions:
         """Look at the database again before the next batch: it may have changed."""
         self._existing.clear()
 
-    async def _create(self, connection: asyncpg.Connection, name: str) -> None:
+    async def existing(self, connection: asyncpg.Connection) -> set[str]:
+        """Return the names of the days that the database has a partition of."""
+        return {
+            row["day"] for row in await connection.fetch(self._blocks["existing_days"])
+        }
+
+    async def make(self, connection: asyncpg.Connection, name: str) -> None:
+        """Make a day's partition unless it is there; rows of that day move into it.
+
+        Raises:
+            asyncpg.PostgresError: it cannot be made now.
+        """
         start = datetime.strptime(name, "%Y%m%d").replace(tzinfo=UTC)
         values = {
             "partition": f"logs_{name}",
@@ -93,8 +112,7 @@ class Partitions:
         async with connection.transaction():
             await connection.execute(self._blocks["limit_waiting"])
             await connection.execute(self._blocks["one_at_a_time"])
-            rows = await connection.fetch(self._blocks["existing_days"])
-            if name not in {row["day"] for row in rows}:
+            if name not in await self.existing(connection):
                 for block in CREATION:
                     await connection.execute(self._blocks[block].format(**values))
 
