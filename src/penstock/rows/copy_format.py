@@ -40,6 +40,8 @@ CACHED_KEYS = 64
 NULL = b"\xff\xff\xff\xff"
 JSONB_VERSION = 1
 _pack_length = struct.Struct(">i").pack
+_unpack_length_from = struct.Struct(">i").unpack_from
+_unpack_count_from = struct.Struct(">h").unpack_from
 
 
 class RowWriter:
@@ -155,6 +157,20 @@ class RowWriter:
     def _find_level(self, record: dict[str, Any], paths: tuple[str, ...]) -> bytes:
         label = take_level(record, paths)
         return NULL if label is None else self._level_fields[label]
+
+
+def row_bounds(data: bytes) -> list[tuple[int, int]]:
+    """Return where each tuple of `data` begins and ends; no header, no trailer."""
+    bounds: list[tuple[int, int]] = []
+    start = 0
+    while start < len(data):
+        end = start + 2
+        for _ in range(_unpack_count_from(data, start)[0]):
+            length = _unpack_length_from(data, end)[0]
+            end += 4 + max(length, 0)  # -1 is NULL
+        bounds.append((start, end))
+        start = end
+    return bounds
 
 
 def _field_of(raw: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Reads one entry from its bytes, the careful way: every form a sender may give it.
 
 It knows what an entry is, `[time, record]` and `[[time, metadata], record]`, what a
-time may be and what a log group's markers are. It must not know what becomes of
-the record's keys.
+time may be, what a log group's markers are, and under which keys a row has what stood
+beside its record. It must not know what becomes of the record's own keys.
 
 Forward specification v1.5, "Entry"; Fluent Bit's group markers are described in the
 protocol facts, section 1.8.
@@ -10,6 +10,8 @@ protocol facts, section 1.8.
 
 from dataclasses import dataclass
 from typing import cast
+
+import orjson
 
 from penstock.model import RejectedEvent
 from penstock.rows.plain import Plain, read_plain
@@ -75,6 +77,35 @@ def read_entry(
         return RejectedEvent("truncated_entry", entries[offset:]), len(entries)
     except InvalidValueError:
         return RejectedEvent("malformed_msgpack", entries[offset:]), len(entries)
+
+
+def record_with_extras(
+    entry: ReadEntry, metadata: Plain, group: Plain
+) -> dict[str, Plain]:
+    """Put what is the event's but not its record's beside the record's keys.
+
+    `metadata` is the message's, for an entry without its own.
+    """
+    record = entry.record
+    if metadata or entry.metadata:
+        _add_beside(record, METADATA_KEY, entry.metadata or _copied(metadata))
+    if group is not None:
+        _add_beside(record, GROUP_KEY, _copied(group))
+    if entry.time_was_replaced:
+        _add_beside(record, TIME_KEY, entry.raw_time)
+    return record
+
+
+def _add_beside(record: dict[str, Plain], key: str, value: Plain) -> None:
+    while key in record:
+        key += "_"  # the record's own key stays
+    record[key] = value
+
+
+def _copied(value: Plain) -> Plain:
+    """Copy what many records get: a key within it that fills a column leaves it."""
+    copied: Plain = orjson.loads(orjson.dumps(value))
+    return copied
 
 
 def end_of_junk(entries: bytes, offset: int, until: int) -> int:

@@ -1,0 +1,80 @@
+"""How rows are printed: a table for a person, JSON lines or CSV for a program.
+
+It owns the forms, and that a log line does not command the terminal. It must not know
+what the rows are.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console, ConsoleDimensions
+from rich.table import Table
+
+from penstock.errors import PenstockError
+
+# What a log line says is not to command the terminal of whoever looks at it.
+SHOWN_CONTROLS = {
+    code: f"\\x{code:02x}"
+    for code in (*range(32), *range(127, 160))
+    if chr(code) not in "\t\n"
+}
+# Where there is no terminal a table is as wide as its values.
+WIDE = 1_000_000
+# On a terminal long values are folded, and columns are no narrower than this: a line
+# that the terminal breaks is better than a value that is not there.
+LEAST_COLUMN = 8
+# A column's padding and its line.
+COLUMN_FRAME = 3
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table, and on stderr how many rows it has."""
+    table = Table()
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*[as_text(value).translate(SHOWN_CONTROLS) for value in row])
+    console = Console(markup=False, highlight=False, emoji=False)
+    width = console.width if console.is_terminal else WIDE
+    width = max(width, len(columns) * (LEAST_COLUMN + COLUMN_FRAME) + 1)
+    # Both: of a dumb terminal rich would go on to take the width for 80.
+    console.size = ConsoleDimensions(width, console.height)
+    console.print(table)
+    click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", err=True)
+
+
+def print_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print an object a line.
+
+    Raises:
+        PenstockError: two columns have one name.
+    """
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated:
+        raise PenstockError(
+            f"several columns are named {', '.join(repeated)}, and a JSON object holds"
+            " one of a name: name each with AS"
+        )
+    for row in rows:
+        record = dict(zip(columns, row, strict=True))
+        click.echo(orjson.dumps(record, default=str).decode())
+
+
+def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a header and the rows."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([as_text(value) for value in row] for row in rows)
+    click.echo(text.getvalue(), nl=False)
+
+
+def as_text(value: Any) -> str:
+    """Return a value as a table or CSV has it."""
+    if isinstance(value, list | orjson.Fragment):
+        return orjson.dumps(value, default=str).decode()
+    return "" if value is None else str(value)
