@@ -14,6 +14,7 @@ from penstock.errors import DatabaseUnavailableError
 from penstock.sink.classify import describe, unavailable
 from penstock.sink.connection import connect, without_password
 from penstock.sink.sql import Migration, load_blocks, load_migrations
+from penstock.sink.versions import refuse_to_break
 
 
 class MigrationStatus(NamedTuple):
@@ -28,8 +29,9 @@ async def migrate(database_url: str) -> list[Migration]:
     """Apply what is pending; return it.
 
     Raises:
-        DatabaseUnavailableError: out of reach, newer than this Penstock, or it
-            refuses a statement (rights, mostly). Nothing is applied then.
+        DatabaseUnavailableError: out of reach, newer than this Penstock, used by an
+            older one that would break, or it refuses a statement (rights, mostly).
+            Nothing is applied then.
     """
     blocks = load_blocks("migrations")
     connection = await connect(database_url)
@@ -38,11 +40,9 @@ async def migrate(database_url: str) -> list[Migration]:
             await connection.execute(blocks["lock"])
             await connection.execute(blocks["create_schema_table"])
             pending = _pending(await _applied_versions(connection))
+            await refuse_to_break(connection, pending)
             for migration in pending:
-                await connection.execute(migration.statements)
-                await connection.execute(
-                    blocks["record"], migration.version, migration.name
-                )
+                await _apply(connection, migration)
             return pending
     except asyncpg.PostgresError as error:
         raise DatabaseUnavailableError(
@@ -75,6 +75,15 @@ async def migration_status(database_url: str) -> list[MigrationStatus]:
         for each in load_migrations()
     }
     return [status for _, status in sorted((known | applied).items())]
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    record = load_blocks("migrations")["record"]
+    await connection.execute(migration.statements)
+    await connection.execute(record, migration.version, migration.name)
+    if migration.breaks_older:
+        record_breaking = load_blocks("versions")["record_breaking"]
+        await connection.execute(record_breaking, migration.version)
 
 
 async def _applied_versions(connection: asyncpg.Connection) -> set[int]:
