@@ -27,7 +27,9 @@ class DatabaseProxy:
         self._writes_flow, self._answers_flow = asyncio.Event(), asyncio.Event()
         self._hold_after_bytes: int | None = None
         self.flow()
-        self._links: set[asyncio.StreamWriter] = set()
+        self._links: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._unnoticed: set[asyncio.StreamWriter] = set()  # the server's ends
+        self._left_open: list[asyncio.StreamWriter] = []
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -48,6 +50,7 @@ class DatabaseProxy:
         assert self._server is not None
         self._server.close()
         self.cut()
+        self.let_server_know()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -70,17 +73,35 @@ class DatabaseProxy:
         self._writes_flow.set()
         self._answers_flow.set()
 
-    def cut(self) -> None:
-        """Cut all links, without a word."""
-        for writer in self._links:
-            writer.transport.abort()
+    def cut(self, *, server_knows: bool = True) -> None:
+        """Cut all links, without a word; the server may not hear of it."""
+        for near, far in self._links:
+            near.transport.abort()
+            if server_knows:
+                far.transport.abort()
+            else:
+                self._unnoticed.add(far)
         self._links.clear()
+
+    def let_server_know(self) -> None:
+        """End what `cut` left open, as the server's own keepalive does in time."""
+        for far in self._left_open:
+            far.transport.abort()
+        self._left_open.clear()
+
+    def hold_answers(self) -> None:
+        """Pass on what the server is told, and not what it says."""
+        self._answers_flow.clear()
 
     async def _link(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        far_reader, far_writer = await asyncio.open_unix_connection(self._behind)
-        self._links |= {writer, far_writer}
+        try:
+            far_reader, far_writer = await asyncio.open_unix_connection(self._behind)
+        except OSError:  # the server is not there
+            writer.transport.abort()
+            return
+        self._links.add((writer, far_writer))
         pumps = [
             asyncio.create_task(_pump(reader, far_writer, self._writes)),
             asyncio.create_task(_pump(far_reader, writer, self._answers)),
@@ -88,9 +109,14 @@ class DatabaseProxy:
         self._tasks.update(pumps)
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        for end in (writer, far_writer):
-            end.transport.abort()
-            self._links.discard(end)
+        self._links.discard((writer, far_writer))
+        writer.transport.abort()
+        # Of this cut only: a client that ends by itself is noticed.
+        if far_writer in self._unnoticed:
+            self._unnoticed.discard(far_writer)
+            self._left_open.append(far_writer)
+        else:
+            far_writer.transport.abort()
         for pump in pumps:
             pump.cancel()
             self._tasks.discard(pump)

@@ -6,35 +6,48 @@ all the parts. It must hold no logic of theirs.
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import logging
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
 
-from penstock.buffer.ring import Ring
+from penstock import config
+from penstock.buffer.books import Books
+from penstock.buffer.ring import SOURCE_SHARE, Ring
 from penstock.errors import DatabaseUnavailableError, SinkError, UnavailableError
 from penstock.http.server import HttpServer
+from penstock.net.incoming import Intake
 from penstock.net.listener import ForwardListener
-from penstock.net.session import Intake
 from penstock.net.turns import Turns
 from penstock.rows import RowEncoder
 from penstock.settings import Settings
+from penstock.sink.claim_periods import ClaimPeriods
+from penstock.sink.claims import Claims
 from penstock.sink.connection import without_password
 from penstock.sink.flusher import Flusher, Writer
+from penstock.sink.maintenance import maintain_periodically
+from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.migrations import migrate
 from penstock.sink.partitions import Partitions
 from penstock.sink.postgres import PostgresWriter, next_receiver
+from penstock.sink.spool import Spool
+from penstock.sink.spooler import Spooler
 from penstock.telemetry.metrics import Metrics
+from penstock.telemetry.systemd import Systemd
 
 logger = logging.getLogger(__name__)
 
 # Encoding makes and frees containers by the hundred thousand and no cycles among
 # them, so the collector's default of 700 only costs time.
 GC_THRESHOLD = 50_000
+# Of the time that a stop may take, for what can still be committed.
+DRAIN_SHARE = 0.8
 # An embedded PostgreSQL that died is noticed this soon.
 SUPERVISE_SECONDS = 0.5
 
@@ -69,19 +82,23 @@ def run(
     settings: Settings,
     *,
     on_ready: Callable[[Listening], None],
+    spool_dir: Path,
     database: Supervised | None = None,
 ) -> Stopped:
     """Run the server until SIGTERM, SIGINT or SIGHUP; return how it ended.
 
-    Blocks. Calls `on_ready` once senders can connect. `database` is restarted when it
+    Blocks. Calls `on_ready` once senders can connect. The spool is in `spool_dir`
+    unless the settings name another. `database` is restarted when it
     dies, if it is ours.
 
     Raises:
         UnavailableError: the database or an address is not to be had.
     """
     gc.set_threshold(GC_THRESHOLD)
+    # The SIGABRT of systemd's watchdog leaves in the log where the loop hangs.
+    faulthandler.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        server = Server(settings)
+        server = Server(settings, spool_dir)
         was_clean = runner.run(server.run(on_ready, database))
     return Stopped(was_clean, server.seconds_left() if was_clean else 0.0)
 
@@ -89,9 +106,14 @@ def run(
 class Server:
     """All parts of one server."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, spool_dir: Path) -> None:
         self._settings = settings
+        named = settings.spool.spool_dir
+        self._spool_dir = spool_dir if named == "auto" else Path(named)
+        self._spooler: Spooler | None = None
         self._metrics = Metrics()
+        self._books = Books()
+        self._systemd = Systemd(*config.service_manager())
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stopping_since = 0.0
@@ -107,6 +129,7 @@ class Server:
         try:
             gc.freeze()
             on_ready(self._listening())
+            self._systemd.ready(self._status())
             logger.info(
                 "ready", extra={"database": without_password(settings.database_url)}
             )
@@ -118,13 +141,20 @@ class Server:
                     for number in range(settings.copy.writers)
                 ]
                 late = tasks.create_task(self._listener.close_late(), name="late-acks")
+                upkeep = tasks.create_task(self._maintain(), name="maintenance")
+                tasks.create_task(self._spool(), name="spool")
+                telling = tasks.create_task(self._tell_systemd(writing), name="systemd")
                 await self._serve(database)
                 was_clean = await self._shut_down()
-                for task in (*writing, late):
+                for task in (*writing, late, upkeep, telling):
                     task.cancel()
+                if self._spooler is not None:
+                    self._spooler.end()
+            return await self._spool_rest() if not was_clean else True
         finally:
             await self._http.close()
-        return was_clean
+            if self._spooler is not None:
+                await self._spooler.close()
 
     def seconds_left(self) -> float:
         """Return what is left of the time that the stop may take."""
@@ -151,6 +181,8 @@ class Server:
         await migrate(self._settings.database_url)
         self._build(await next_receiver(self._settings.database_url))
         try:
+            if self._spooler is not None:
+                await self._spooler.open()
             await self._flusher.connect()
             await self._http.start()
             await self._listener.start()
@@ -165,32 +197,82 @@ class Server:
         self._ring = Ring(
             max_bytes=settings.ring.ring_bytes,
             max_rows=settings.ring.ring_rows,
-            on_waiting=lambda: self._flusher.rows_wait(),
+            on_waiting=self._something_waits,
             on_drained=lambda: self._flusher.ring_drained(),
+            spool_first=settings.spool.spool_mode == "always",
         )
         self._metrics.watch_ring(self._ring)
+        books = self._books
+        self._metrics.watch_books(books, lambda: self._ring.used_events)
         partitions = Partitions(settings.partitions)
+        periods = ClaimPeriods()
         writers: list[Writer] = [
-            PostgresWriter(settings.database_url, partitions)
-            for _ in range(settings.copy.writers)
+            PostgresWriter(
+                settings.database_url, partitions, periods, Claims(receiver, number)
+            )
+            for number in range(settings.copy.writers)
         ]
         self._flusher = Flusher(
             self._ring,
             writers,
-            batch_bytes=settings.copy.batch_bytes,
+            batch_bytes=self._batch_bytes(),
+            books=books,
             metrics=self._metrics.sink,
         )
         self._listener = ForwardListener(
             settings.listen,
             Intake(
                 self._ring,
+                books,
                 RowEncoder(settings.columns, receiver=receiver),
                 settings.wire,
                 self._metrics.receive,
                 Turns(),
             ),
         )
+        if settings.spool.spool_mode != "off":
+            self._spooler = Spooler(
+                self._ring,
+                Spool(self._spool_dir, max_bytes=settings.spool.spool_max_bytes),
+                self._flusher,
+                books,
+                always=settings.spool.spool_mode == "always",
+            )
+            self._metrics.watch_spool(self._spooler)
         self._http = HttpServer(settings.http, self._metrics, self._unready_reasons)
+
+    async def _maintain(self) -> None:
+        settings = self._settings
+        await maintain_periodically(
+            settings.database_url,
+            Upkeep(settings.partitions, settings.maintenance),
+            self._metrics.maintenance,
+        )
+
+    def _batch_bytes(self) -> int:
+        """Return the largest batch: all in hand take half a sender's share at most.
+
+        What writers have in hand cannot go to the spool.
+        """
+        share_bytes = self._settings.ring.ring_bytes * SOURCE_SHARE
+        most = int(share_bytes / 2 / self._settings.copy.writers)
+        return min(self._settings.copy.batch_bytes, most)
+
+    def _something_waits(self) -> None:
+        self._flusher.rows_wait()
+        if self._spooler is not None:
+            self._spooler.wake()
+
+    async def _tell_systemd(self, writing: list[asyncio.Task[None]]) -> None:
+        def is_alive() -> bool:
+            # That PostgreSQL is away is no reason to be started again.
+            return not any(task.done() for task in writing)
+
+        await self._systemd.keep_told(is_alive=is_alive, status=self._status)
+
+    async def _spool(self) -> None:
+        if self._spooler is not None:
+            await self._spooler.run()
 
     async def _serve(self, database: Supervised | None) -> None:
         """Wait for the signal to stop, keeping our own PostgreSQL alive meanwhile."""
@@ -214,7 +296,12 @@ class Server:
         """Stop: no new senders, no new bytes, commit, ack, close."""
         timeout_seconds = self._settings.process.shutdown_timeout_seconds
         logger.info("stopping", extra={"events_in_memory": self._ring.used_events})
+        self._systemd.stopping("Stopping: " + self._status())
+        if self._spooler is not None:
+            self._spooler.stopping()
         await self._listener.stop_accepting()
+        if self._spooler is not None:  # which needs some of it for the rest
+            timeout_seconds *= DRAIN_SHARE
         drained = asyncio.create_task(self._drain(timeout_seconds), name="drain")
         hurried = asyncio.create_task(self._hurry.wait(), name="hurry")
         await asyncio.wait(
@@ -228,13 +315,29 @@ class Server:
         self._listener.abort()
         if was_clean:
             logger.info("stopped; all that was received is committed")
+        return was_clean
+
+    async def _spool_rest(self) -> bool:
+        """Keep on disk what nobody sends again; return whether nothing is lost."""
+        in_memory = self._ring.used_events
+        if self._spooler is None:
+            is_kept = not self._ring.holds_unclaimed(self._flusher.unfinished)
+        else:
+            is_kept = await self._spooler.spool_rest(self._flusher.unfinished)
+        extra = {"events_not_committed": in_memory}
+        if is_kept:
+            logger.warning(
+                "stopped before all was committed: the rest is in the spool, and"
+                " senders that ask for acks will send theirs again",
+                extra=extra,
+            )
         else:
             logger.error(
                 "stopped before all was committed: senders that ask for acks will send"
                 " the rest again, what others sent is lost",
-                extra={"events_in_memory": self._ring.used_events},
+                extra=extra,
             )
-        return was_clean
+        return is_kept
 
     async def _drain(self, timeout_seconds: float) -> None:
         await self._listener.read_last(timeout_seconds / 2)
@@ -248,6 +351,14 @@ class Server:
         if self._ring.is_above_low_water and not self._flusher.is_storing:
             reasons.append("the database does not store and the ring is full")
         return reasons
+
+    def _status(self) -> str:
+        """Return what `systemctl status` says."""
+        in_memory, spooled = self._ring.used_events, self._books.spooled
+        status = f"{in_memory:,} events in memory, {spooled:,} in the spool"
+        if in_memory and not self._flusher.is_storing:
+            status += "; PostgreSQL does not store"
+        return status
 
     def _listening(self) -> Listening:
         return Listening(

@@ -19,10 +19,12 @@ from penstock.settings import (
     CopySettings,
     HttpSettings,
     ListenSettings,
+    MaintenanceSettings,
     PartitionSettings,
     ProcessSettings,
     RingSettings,
     Settings,
+    SpoolSettings,
     WireLimits,
 )
 
@@ -32,8 +34,10 @@ CONCERNS: dict[str, type] = {
     "http": HttpSettings,
     "wire": WireLimits,
     "ring": RingSettings,
+    "spool": SpoolSettings,
     "copy": CopySettings,
     "partitions": PartitionSettings,
+    "maintenance": MaintenanceSettings,
     "columns": ColumnSettings,
     "process": ProcessSettings,
 }
@@ -95,6 +99,19 @@ def data_dir(flag: str | None) -> Path | None:
         raise SettingsError("--data-dir is empty; leave it out for the default")
     named = flag or os.environ.get(PREFIX + "DATA_DIR")
     return Path(named) if named else None
+
+
+def service_manager() -> tuple[str | None, float | None]:
+    """Return the socket of systemd, and how long its watchdog waits for us, if any.
+
+    These are systemd's variables (sd_notify(3), sd_watchdog_enabled(3)), no settings.
+    """
+    address = os.environ.get("NOTIFY_SOCKET") or None
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    is_for_us = os.environ.get("WATCHDOG_PID") in (None, "", str(os.getpid()))
+    if not is_for_us or not microseconds.isdecimal() or not int(microseconds):
+        return address, None
+    return address, int(microseconds) / 1_000_000
 
 
 def _given(concern: type, flags: Mapping[str, str | None]) -> Iterator[tuple[str, Any]]:

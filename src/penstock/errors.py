@@ -8,6 +8,9 @@
     │   └── EmbeddedPostgresError
     └── SinkError              a batch was not stored
         ├── TransientSinkError   try again: connection, resources, shutdown
+        │   └── SpoolError           the spool's disk failed or is full
+        │       └── SpoolFullError   the spool holds all it may: wait for replay
+        ├── UnknownSinkError     nobody knows: try a few times, then as permanent
         └── PermanentSinkError   trying again cannot help: the data is at fault
 
 The message of an error is one line for the person who has to act: what is wrong,
@@ -60,5 +63,17 @@ class TransientSinkError(SinkError):
     """The batch may pass when it is tried again."""
 
 
+class SpoolError(TransientSinkError):
+    """The spool could not write or read its files; what it held before is intact."""
+
+
+class SpoolFullError(SpoolError):
+    """The spool holds as much as it may; there is room when some is replayed."""
+
+
 class PermanentSinkError(SinkError):
     """The batch holds data that PostgreSQL will never take."""
+
+
+class UnknownSinkError(SinkError):
+    """PostgreSQL refused the batch for a reason of somebody's own."""

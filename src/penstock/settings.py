@@ -125,6 +125,32 @@ class RingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolSettings:
+    """What is kept on disk of messages whose senders ask for no ack."""
+
+    spool_mode: str = setting(
+        "overflow",
+        "When such messages are written to disk: overflow when PostgreSQL is away and"
+        " memory fills, and at a stop; always before they are stored, which halves the"
+        " rate and survives a kill; off never.",
+        choices=("overflow", "always", "off"),
+    )
+    spool_max_bytes: int = setting(
+        1024 * MIB,
+        "The spool on disk, at most; when it is full, senders wait. Rows are compressed"
+        " there: a gigabyte is some eight million of 300 bytes, or two million if each"
+        " came in a message of its own.",
+        low=16 * MIB,
+    )
+    spool_dir: str = setting(
+        "auto",
+        "The directory of the spool, of one process only. `auto` is in the data"
+        " directory: `spool` for `penstock up`, `spool-24224`, by its port, for"
+        " `penstock serve`.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CopySettings:
     """How rows are written."""
 
@@ -136,9 +162,10 @@ class CopySettings:
         high=32,
     )
     batch_bytes: int = setting(
-        8 * MIB,
-        "The largest transaction, in bytes of rows. Larger ones gain no speed and"
-        " make acks wait longer.",
+        4 * MIB,
+        "The largest transaction, in bytes of memory. Larger ones gain no speed and"
+        " make acks wait longer. The writers' transactions together are never more than"
+        " an eighth of ring_bytes, whatever this says.",
         low=64 * 1024,
         high=256 * MIB,
     )
@@ -146,7 +173,10 @@ class CopySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionSettings:
-    """Which days get a partition of their own."""
+    """Which days get a partition of their own.
+
+    And for how long it is kept.
+    """
 
     partition_past_days: int = setting(
         30,
@@ -160,6 +190,65 @@ class PartitionSettings:
         " sender's clock may be wrong.",
         low=0,
         high=366,
+    )
+    retention_max_age_days: int = setting(
+        0,
+        "Days of which every event is older than this many days are dropped, and such"
+        " events in the default partition deleted; later ones that come as old as that"
+        " as well. 0 keeps them for ever: nobody should lose logs by a default that"
+        " was not read.",
+        low=0,
+        high=36_500,
+    )
+    retention_max_bytes: int = setting(
+        0,
+        "While all days together, with their indexes, are larger than this, the oldest"
+        " is dropped; never today. 0 is no limit: we do not guess the disk's size.",
+        low=0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaintenanceSettings:
+    """How the database is maintained."""
+
+    maintenance_interval_seconds: int = setting(
+        300,
+        "The server looks after the database this often; of several servers one does."
+        " Days and claims are made hours ahead, so minutes are soon enough. 0 leaves it"
+        " to `penstock db maintain`.",
+        low=0,
+        high=86_400,
+    )
+    dedupe_window_seconds: int = setting(
+        86_400,
+        "A chunk that is sent again is recognised for at least this long. Senders that"
+        " try again for longer than a day (Fluentd's own limit is three) need more;"
+        " each chunk costs some 200 bytes for so long. Kept by periods of six hours.",
+        low=21_600,
+        high=366 * 86_400,
+    )
+    seal_after_hours: int = setting(
+        6,
+        "A day is closed, and sealed, this long after its end: vacuumed, frozen, and"
+        " given the indexes below. Most late events have come by then; those that come"
+        " later are stored all the same.",
+        low=0,
+        high=8_784,
+    )
+    seal_message_trgm: str = setting(
+        "off",
+        "Give closed days an index for words and parts of words in `message` (GIN,"
+        " pg_trgm). A search reads a fraction of the day then. Off because it takes"
+        " about 0.6 of the day's size and half a minute of a core a million rows.",
+        choices=("off", "on"),
+    )
+    seal_attributes_gin: str = setting(
+        "off",
+        "Give closed days an index for `attributes @> ...` and jsonpath (GIN,"
+        " jsonb_path_ops). Off because it takes about a third of the day's size, and is"
+        " for those who ask by keys of their own.",
+        choices=("off", "on"),
     )
 
 
@@ -250,7 +339,9 @@ class Settings:
     http: HttpSettings = field(default_factory=HttpSettings)
     wire: WireLimits = field(default_factory=WireLimits)
     ring: RingSettings = field(default_factory=RingSettings)
+    spool: SpoolSettings = field(default_factory=SpoolSettings)
     copy: CopySettings = field(default_factory=CopySettings)
     partitions: PartitionSettings = field(default_factory=PartitionSettings)
+    maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
     columns: ColumnSettings = field(default_factory=ColumnSettings)
     process: ProcessSettings = field(default_factory=ProcessSettings)

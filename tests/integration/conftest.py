@@ -34,6 +34,8 @@ from penstock.embedded import EmbeddedPostgres
 from penstock.model import Batch, Delivery, Segment, SourceId
 from penstock.rows import RowEncoder
 from penstock.settings import ColumnSettings, PartitionSettings
+from penstock.sink.claim_periods import ClaimPeriods
+from penstock.sink.claims import Claims
 from penstock.sink.migrations import migrate
 from penstock.sink.partitions import Partitions
 from penstock.sink.postgres import PostgresWriter
@@ -208,12 +210,28 @@ def batch_of(
         tuple(segments),
         sum(each.size_bytes for each in segments),
         sum(each.encoded.rows for each in segments),
+        os.urandom(16),
+    )
+
+
+_writers = itertools.count()
+
+
+def new_writer(
+    database_url: str, partitions: Partitions | None = None
+) -> PostgresWriter:
+    """Make a writer as the server does, of a receiver of its own."""
+    return PostgresWriter(
+        database_url,
+        partitions or Partitions(PartitionSettings()),
+        ClaimPeriods(),
+        Claims(receiver=4095, writer=next(_writers)),
     )
 
 
 async def store_in(database: Database, batch: Batch, now_seconds: float = 0) -> None:
     """Store a batch with a writer of its own."""
-    writer = PostgresWriter(database.url, Partitions(PartitionSettings()))
+    writer = new_writer(database.url)
     await writer.connect()
     try:
         await writer.store(batch, now_seconds=now_seconds or time.time())
@@ -286,6 +304,9 @@ class Program:
     def __init__(self, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="penstock-test-"))
         self._stdout, self._stderr = self._home / "stdout", self._home / "stderr"
+        if arguments[0] == "serve":  # whose spool is at home by default
+            spool = str(self._home / "spool")
+            environment = {"PENSTOCK_SPOOL_DIR": spool} | environment
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
                 penstock(*arguments),

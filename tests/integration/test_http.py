@@ -165,9 +165,9 @@ def test_a_server_that_cannot_store_is_ready_until_its_ring_fills(
             "the writers notice",
         )
         assert program.get("/ready")[0] == 200, "senders may still come"
-        for sender in senders:
+        for which, sender in enumerate(senders):
             for number in range(12):
-                sender.send(range(100), f"c{number}", fill=1000)
+                sender.send(range(100), f"c{which}-{number}", fill=1000)
         wait_until(lambda: program.get("/ready")[0] == 503, "it is not ready")
         assert json.loads(program.get("/ready")[1])["reasons"] == [
             "the database does not store and the ring is full"

@@ -9,15 +9,16 @@ from typing import Any
 import asyncpg
 import pytest
 
-from penstock.errors import PermanentSinkError, SinkError, TransientSinkError
-from penstock.model import Batch, Day, EncodedRows, Segment
+from penstock.errors import TransientSinkError
+from penstock.model import Batch, Day
 from penstock.settings import PartitionSettings
 from penstock.sink.connection import connect
+from penstock.sink.copy import PIECE_BYTES
 from penstock.sink.partitions import POSTPONE_SECONDS, Partitions
-from penstock.sink.postgres import PIECE_BYTES, PostgresWriter
+from penstock.sink.postgres import PostgresWriter
 from tests import msgpack_bytes as m
 from tests.database_proxy import DatabaseProxy
-from tests.integration.conftest import Database, batch_of, numbers_in
+from tests.integration.conftest import Database, batch_of, new_writer, numbers_in
 
 # 2026-07-31T12:00:00Z, the time at which all batches come.
 NOW = datetime(2026, 7, 31, 12, tzinfo=UTC).timestamp()
@@ -44,7 +45,7 @@ class Writers:
         self._open: list[PostgresWriter] = []
 
     async def connected(self, partitions: Partitions | None = None) -> PostgresWriter:
-        writer = PostgresWriter(self.database.url, partitions or self.of_one_process)
+        writer = new_writer(self.database.url, partitions or self.of_one_process)
         self._open.append(writer)
         await writer.connect()
         return writer
@@ -158,43 +159,6 @@ async def test_a_batch_of_nothing_but_rejected_events_is_stored(
     await store(writer, batch_of(m.entry(5)))
     assert await person.fetchval("SELECT count(*) FROM rejected_event") == 1
     assert await numbers(person) == []
-
-
-def spoilt(*good: bytes) -> Batch:
-    """Make a batch whose last segment PostgreSQL refuses."""
-    batch = batch_of(*good)
-    delivery = batch.segments[0].delivery
-    bad = Segment(EncodedRows(b"\x00\x08 no tuple", 1, frozenset()), delivery)
-    return Batch((*batch.segments, bad), batch.size_bytes, batch.rows + 1)
-
-
-async def test_nothing_of_a_batch_that_is_refused_is_stored(
-    writer: PostgresWriter, person: asyncpg.Connection
-) -> None:
-    with pytest.raises(PermanentSinkError, match="SQLSTATE 22P04"):
-        await store(writer, spoilt(event(1) + m.entry("no map")))
-    assert await numbers(person) == []
-    assert await person.fetchval("SELECT count(*) FROM rejected_event") == 0
-
-
-async def test_after_a_refusal_the_same_connection_goes_on(
-    writer: PostgresWriter, person: asyncpg.Connection
-) -> None:
-    with pytest.raises(PermanentSinkError):
-        await store(writer, spoilt(event(1)))
-    assert writer.is_connected
-    await store(writer, batch_of(event(2)))
-    assert await numbers(person) == [2]
-
-
-async def test_a_batch_that_is_stored_again_is_there_again(
-    writer: PostgresWriter, person: asyncpg.Connection
-) -> None:
-    """Ids are no key yet: a retry after a lost answer must not fail for ever."""
-    batch = batch_of(event(1))
-    await store(writer, batch)
-    await store(writer, batch)
-    assert await numbers(person) == [1, 1]
 
 
 # --- days
@@ -363,22 +327,13 @@ async def test_rows_that_another_adds_to_the_default_partition_meanwhile_move_to
         assert await partition_of(person, n) == "logs_20260730"
 
 
-async def test_days_are_made_though_the_batch_is_refused_and_the_other_way_round(
-    writer: PostgresWriter, person: asyncpg.Connection
-) -> None:
-    with pytest.raises(SinkError):
-        await store(writer, spoilt(event(1, -1)))
-    await store(writer, yesterday(2))
-    assert await partition_of(person, 2) == "logs_20260730"
-
-
 # --- connections
 
 
 async def test_to_store_without_a_connection_is_to_be_tried_again(
     database: Database,
 ) -> None:
-    writer = PostgresWriter(database.url, Partitions(PartitionSettings()))
+    writer = new_writer(database.url)
     assert not writer.is_connected
     with pytest.raises(TransientSinkError):
         await store(writer, batch_of(event(1)))
@@ -386,7 +341,7 @@ async def test_to_store_without_a_connection_is_to_be_tried_again(
 
 
 async def test_a_database_out_of_reach_is_to_be_tried_again(database: Database) -> None:
-    writer = PostgresWriter(database.url, Partitions(PartitionSettings()))
+    writer = new_writer(database.url)
     with database.out_of_reach(), pytest.raises(TransientSinkError):
         await writer.connect()
     await writer.connect()
@@ -517,7 +472,7 @@ async def test_a_server_that_ends_while_it_does_not_read_is_noticed(
     text = "x" * 100_000
     large = batch_of(b"".join(event(n, -1, text=text) for n in range(300)))
     async with DatabaseProxy(database.url) as proxy:
-        writer = PostgresWriter(proxy.url, Partitions(PartitionSettings()))
+        writer = new_writer(proxy.url)
         await writer.connect()
         await store(writer, yesterday(1000))
         proxy.hold_writes(after_bytes=1_000_000)  # within the COPY

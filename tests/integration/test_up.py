@@ -432,7 +432,13 @@ def test_a_stop_does_not_wait_for_a_postgresql_that_hangs(
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
-    assert code == (1 if presses == 1 else 0)
+    assert code == 0
     assert took < (2 if presses == 1 else 1) + 10 + 3
     wait_until(lambda: program.family() == [], "nothing is left running")
-    start(*up(data_dir)).wait_ready().stop()
+    again = start(*up(data_dir)).wait_ready()
+    if presses == 1:
+        wait_until(
+            lambda: again.metric("penstock_copy_rows_total") == 1,
+            "what was on its way was in the spool",
+        )
+    again.stop()

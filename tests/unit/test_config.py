@@ -74,7 +74,7 @@ def test_every_number_has_a_least_value() -> None:
 
 
 def test_names_say_the_unit() -> None:
-    counts = ("port", "rows", "writers", "days")
+    counts = ("port", "rows", "writers", "hours", "days")
     for name, default, _ in NUMBERS:
         units = ("bytes", "seconds", *counts)
         assert name.rpartition("_")[2] in units, name

@@ -1,16 +1,22 @@
-"""`penstock db`: the schema."""
+"""`penstock db`: the schema, and the upkeep of its tables."""
 
 import asyncio
+import sys
+import time
 
 import click
 
+from penstock import config
 from penstock.cli.database import database_options, found_database
+from penstock.cli.server_options import maintenance_options
+from penstock.sink.maintenance import maintain
+from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.migrations import migrate, migration_status
 
 
-@click.group("db", short_help="Migrate the schema, or show its state.")
+@click.group("db", short_help="Migrate the schema, show its state, maintain it.")
 def command() -> None:
-    """Bring the database's schema up to date, or show what it has."""
+    """Bring the database's schema up to date, show what it has, look after it."""
 
 
 @command.command("migrate")
@@ -38,3 +44,35 @@ def status_command(database_url: str | None, data_dir: str | None) -> None:
     for status in statuses:
         when = f"{status.applied_at:%Y-%m-%d %H:%M:%S %Z}" if status.applied_at else ""
         click.echo(f"{status.version:04} {status.name:24} {when or 'pending'}")
+
+
+@command.command("maintain")
+@database_options
+@click.option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
+@maintenance_options
+def maintain_command(
+    database_url: str | None,
+    data_dir: str | None,
+    dry_run: bool,
+    **flags: str | None,
+) -> None:
+    """Make days ahead, drop what is too old, seal days that are closed.
+
+    `up` and `serve` do so themselves every few minutes; this is for those who want it
+    done now, or by cron. Several at once do no harm: one does it.
+    """
+    with found_database(database_url, data_dir) as url:
+        settings = config.load_settings(url, flags)
+        report = asyncio.run(
+            maintain(
+                url,
+                Upkeep(settings.partitions, settings.maintenance),
+                now_seconds=time.time(),
+                is_dry_run=dry_run,
+            )
+        )
+    for line in report.lines():
+        click.echo(line)
+    for failure in report.failures:
+        click.echo(f"penstock: {failure}", err=True)
+    sys.exit(1 if report.failures else 0)

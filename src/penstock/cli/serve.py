@@ -6,6 +6,7 @@ import click
 
 from penstock import app, config
 from penstock.cli.server_options import check_addresses, server_options
+from penstock.embedded import default_data_dir
 from penstock.sink.connection import without_password
 from penstock.telemetry.logs import set_up_logs
 
@@ -46,4 +47,7 @@ def command(database_url: str | None, **flags: str | None) -> None:
             f" database {without_password(url)}"
         )
 
-    sys.exit(0 if app.run(settings, on_ready=print_ready).was_clean else 1)
+    data_dir = config.data_dir(None) or default_data_dir()
+    spool_dir = data_dir / f"spool-{settings.listen.port}"
+    stopped = app.run(settings, on_ready=print_ready, spool_dir=spool_dir)
+    sys.exit(0 if stopped.was_clean else 1)

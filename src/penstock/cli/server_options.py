@@ -1,4 +1,4 @@
-"""The settings of the server as options of the commands that start one.
+"""The settings of the server as options of the commands that need them.
 
 It owns which of them the help page shows: those that a person changes in the first
 week. The others work all the same and are in docs/settings.md. It looks up the names
@@ -6,14 +6,15 @@ of hosts too, so that a wrong one is refused before anything is started.
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
 
 from penstock.config import all_settings, flag_name
 from penstock.errors import UnavailableError
-from penstock.settings import Settings
+from penstock.settings import MaintenanceSettings, PartitionSettings, Settings
 
 SHOWN = frozenset({"host", "port", "http_host", "http_port", "log_format", "log_level"})
 
@@ -22,7 +23,27 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def server_options(command: Command) -> Command:
     """Add an option for each setting of the server to a command."""
+    every = {name for name, _, _ in all_settings()}
+    return _with_options(command, every, shown=SHOWN)
+
+
+def maintenance_options(command: Command) -> Command:
+    """Add an option for each setting of maintenance to a command."""
+    names = {
+        each.name
+        for concern in (PartitionSettings, MaintenanceSettings)
+        for each in fields(concern)
+        if each.name != "maintenance_interval_seconds"
+    }
+    return _with_options(command, names, shown=names)
+
+
+def _with_options(
+    command: Command, names: Container[str], *, shown: Container[str]
+) -> Command:
     for name, each, accepted in reversed(list(all_settings())):
+        if name not in names:
+            continue
         default = each.default
         shown_default = ",".join(default) if isinstance(default, tuple) else default
         command = click.option(
@@ -30,7 +51,7 @@ def server_options(command: Command) -> Command:
             name,
             metavar=name.rpartition("_")[2].upper(),
             help=f"{accepted.help_text} Default: {shown_default}.",
-            hidden=name not in SHOWN,
+            hidden=name not in shown,
         )(command)
     return command
 

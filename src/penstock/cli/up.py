@@ -57,6 +57,7 @@ def command(data_dir: str | None, **flags: str | None) -> None:
         stopped = app.run(
             load_settings(postgres.url, flags),
             on_ready=lambda listening: print_ready(listening, postgres.url, directory),
+            spool_dir=directory / "spool",
             database=app.Supervised(
                 postgres.is_running, postgres.restart, postgres.trim_log
             ),

@@ -11,21 +11,39 @@ from penstock.errors import (
     PermanentSinkError,
     SinkError,
     TransientSinkError,
+    UnknownSinkError,
 )
 
-# Data exception, integrity constraint violation.
-DATA_CLASSES = ("22", "23")
+# What a row holds is refused: data exception (encodings too), integrity constraint
+# violation, WITH CHECK OPTION violation, program limit exceeded (a jsonb too large),
+# and what a trigger raises unless it says otherwise.
+DATA_CLASSES = ("22", "23", "44", "54", "P0001")
+# No row is at fault: it passes, or somebody mends it, and senders wait till then.
+# Connection, read-only transaction, rollback, resources, prerequisite state, operator,
+# system error, internal error; then what is wrong with our role, the schema or the
+# server: authorization, statement names, catalog, schema, feature, syntax, access.
+PASSING_CLASSES = (
+    *("08", "25", "40", "53", "55", "57", "58", "F0", "XX"),
+    *("28", "26", "3D", "3F", "0A", "42"),
+)
 
 
 def classify(error: BaseException) -> SinkError:
     """Return the error that says whether the batch may pass when tried again."""
-    if isinstance(error, asyncpg.PostgresError):
-        sqlstate = error.sqlstate or ""
-        text = f"PostgreSQL refused a batch, SQLSTATE {sqlstate}"
-        if sqlstate.startswith(DATA_CLASSES):
-            return PermanentSinkError(text)
+    if not isinstance(error, asyncpg.PostgresError):
+        return TransientSinkError(f"the connection failed: {describe(error)}")
+    sqlstate = error.sqlstate or ""
+    text = f"PostgreSQL refused a batch, SQLSTATE {sqlstate}"
+    if sqlstate.startswith(DATA_CLASSES):
+        return PermanentSinkError(text)
+    if not sqlstate or sqlstate.startswith(PASSING_CLASSES):
         return TransientSinkError(text)
-    return TransientSinkError(f"the connection failed: {describe(error)}")
+    return UnknownSinkError(text)
+
+
+def reason_of(error: asyncpg.PostgresError) -> str:
+    """Return why a row was refused, without a word of what it holds."""
+    return f"refused: {error.constraint_name or type(error).__name__}"
 
 
 def unavailable(error: BaseException, where: str) -> DatabaseUnavailableError:

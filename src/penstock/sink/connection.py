@@ -74,6 +74,11 @@ async def connect(database_url: str) -> asyncpg.Connection:
                 "statement_timeout": "0",
                 "idle_in_transaction_session_timeout": "0",
                 "lock_timeout": "0",
+                # Were this machine to vanish within a transaction, its claims would
+                # hold up resends to another Penstock for two hours by default.
+                "tcp_keepalives_idle": str(KEEPALIVE_SECONDS["TCP_KEEPIDLE"]),
+                "tcp_keepalives_interval": str(KEEPALIVE_SECONDS["TCP_KEEPINTVL"]),
+                "tcp_keepalives_count": str(KEEPALIVE_SECONDS["TCP_KEEPCNT"]),
             },
         )
     except CONNECTION_ERRORS as error:

@@ -6,8 +6,10 @@ It must not know the forward protocol, nor how a batch is stored.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
+import os
 import random
 import time
 import traceback
@@ -15,9 +17,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from penstock.buffer.acks import settle
+from penstock.buffer.books import Books
 from penstock.buffer.ring import Ring
 from penstock.errors import SinkError, TransientSinkError
-from penstock.model import Batch
+from penstock.model import Batch, Outcome
 from penstock.sink.backoff import Backoff
 from penstock.telemetry.metrics import SinkMetrics
 
@@ -26,6 +29,9 @@ logger = logging.getLogger(__name__)
 # A batch takes a second on a slow disk. One that takes this long stands for a
 # database that does not answer, though its connection is open.
 STALLED_SECONDS = 10.0
+# How often a writer without work looks whether its connection is there.
+IDLE_SECONDS = 5.0
+BATCH_NAME_BYTES = 16  # random: no two batches of any process have the same
 
 
 class Writer(Protocol):
@@ -36,7 +42,7 @@ class Writer(Protocol):
 
     async def connect(self) -> None: ...
 
-    async def store(self, batch: Batch, *, now_seconds: float) -> None: ...
+    async def store(self, batch: Batch, *, now_seconds: float) -> Outcome: ...
 
     async def close(self) -> None: ...
 
@@ -50,16 +56,19 @@ class Flusher:
         writers: list[Writer],
         *,
         batch_bytes: int,
+        books: Books,
         metrics: SinkMetrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._ring = ring
         self._writers = writers
         self._batch_bytes = batch_bytes
+        self._books = books
         self._metrics = metrics
         self._clock = clock
         # When each writer took the batch it has, by the monotonic clock.
         self._begun: dict[int, float] = {}
+        self.unfinished: list[Batch] = []  # in hand when their writers were cancelled
         self._rows_wait = asyncio.Event()
         self._is_drained = asyncio.Event()
         self._is_drained.set()
@@ -97,29 +106,49 @@ class Flusher:
         backoff = Backoff()
         try:
             while True:
-                batch = self._ring.take(self._batch_bytes)
+                name = os.urandom(BATCH_NAME_BYTES)
+                batch = self._ring.take(self._batch_bytes, name)
                 if batch is None:
                     self._rows_wait.clear()
-                    await self._rows_wait.wait()
+                    await self._wait_for_rows(writer)
                     continue
                 self._begun[number] = time.monotonic()
-                await self._store_until_it_passes(writer, batch, backoff)
+                try:
+                    outcome = await self._store_until_it_passes(writer, batch, backoff)
+                except asyncio.CancelledError:
+                    self.unfinished.append(batch)
+                    raise
                 del self._begun[number]
                 self._ring.release(batch)
+                self._books.settled(outcome)
                 settle(batch)
         finally:
             await writer.close()
 
+    async def _wait_for_rows(self, writer: Writer) -> None:
+        """Wait, and meanwhile come back to a database that was away.
+
+        What is in the spool is not replayed before a writer is connected.
+        """
+        while not self._rows_wait.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._rows_wait.wait(), IDLE_SECONDS)
+                return
+            if not writer.is_connected:
+                # Rows that come meanwhile are not to wait for a database that hangs.
+                with contextlib.suppress(SinkError, TimeoutError):
+                    await asyncio.wait_for(writer.connect(), IDLE_SECONDS)
+
     async def _store_until_it_passes(
         self, writer: Writer, batch: Batch, backoff: Backoff
-    ) -> None:
+    ) -> Outcome:
         while True:
             started = time.perf_counter()
             try:
                 if not writer.is_connected:
                     self._metrics.reconnecting()
                     await writer.connect()
-                await writer.store(batch, now_seconds=self._clock())
+                outcome = await writer.store(batch, now_seconds=self._clock())
             except SinkError as error:
                 failure, reason = error, str(error)
             except Exception as error:
@@ -131,8 +160,8 @@ class Flusher:
                 await writer.close()
             else:
                 backoff.after_success()
-                self._metrics.stored(batch, time.perf_counter() - started)
-                return
+                self._metrics.stored(batch, outcome, time.perf_counter() - started)
+                return outcome
             wait_seconds = backoff.after_failure(random.random())
             self._metrics.failed(failure)
             logger.warning(

@@ -1,41 +1,60 @@
-"""One transaction for each batch: reject what is no row, COPY what is, COMMIT.
+"""One transaction a batch: claim it, COPY its rows, keep what is refused, COMMIT.
 
-It owns one connection and what is said on it. It must not retry, and must not
+It owns one connection and what is said on it. It must not retry for long, and must not
 know where a batch comes from: `flusher` does.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import Sequence
 
 import asyncpg
 
-from penstock.errors import DatabaseUnavailableError, TransientSinkError
-from penstock.model import Batch
-from penstock.rows.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER
-from penstock.sink.classify import classify, unavailable
-from penstock.sink.connection import (
-    CONNECTION_ERRORS,
-    connect,
-    unless_lost,
-    without_password,
+from penstock.errors import (
+    DatabaseUnavailableError,
+    PermanentSinkError,
+    TransientSinkError,
+    UnknownSinkError,
 )
+from penstock.model import Batch, Outcome, Segment
+from penstock.rows.retrace import entries_of_rows
+from penstock.sink.claim_periods import ClaimPeriods
+from penstock.sink.claims import Claimed, Claims
+from penstock.sink.classify import classify, reason_of, unavailable
+from penstock.sink.connection import CONNECTION_ERRORS, connect, without_password
+from penstock.sink.copy import Refused, copy_segments, copy_what_passes
 from penstock.sink.partitions import Partitions
 from penstock.sink.sql import load_blocks
+from penstock.sink.versions import join
 
-# Small segments are joined up to this size, the socket's buffer or so, before they
-# are handed to asyncpg, whose cost is by piece.
-PIECE_BYTES = 64 * 1024
 # A goodbye is answered at once or not at all.
 CLOSE_TIMEOUT_SECONDS = 1.0
+# After a refused row the next batches are expected to have one too: their COPY stands
+# within a savepoint, so that it need not be done over.
+CAREFUL_BATCHES = 100
+# Before an error that nobody knows is taken for a refusal of what a row holds.
+UNKNOWN_TRIES = 3
 
 
 class PostgresWriter:
     """Stores batches over a connection of its own, opened when it is needed."""
 
-    def __init__(self, database_url: str, partitions: Partitions) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        partitions: Partitions,
+        periods: ClaimPeriods,
+        claims: Claims,
+    ) -> None:
         self._database_url = database_url
         self._partitions = partitions
+        self._periods = periods
+        self._claims = claims
         self._reject = load_blocks("store")["reject"]
         self._connection: asyncpg.Connection | None = None
+        self._careful_batches = 0
+        self._trying = b""  # the batch tried last, and how often for an unknown error
+        self._unknown_errors = 0
+        self._outcome = Outcome()  # of the batch tried last, if it was committed
 
     @property
     def is_connected(self) -> bool:
@@ -46,64 +65,124 @@ class PostgresWriter:
         """Open the connection if it is not open.
 
         Raises:
-            TransientSinkError: the database is out of reach.
+            TransientSinkError: the database is out of reach, or for newer ones only.
         """
         if self.is_connected:
             return
         try:
             self._connection = await connect(self._database_url)
-        except DatabaseUnavailableError as error:
+            await join(self._connection, self._claims.receiver)
+            await self._claims.end_predecessor(self._connection)
+        except (DatabaseUnavailableError, *CONNECTION_ERRORS) as error:
+            self.terminate()
             raise TransientSinkError(str(error)) from error
+        except asyncio.CancelledError:
+            self.terminate()  # it is in the middle of a statement
+            raise
 
-    async def store(self, batch: Batch, *, now_seconds: float) -> None:
+    async def store(self, batch: Batch, *, now_seconds: float) -> Outcome:
         """Store the batch; when this returns it is committed.
 
         Raises:
-            TransientSinkError, PermanentSinkError: nothing of the batch is stored,
-                unless the connection was lost while it committed.
+            SinkError: nothing of the batch is stored, unless the connection was lost
+                while it committed; tried again, it is stored once either way.
         """
         connection = self._connection
         if connection is None:
             raise TransientSinkError("not connected")
+        if batch.name != self._trying:
+            self._trying, self._unknown_errors = batch.name, 0
+        is_careful = self._careful_batches > 0 or self._unknown_errors >= UNKNOWN_TRIES
         try:
-            await self._partitions.ensure(connection, batch.days, now_seconds)
-            async with connection.transaction():
-                await self._store_rejected(connection, batch)
-                if batch.rows:
-                    copy = connection.copy_to_table(
-                        "logs",
-                        source=_copy_pieces(batch),
-                        columns=list(COLUMNS),
-                        format="binary",
-                    )
-                    await unless_lost(connection, copy)
+            try:
+                return await self._store(connection, batch, now_seconds, is_careful)
+            except asyncpg.PostgresError as error:
+                if is_careful or not self._is_refusal(error):
+                    raise
+                self._careful_batches = CAREFUL_BATCHES
+                return await self._store(connection, batch, now_seconds, True)
         except CONNECTION_ERRORS as error:
-            # A partition may be gone, or the connection; both are looked at anew.
-            self._partitions.forget()
-            # A server that only reads was the primary before a failover; another
-            # connection may find the new one.
-            if not isinstance(error, asyncpg.PostgresError) or isinstance(
-                error, asyncpg.ReadOnlySQLTransactionError
-            ):
-                self.terminate()
-            raise classify(error) from error
+            raise self._failed(error) from error
+
+    async def _store(
+        self,
+        connection: asyncpg.Connection,
+        batch: Batch,
+        now_seconds: float,
+        is_careful: bool,
+    ) -> Outcome:
+        await self._partitions.ensure(connection, batch.days, now_seconds)
+        await self._periods.ensure(connection)
+        async with connection.transaction(isolation="read_committed"):
+            if not await self._claims.begin_batch(connection, batch):
+                return self._outcome
+            claimed = await self._claims.claim(connection, batch)
+            refused = await self._copy(connection, claimed.fresh, is_careful)
+            await self._store_rejected(connection, claimed.fresh, refused)
+            self._outcome = _outcome_of(claimed, refused)
+        return self._outcome
+
+    async def _copy(
+        self,
+        connection: asyncpg.Connection,
+        segments: Sequence[Segment],
+        is_careful: bool,
+    ) -> list[Refused]:
+        if not any(each.encoded.rows for each in segments):
+            return []
+        if not is_careful:
+            await copy_segments(connection, segments)
+            return []
+        refused = await copy_what_passes(
+            connection, segments, is_refusal=self._is_refusal
+        )
+        self._careful_batches = (
+            CAREFUL_BATCHES if refused else max(0, self._careful_batches - 1)
+        )
+        return refused
 
     async def _store_rejected(
-        self, connection: asyncpg.Connection, batch: Batch
+        self,
+        connection: asyncpg.Connection,
+        segments: Sequence[Segment],
+        refused: Sequence[Refused],
     ) -> None:
-        rejected = [
-            (
-                segment.delivery.sender,
-                segment.delivery.tag,
-                segment.delivery.chunk,
-                event.reason,
-                event.raw,
-            )
-            for segment in batch.segments
+        rejected: list[tuple[object, ...]] = [
+            (*_origin(segment), event.reason, None, event.raw)
+            for segment in segments
             for event in segment.encoded.rejected
         ]
+        entries: dict[int, list[bytes]] = {}
+        for row, error in refused:
+            of_segment = id(row.segment)
+            if of_segment not in entries:
+                entries[of_segment] = entries_of_rows(row.segment.encoded)
+            raw = entries[of_segment][row.number]
+            why = (reason_of(error), error.sqlstate)
+            rejected.append((*_origin(row.segment), *why, raw))
         if rejected:
             await connection.executemany(self._reject, rejected)
+
+    def _is_refusal(self, error: asyncpg.PostgresError) -> bool:
+        kind = classify(error)
+        return isinstance(kind, PermanentSinkError) or (
+            isinstance(kind, UnknownSinkError) and self._unknown_errors >= UNKNOWN_TRIES
+        )
+
+    def _failed(self, error: BaseException) -> Exception:
+        """Return what to raise; what is known of the database is looked at anew."""
+        self._partitions.forget()
+        self._periods.forget()
+        # A server that only reads was the primary before a failover; another
+        # connection may find the new one.
+        if not isinstance(error, asyncpg.PostgresError) or isinstance(
+            error, asyncpg.ReadOnlySQLTransactionError
+        ):
+            self.terminate()
+        failure = classify(error)
+        if isinstance(failure, UnknownSinkError):
+            self._unknown_errors += 1
+        return failure
 
     def terminate(self) -> None:
         """Drop the connection without a word; the next `connect` opens another."""
@@ -122,25 +201,20 @@ class PostgresWriter:
             connection.terminate()
 
 
-async def _copy_pieces(batch: Batch) -> AsyncIterator[bytes]:
-    pieces: list[bytes] = [COPY_HEADER]
-    size_bytes = 0
-    for segment in batch.segments:
-        data = segment.encoded.data
-        if len(data) >= PIECE_BYTES:
-            yield b"".join(pieces)
-            pieces.clear()
-            size_bytes = 0
-            yield data
-            continue
-        pieces.append(data)
-        size_bytes += len(data)
-        if size_bytes >= PIECE_BYTES:
-            yield b"".join(pieces)
-            pieces.clear()
-            size_bytes = 0
-    pieces.append(COPY_TRAILER)
-    yield b"".join(pieces)
+def _origin(segment: Segment) -> tuple[str, str, bytes | None]:
+    delivery = segment.delivery
+    return delivery.sender, delivery.tag, delivery.chunk
+
+
+def _outcome_of(claimed: Claimed, refused: Sequence[Refused]) -> Outcome:
+    rows = sum(each.encoded.rows for each in claimed.fresh)
+    return Outcome(
+        stored_events=rows - len(refused),
+        rejected_events=sum(len(each.encoded.rejected) for each in claimed.fresh),
+        refused_events=len(refused),
+        duplicate_events=sum(each.events for each in claimed.duplicate),
+        duplicate_segments=len(claimed.duplicate),
+    )
 
 
 async def next_receiver(database_url: str) -> int:

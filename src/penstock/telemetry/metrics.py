@@ -7,7 +7,8 @@ words; what is a level, such as the ring's bytes, is read when Prometheus asks.
 """
 
 import platform
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,12 +20,11 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from penstock import __version__
-from penstock.errors import PermanentSinkError, SinkError
-from penstock.model import Batch, EncodedRows
+from penstock.buffer.books import Books
+from penstock.errors import PermanentSinkError, SinkError, UnknownSinkError
+from penstock.model import Batch, EncodedRows, Outcome
+from penstock.telemetry.upkeep import MaintenanceMetrics
 from penstock.wire.messages import Mode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # From a tenth of a millisecond, a commit on memory, to the 150 s after which a
 # sender's ack would be too late.
@@ -35,6 +35,8 @@ _SECONDS_BUCKETS = (
 _ROWS_BUCKETS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+Levels = dict[str, tuple[str, Callable[[], float]]]  # help and value by name
 
 
 class RingLevels(Protocol):
@@ -48,14 +50,48 @@ class RingLevels(Protocol):
     def blocked_sources(self) -> int: ...
 
 
+class SpoolLevels(Protocol):
+    """What is read off the spool."""
+
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def max_bytes(self) -> int: ...
+    @property
+    def is_failing(self) -> bool: ...
+
+
+class DuplicateMetrics:
+    """What came again: some of it is known to the sessions, the rest to PostgreSQL."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._chunks = Counter(
+            "penstock_duplicate_chunks_total",
+            "Chunks, or parts of large ones, that came again and were not stored"
+            " again.",
+            registry=registry,
+        )
+        self._events = Counter(
+            "penstock_duplicate_events_total",
+            "Events of chunks that came again and were not stored again.",
+            registry=registry,
+        )
+
+    def came_again(self, chunks: int, events: int) -> None:
+        """Count chunks that are not stored again."""
+        self._chunks.inc(chunks)
+        self._events.inc(events)
+
+
 class ReceiveMetrics:
     """What the listener and its sessions tell."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, duplicates: DuplicateMetrics
+    ) -> None:
+        self._duplicates = duplicates
         self._connections = Gauge(
-            "penstock_connections",
-            "Open connections of senders.",
-            registry=registry,
+            "penstock_connections", "Open connections of senders.", registry=registry
         )
         self._accepted = Counter(
             "penstock_connections_accepted_total",
@@ -96,9 +132,7 @@ class ReceiveMetrics:
             registry=registry,
         )
         self._acks = Counter(
-            "penstock_acks_total",
-            "Acks written to senders.",
-            registry=registry,
+            "penstock_acks_total", "Acks written to senders.", registry=registry
         )
         self._late = Counter(
             "penstock_late_ack_closes_total",
@@ -141,6 +175,11 @@ class ReceiveMetrics:
         for event in encoded.rejected:
             self._rejected.labels(event.reason).inc()
 
+    def came_again(self, mode: str, events: int) -> None:
+        """Count a chunk that came again and is known without the database."""
+        self._events.labels(mode).inc(events)
+        self._duplicates.came_again(1, events)
+
     def broke_protocol(self, reason: str) -> None:
         """Count a connection that is closed for what its peer sent."""
         self._protocol_errors.labels(reason).inc()
@@ -162,20 +201,24 @@ class ReceiveMetrics:
 class SinkMetrics:
     """What the flusher tells."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, duplicates: DuplicateMetrics
+    ) -> None:
+        self._duplicates = duplicates
         self._batches = Counter(
-            "penstock_copy_batches_total",
-            "Batches committed.",
-            registry=registry,
+            "penstock_copy_batches_total", "Batches committed.", registry=registry
         )
         self._rows = Counter(
-            "penstock_copy_rows_total",
-            "Rows committed to logs.",
-            registry=registry,
+            "penstock_copy_rows_total", "Rows committed to logs.", registry=registry
         )
         self._rejected = Counter(
             "penstock_copy_rejected_events_total",
             "Events committed to rejected_event.",
+            registry=registry,
+        )
+        self._refused = Counter(
+            "penstock_refused_events_total",
+            "Events that PostgreSQL refused in logs; they are in rejected_event.",
             registry=registry,
         )
         self._bytes = Counter(
@@ -201,7 +244,7 @@ class SinkMetrics:
             ["kind"],
             registry=registry,
         )
-        for kind in ("data", "transient"):
+        for kind in ("data", "unknown", "transient"):
             self._failures.labels(kind)
         self._reconnects = Counter(
             "penstock_database_reconnects_total",
@@ -213,18 +256,24 @@ class SinkMetrics:
         """Count an attempt to connect again."""
         self._reconnects.inc()
 
-    def stored(self, batch: Batch, seconds: float) -> None:
+    def stored(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
         """Count a committed batch."""
         self._batches.inc()
-        self._rows.inc(batch.rows)
-        self._rejected.inc(batch.rejected_events)
+        self._rows.inc(outcome.stored_events)
+        self._rejected.inc(outcome.rejected_events + outcome.refused_events)
+        self._refused.inc(outcome.refused_events)
+        self._duplicates.came_again(
+            outcome.duplicate_segments, outcome.duplicate_events
+        )
         self._bytes.inc(sum(len(each.encoded.data) for each in batch.segments))
         self._seconds.observe(seconds)
         self._batch_rows.observe(batch.rows)
 
     def failed(self, error: SinkError) -> None:
         """Count a batch that has to be tried again."""
-        kind = "data" if isinstance(error, PermanentSinkError) else "transient"
+        kind = "transient"
+        if isinstance(error, PermanentSinkError | UnknownSinkError):
+            kind = "data" if isinstance(error, PermanentSinkError) else "unknown"
         self._failures.labels(kind).inc()
 
 
@@ -236,8 +285,10 @@ class Metrics:
         leave_out_created: Callable[[], None] = disable_created_metrics
         leave_out_created()
         self.registry = CollectorRegistry()
-        self.receive = ReceiveMetrics(self.registry)
-        self.sink = SinkMetrics(self.registry)
+        duplicates = DuplicateMetrics(self.registry)
+        self.receive = ReceiveMetrics(self.registry, duplicates)
+        self.sink = SinkMetrics(self.registry, duplicates)
+        self.maintenance = MaintenanceMetrics(self.registry)
         Gauge(
             "penstock_build_info",
             "Always 1; the labels say what runs.",
@@ -247,7 +298,7 @@ class Metrics:
 
     def watch_ring(self, ring: RingLevels) -> None:
         """Read the ring's levels whenever the metrics are asked for."""
-        levels: dict[str, tuple[str, Callable[[], float]]] = {
+        levels: Levels = {
             "penstock_ring_bytes": (
                 "Bytes of rows received and not yet committed.",
                 lambda: ring.used_bytes,
@@ -265,6 +316,49 @@ class Metrics:
                 lambda: ring.blocked_sources,
             ),
         }
+        self._watch(levels)
+
+    def watch_books(self, books: Books, buffered_events: Callable[[], int]) -> None:
+        """Read the books whenever the metrics are asked for."""
+        levels: Levels = {
+            "penstock_unaccounted_events": (
+                (
+                    "Events received less those stored, rejected, duplicate, spooled"
+                    " and in memory. Always 0; anything else is a bug of Penstock."
+                ),
+                lambda: books.unaccounted(buffered_events()),
+            ),
+            "penstock_spooled_events": (
+                "Events in the spool on disk, and not in memory again.",
+                lambda: books.spooled,
+            ),
+            "penstock_recovered_events": (
+                "Events that this process found in the spool when it started.",
+                lambda: books.recovered,
+            ),
+            "penstock_spool_lost_events": (
+                "Events in parts of the spool that are damaged; the files are kept.",
+                lambda: books.lost_on_disk,
+            ),
+        }
+        self._watch(levels)
+
+    def watch_spool(self, spool: SpoolLevels) -> None:
+        """Read the spool's levels whenever the metrics are asked for."""
+        levels: Levels = {
+            "penstock_spool_bytes": ("The spool's files.", lambda: spool.size_bytes),
+            "penstock_spool_capacity_bytes": (
+                "What penstock_spool_bytes may come to before senders wait.",
+                lambda: spool.max_bytes,
+            ),
+            "penstock_spool_failing": (
+                "1 while the spool takes nothing: it or its disk is full, or fails.",
+                lambda: spool.is_failing,
+            ),
+        }
+        self._watch(levels)
+
+    def _watch(self, levels: Levels) -> None:
         for name, (help_text, read) in levels.items():
             Gauge(name, help_text, registry=self.registry).set_function(read)
 

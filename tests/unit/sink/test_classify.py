@@ -10,8 +10,9 @@ from penstock.errors import (
     DatabaseUnavailableError,
     PermanentSinkError,
     TransientSinkError,
+    UnknownSinkError,
 )
-from penstock.sink.classify import classify, describe, unavailable
+from penstock.sink.classify import classify, describe, reason_of, unavailable
 
 SECRET = "hunter2 of a record"
 
@@ -26,6 +27,8 @@ THE_DATA_IS_AT_FAULT = (
     asyncpg.UniqueViolationError,  # 23505
     asyncpg.CheckViolationError,  # 23514
     asyncpg.NotNullViolationError,  # 23502
+    asyncpg.ProgramLimitExceededError,  # 54000: a jsonb too large
+    asyncpg.RaiseError,  # P0001: a trigger says no
 )
 IT_MAY_PASS = (
     asyncpg.ConnectionDoesNotExistError,  # 08003
@@ -48,7 +51,7 @@ IT_MAY_PASS = (
 
 
 @pytest.mark.parametrize("error", THE_DATA_IS_AT_FAULT, ids=lambda e: e.sqlstate)
-def test_classes_22_and_23_say_that_the_data_is_at_fault(
+def test_what_a_row_holds_is_at_fault_by_the_class(
     error: type[asyncpg.PostgresError],
 ) -> None:
     found = classify(error(SECRET))
@@ -57,7 +60,7 @@ def test_classes_22_and_23_say_that_the_data_is_at_fault(
 
 
 @pytest.mark.parametrize("error", IT_MAY_PASS, ids=lambda e: e.sqlstate)
-def test_every_other_class_may_pass_when_it_is_tried_again(
+def test_where_no_row_is_at_fault_it_may_pass_when_it_is_tried_again(
     error: type[asyncpg.PostgresError],
 ) -> None:
     found = classify(error(SECRET))
@@ -76,9 +79,28 @@ def test_it_goes_by_the_class_not_by_a_list_of_errors(sqlstate: str) -> None:
     assert type(classify(refused(sqlstate))) is PermanentSinkError
 
 
-@pytest.mark.parametrize("sqlstate", ["", None, "02200", "42322"])
+@pytest.mark.parametrize("sqlstate", ["", None, "25220", "42322", "53P0001"])
 def test_only_the_beginning_of_the_sqlstate_is_its_class(sqlstate: str | None) -> None:
     assert type(classify(refused(sqlstate))) is TransientSinkError
+
+
+@pytest.mark.parametrize("sqlstate", ["MY001", "P0002", "38000", "02200"])
+def test_what_nobody_knows_is_neither(sqlstate: str) -> None:
+    found = classify(refused(sqlstate))
+    assert type(found) is UnknownSinkError
+    assert sqlstate in str(found)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "reason"),
+    [("no_secrets", "refused: no_secrets"), (None, "refused: CheckViolationError")],
+)
+def test_the_reason_names_the_rule_and_not_the_record(
+    constraint: str | None, reason: str
+) -> None:
+    error = asyncpg.CheckViolationError(SECRET)
+    vars(error)["constraint_name"] = constraint
+    assert reason_of(error) == reason
 
 
 def test_nothing_of_a_record_gets_into_the_message() -> None:

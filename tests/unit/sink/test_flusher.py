@@ -7,19 +7,22 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry
 
+from penstock.buffer.books import Books
 from penstock.buffer.ring import Ring
 from penstock.errors import PermanentSinkError, SinkError, TransientSinkError
 from penstock.model import (
     Batch,
     Delivery,
     EncodedRows,
+    Outcome,
     RejectedEvent,
     Segment,
     SourceId,
 )
 from penstock.sink import backoff, flusher
+from penstock.sink import flusher as flusher_module
 from penstock.sink.flusher import Flusher, Writer
-from penstock.telemetry.metrics import SinkMetrics
+from penstock.telemetry.metrics import DuplicateMetrics, SinkMetrics
 
 KIB = 1024
 BATCH_BYTES = 16 * KIB
@@ -54,7 +57,7 @@ class FakeWriter:
             raise self.connect_failures.pop(0)
         self.is_connected = True
 
-    async def store(self, batch: Batch, *, now_seconds: float) -> None:
+    async def store(self, batch: Batch, *, now_seconds: float) -> Outcome:
         assert self.is_connected
         self.tried.append(batch)
         self.times.append(now_seconds)
@@ -62,6 +65,8 @@ class FakeWriter:
         if self.failures:
             raise self.failures.pop(0)
         self.stored.append(batch)
+        events = sum(each.events for each in batch.segments)
+        return Outcome(batch.rows, rejected_events=events - batch.rows)
 
     async def close(self) -> None:
         self.closed = True
@@ -81,12 +86,14 @@ class Flow:
             on_waiting=lambda: self.flusher.rows_wait(),
             on_drained=lambda: self.flusher.ring_drained(),
         )
+        self.books = Books()
         real: list[Writer] = list(writers)
         self.flusher = Flusher(
             self.ring,
             real,
             batch_bytes=BATCH_BYTES,
-            metrics=SinkMetrics(self.registry),
+            books=self.books,
+            metrics=SinkMetrics(self.registry, DuplicateMetrics(self.registry)),
             clock=lambda: 1234.5,
         )
         self.tasks: list[asyncio.Task[None]] = []
@@ -392,6 +399,19 @@ async def test_a_bug_of_ours_keeps_the_batch_and_is_told_without_a_word_of_the_d
     fields = str(vars(record))
     assert "RuntimeError" in fields and "test_flusher.py" in fields
     assert SECRET not in fields
+
+
+async def test_a_writer_without_work_comes_back_to_a_database_that_was_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flusher_module, "IDLE_SECONDS", 0.01)
+    writer = FakeWriter()
+    async with Flow(writer) as flow:
+        writer.connect_failures = [TransientSinkError("away")] * 2
+        await asyncio.sleep(0.2)
+        assert writer.is_connected
+        assert flow.flusher.is_storing
+        assert writer.connects == 3
 
 
 # --- stopping

@@ -112,6 +112,17 @@ def test_days_too_old_or_too_far_ahead_have_none(
     assert day_name(TODAY + last) in wanted({TODAY + last}, NOON)
 
 
+def test_what_retention_would_drop_gets_no_partition() -> None:
+    for past_days, max_age_days, first in ((30, 7, 7), (5, 7, 5), (30, 0, 30)):
+        of = Partitions(
+            PartitionSettings(
+                partition_past_days=past_days, retention_max_age_days=max_age_days
+            )
+        )
+        wanted = of.wanted({TODAY - first - 1, TODAY - first}, NOON)
+        assert wanted == [day_name(TODAY - first)]
+
+
 def test_days_that_no_calendar_has_do_no_harm() -> None:
     # As far as timestamptz goes, both ways; a sender may send such a time.
     assert partitions().wanted({-2_440_588, 106_751_991}, NOON) == []

@@ -11,12 +11,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import penstock
 from penstock import __version__
+from penstock.buffer.books import Books
 from penstock.buffer.ring import Ring
-from penstock.errors import PermanentSinkError, TransientSinkError
+from penstock.errors import PermanentSinkError, TransientSinkError, UnknownSinkError
 from penstock.model import (
     Batch,
     Delivery,
     EncodedRows,
+    Outcome,
     RejectedEvent,
     Segment,
     SourceId,
@@ -47,6 +49,10 @@ PROMISED = {
     "penstock_paused_connections",
     "penstock_build_info",
 }
+
+
+class FullSpool:
+    size_bytes, max_bytes, is_failing = 7, 8, True
 
 
 def new_ring() -> Ring:
@@ -178,14 +184,14 @@ def test_every_mode_and_kind_is_there_before_it_first_happens(metrics: Metrics) 
         assert found[f"penstock_copy_failures_total,{kind}"] == 0
 
 
-def test_only_this_module_knows_prometheus_client() -> None:
+def test_only_telemetry_knows_prometheus_client() -> None:
     source = Path(penstock.__file__).parent
     knows = [
         path.relative_to(source).as_posix()
         for path in source.rglob("*.py")
         if "prometheus_client" in path.read_text(encoding="utf-8")
     ]
-    assert knows == ["telemetry/metrics.py"]
+    assert sorted(knows) == ["telemetry/metrics.py", "telemetry/upkeep.py"]
 
 
 # --- the exposition
@@ -272,15 +278,21 @@ def test_what_the_flusher_tells(metrics: Metrics) -> None:
     told.failed(PermanentSinkError("bad"))
     rows = EncodedRows(b"x" * 900, 5, frozenset())
     rejected = EncodedRows(b"", 0, frozenset(), (REJECTED,))
-    told.stored(batch_of(rows, rows, rejected), 0.25)
+    told.failed(UnknownSinkError("why"))
+    outcome = Outcome(7, 1, 2, 5, 1)
+    told.stored(batch_of(rows, rows, rejected), outcome, 0.25)
     found = values(metrics)
     expected = {
         "penstock_database_reconnects_total": 1,
         "penstock_copy_failures_total,transient": 1,
         "penstock_copy_failures_total,data": 2,
         "penstock_copy_batches_total": 1,
-        "penstock_copy_rows_total": 10,
-        "penstock_copy_rejected_events_total": 1,
+        "penstock_copy_failures_total,unknown": 1,
+        "penstock_copy_rows_total": 7,
+        "penstock_copy_rejected_events_total": 3,
+        "penstock_refused_events_total": 2,
+        "penstock_duplicate_chunks_total": 1,
+        "penstock_duplicate_events_total": 5,
         "penstock_copy_bytes_total": 1800,
         "penstock_copy_duration_seconds_count": 1,
         "penstock_copy_duration_seconds_sum": 0.25,
@@ -307,6 +319,28 @@ def test_the_rings_levels_are_read_when_they_are_asked_for(
     found = values(metrics)
     assert found["penstock_ring_bytes"] == found["penstock_ring_events"] == 0
     assert found["penstock_paused_connections"] == 0
+
+
+def test_the_books_and_the_spools_levels_are_read_when_they_are_asked_for(
+    metrics: Metrics,
+) -> None:
+    books, spool = (
+        Books(received=9, recovered=2, spooled=3, lost_on_disk=1),
+        FullSpool(),
+    )
+    metrics.watch_books(books, lambda: 4)
+    metrics.watch_spool(spool)
+    assert values(metrics).items() >= {
+        ("penstock_unaccounted_events", 3.0),
+        ("penstock_spooled_events", 3.0),
+        ("penstock_recovered_events", 2.0),
+        ("penstock_spool_lost_events", 1.0),
+        ("penstock_spool_bytes", 7.0),
+        ("penstock_spool_capacity_bytes", 8.0),
+        ("penstock_spool_failing", 1.0),
+    }
+    books.settled(Outcome(1, 1, 0, 1, 1))
+    assert values(metrics)["penstock_unaccounted_events"] == 0
 
 
 def test_seconds_are_told_apart_from_a_commit_in_memory_to_a_late_ack(

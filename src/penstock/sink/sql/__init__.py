@@ -8,6 +8,9 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
+# The first line of a migration that must not be applied while an older server runs.
+BREAKS_OLDER = "-- breaks: older"
+
 _NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 
 
@@ -17,6 +20,11 @@ class Migration(NamedTuple):
     version: int
     name: str
     statements: str
+
+    @property
+    def breaks_older(self) -> bool:
+        """Tell whether servers of before cannot work with what it makes."""
+        return self.statements.startswith(f"{BREAKS_OLDER}\n")
 
 
 @cache

@@ -1,0 +1,72 @@
+"""Claims: what makes a resent chunk be stored once, and a batch tried twice too.
+
+It owns the statements of one transaction that say "this is mine to store", and what
+the answer means for the segments of a batch. It must not store rows.
+
+Two things can come again. A chunk, from a sender that got no ack: each of its parts is
+claimed by its digest (`buffer.identity`). And a batch, from us, when the connection
+went before COMMIT was answered: each writer leaves the name of its last batch.
+"""
+
+from typing import NamedTuple
+
+import asyncpg
+
+from penstock.model import Batch, Segment
+from penstock.sink.sql import load_blocks
+
+
+class Claimed(NamedTuple):
+    """A batch's segments, by what is to be done with them."""
+
+    fresh: list[Segment]
+    duplicate: list[Segment]
+
+
+class Claims:
+    """The claims of one writer."""
+
+    def __init__(self, receiver: int, writer: int) -> None:
+        self.receiver = receiver
+        self._writer = writer
+        self._blocks = load_blocks("claims")
+        self._session: asyncpg.Record | None = None
+
+    async def end_predecessor(self, connection: asyncpg.Connection) -> None:
+        """On a new connection, end the session of the one before it.
+
+        It may not know yet that it is lost, and would hold its claims until it does.
+        """
+        if self._session is not None:
+            await connection.fetch(self._blocks["end_predecessor"], *self._session)
+        self._session = await connection.fetchrow(self._blocks["this_session"])
+
+    async def begin_batch(self, connection: asyncpg.Connection, batch: Batch) -> bool:
+        """Leave the batch's name; return False if the batch is stored already."""
+        block = self._blocks["begin_batch"]
+        left = await connection.fetchval(block, self.receiver, self._writer, batch.name)
+        return left is not None
+
+    async def claim(self, connection: asyncpg.Connection, batch: Batch) -> Claimed:
+        """Claim the segments that may have come before; the others are fresh."""
+        named = {each.claim: each for each in batch.segments if each.claim is not None}
+        if not named:
+            return Claimed(list(batch.segments), [])
+        rows = await connection.fetch(
+            self._blocks["claim"],
+            list(named),
+            [each.delivery.sender for each in named.values()],
+            [each.delivery.tag for each in named.values()],
+            [each.delivery.chunk for each in named.values()],
+            [each.events for each in named.values()],
+            [each.tried_in for each in named.values()],
+        )
+        new = {row["identity"] for row in rows}
+        # Of two in one batch that are the same, `named` has the last.
+        fresh = [
+            each
+            for each in batch.segments
+            if each.claim is None or (each.claim in new and named[each.claim] is each)
+        ]
+        kept = set(map(id, fresh))
+        return Claimed(fresh, [each for each in batch.segments if id(each) not in kept])

@@ -1,0 +1,105 @@
+"""Rows by COPY; where PostgreSQL refuses one, all the others and that one by name.
+
+It owns the COPY statement and how a batch is split to find what is refused. It must
+not begin or end a transaction: the caller's holds it all.
+
+A table may have constraints and triggers of its user's. Where a COPY fails for what
+its rows hold, its halves are tried, each within a savepoint, down to the record; that
+one goes to `rejected_event`.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple
+
+import asyncpg
+
+from penstock.model import Segment
+from penstock.rows.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER, row_bounds
+from penstock.sink.connection import unless_lost
+
+# Small pieces are joined up to this size, the socket's buffer or so, before they are
+# handed to asyncpg, whose cost is by piece.
+PIECE_BYTES = 64 * 1024
+
+
+class Row(NamedTuple):
+    """One row of a segment, as its tuple."""
+
+    segment: Segment
+    number: int  # within the segment
+    data: bytes
+
+
+class Refused(NamedTuple):
+    """A row that PostgreSQL refused, and why."""
+
+    row: Row
+    error: asyncpg.PostgresError
+
+
+async def copy_segments(
+    connection: asyncpg.Connection, segments: Sequence[Segment]
+) -> None:
+    """COPY all rows of the segments, or none.
+
+    Raises:
+        asyncpg.PostgresError: the transaction, or the savepoint, is to be rolled back.
+    """
+    await _copy(connection, [each.encoded.data for each in segments])
+
+
+async def copy_what_passes(
+    connection: asyncpg.Connection,
+    segments: Sequence[Segment],
+    *,
+    is_refusal: Callable[[asyncpg.PostgresError], bool],
+) -> list[Refused]:
+    """COPY the rows of the segments but those that PostgreSQL refuses; return these.
+
+    Raises:
+        asyncpg.PostgresError: an error that is no refusal of what a row holds.
+    """
+    # What is only checked at COMMIT would refuse the whole batch.
+    await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    refused: list[Refused] = []
+    rows = [
+        Row(segment, number, segment.encoded.data[start:end])
+        for segment in segments
+        for number, (start, end) in enumerate(row_bounds(segment.encoded.data))
+    ]
+    waiting = [rows] if rows else []
+    while waiting:
+        some = waiting.pop()
+        try:
+            async with connection.transaction():  # a savepoint
+                await _copy(connection, [row.data for row in some])
+        except asyncpg.PostgresError as error:
+            if connection.is_closed() or not is_refusal(error):
+                raise
+            if len(some) == 1:
+                refused.append(Refused(some[0], error))
+            else:
+                middle = len(some) // 2
+                waiting += [some[middle:], some[:middle]]
+    return refused
+
+
+async def _copy(connection: asyncpg.Connection, pieces: Sequence[bytes]) -> None:
+    copying = connection.copy_to_table(
+        "logs", source=_joined(pieces), columns=list(COLUMNS), format="binary"
+    )
+    await unless_lost(connection, copying)
+
+
+async def _joined(pieces: Sequence[bytes]) -> AsyncIterator[bytes]:
+    waiting: list[bytes] = [COPY_HEADER]
+    size_bytes = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size_bytes += len(piece)
+        if size_bytes >= PIECE_BYTES:
+            yield b"".join(waiting)
+            waiting.clear()
+            size_bytes = 0
+    waiting.append(COPY_TRAILER)
+    yield b"".join(waiting)

@@ -1,0 +1,308 @@
+"""A chunk that comes again is stored once, and so is a batch that we try again."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from penstock.buffer.identity import chunk_identity, part_claim
+from penstock.errors import TransientSinkError
+from penstock.model import Batch, Outcome
+from penstock.sink.postgres import PostgresWriter
+from penstock.sink.sql import load_blocks
+from tests import msgpack_bytes as m
+from tests.database_proxy import DatabaseProxy
+from tests.integration.conftest import Database, batch_of, new_writer
+
+CHUNK = m.fixstr(b"chunk")
+
+
+def entries(*numbers: int) -> bytes:
+    return b"".join(m.entry({"n": n}) for n in numbers)
+
+
+def chunk_of(
+    *numbers: int, sender: str = "192.0.2.7", tag: str = "app", chunk: bytes = CHUNK
+) -> Batch:
+    """Make a batch of one chunk as a session hands it over."""
+    blob = entries(*numbers)
+    identity = chunk_identity(
+        sender=sender, tag=tag, chunk=chunk, metadata=None, entries=blob
+    )
+    batch = batch_of(blob, sender=sender, tag=tag, chunk=chunk)
+    for segment in batch.segments:
+        segment.claim = part_claim(identity, segment.encoded)
+    return batch
+
+
+def together(*batches: Batch) -> Batch:
+    """Make one batch of several."""
+    segments = tuple(segment for batch in batches for segment in batch.segments)
+    return Batch(
+        segments,
+        sum(batch.size_bytes for batch in batches),
+        sum(batch.rows for batch in batches),
+        batches[0].name,
+    )
+
+
+class Writers:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._open: list[PostgresWriter] = []
+
+    async def connected(self, url: str = "") -> PostgresWriter:
+        writer = new_writer(url or self.database.url)
+        await writer.connect()
+        self._open.append(writer)
+        return writer
+
+    async def close(self) -> None:
+        for writer in self._open:
+            writer.terminate()
+
+    def numbers(self) -> list[int]:
+        rows = self.database.fetch(
+            "SELECT (attributes->>'n')::int FROM logs ORDER BY 1"
+        )
+        return [row[0] for row in rows]
+
+
+@pytest.fixture
+async def writers(database: Database) -> AsyncIterator[Writers]:
+    made = Writers(database)
+    yield made
+    await made.close()
+
+
+async def store(writer: PostgresWriter, batch: Batch) -> Outcome:
+    return await asyncio.wait_for(writer.store(batch, now_seconds=1.8e9), 20)
+
+
+async def in_thread(function: Any, *arguments: Any) -> Any:
+    return await asyncio.to_thread(function, *arguments)
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    give_up = time.monotonic() + 10
+    while not await condition():
+        assert time.monotonic() < give_up
+        await asyncio.sleep(0.005)
+
+
+async def commits(person: asyncpg.Connection) -> bool:
+    count: int = await person.fetchval(
+        "SELECT count(*) FROM pg_stat_activity WHERE query ~ '^COMMIT'"
+        " AND state = 'active' AND datname = current_database()"
+    )
+    return count > 0
+
+
+# --- chunks
+
+
+async def test_a_chunk_that_comes_again_is_not_stored_again(writers: Writers) -> None:
+    writer = await writers.connected()
+    assert await store(writer, chunk_of(1, 2)) == Outcome(stored_events=2)
+    duplicate = Outcome(duplicate_events=2, duplicate_segments=1)
+    assert await store(writer, chunk_of(1, 2)) == duplicate
+    elsewhere = await writers.connected()
+    assert await store(elsewhere, chunk_of(1, 2)) == duplicate, "another Penstock"
+    assert await in_thread(writers.numbers) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"sender": "192.0.2.8"},
+        {"tag": "other"},
+        {"chunk": m.fixstr(b"other")},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+async def test_a_chunk_is_another_one_if_anything_of_it_is(
+    writers: Writers, other: dict[str, Any]
+) -> None:
+    writer = await writers.connected()
+    await store(writer, chunk_of(1))
+    await store(writer, chunk_of(1, **other))
+    await store(writer, chunk_of(1, 1))
+    assert await in_thread(writers.numbers) == [1, 1, 1, 1]
+
+
+async def test_of_two_in_one_batch_one_is_stored(writers: Writers) -> None:
+    writer = await writers.connected()
+    outcome = await store(writer, together(chunk_of(1), chunk_of(2), chunk_of(1)))
+    assert outcome == Outcome(stored_events=2, duplicate_events=1, duplicate_segments=1)
+    assert await in_thread(writers.numbers) == [1, 2]
+
+
+async def test_what_no_sender_sends_again_is_stored_each_time(writers: Writers) -> None:
+    writer = await writers.connected()
+    for _ in range(2):
+        await store(writer, batch_of(entries(1)))
+    assert await in_thread(writers.numbers) == [1, 1]
+
+
+async def test_of_two_at_the_same_moment_one_stores_and_both_pass(
+    writers: Writers,
+) -> None:
+    some = [await writers.connected() for _ in range(4)]
+    chunks = [[chunk_of(n, chunk=m.fixstr(b"%d" % n)) for n in range(50)] for _ in some]
+    for order, own in enumerate(chunks):
+        own[:] = own[order * 12 :] + own[: order * 12]
+    outcomes = await asyncio.gather(
+        *(
+            store(writer, together(*own))
+            for writer, own in zip(some, chunks, strict=True)
+        )
+    )
+    assert sum(outcome.stored_events for outcome in outcomes) == 50
+    assert sum(outcome.duplicate_events for outcome in outcomes) == 150
+    assert await in_thread(writers.numbers) == list(range(50))
+
+
+async def test_a_chunk_whose_transaction_failed_is_not_taken_for_stored(
+    writers: Writers, database: Database
+) -> None:
+    writer = await writers.connected()
+    await store(writer, batch_of(entries(0)))  # makes the partitions
+    gone = chunk_of(1)
+    await in_thread(database.administer, "SELECT 1")
+    person = await asyncpg.connect(database.url)
+    await person.execute("ALTER TABLE logs RENAME TO elsewhere")
+    with pytest.raises(TransientSinkError):
+        await store(writer, gone)
+    await person.execute("ALTER TABLE elsewhere RENAME TO logs")
+    await person.close()
+    assert await store(writer, gone) == Outcome(stored_events=1)
+
+
+# --- the window
+
+
+async def test_a_claim_of_an_earlier_period_counts(
+    writers: Writers, database: Database
+) -> None:
+    writer = await writers.connected()
+    await store(writer, chunk_of(1))
+    person = await asyncpg.connect(database.url)
+    # In a period's first minutes the claim is in the one before already, too.
+    await person.execute(
+        "DELETE FROM ingest_chunk WHERE period < (SELECT max(period) FROM ingest_chunk)"
+    )
+    await person.execute(
+        "UPDATE ingest_chunk SET period = date_bin('6 hours',"
+        " now() - interval '6 hours', '2020-01-01T00:00:00Z')"
+    )
+    await person.close()
+    outcome = await store(writer, chunk_of(1))
+    assert outcome.duplicate_events == 1
+
+
+async def test_two_around_the_beginning_of_a_period_meet(
+    writers: Writers, database: Database
+) -> None:
+    """The database's clock cannot be set; its statement can be told another time."""
+    writer = await writers.connected()
+    await store(writer, batch_of(entries(0)))
+    person = await asyncpg.connect(database.url)
+    begins = await person.fetchval(
+        "SELECT date_bin('6 hours', now(), '2020-01-01T00:00:00Z')"
+    )
+    claim = load_blocks("claims")["claim"]
+
+    def at(minutes: int) -> str:
+        return claim.replace("now()", f"('{begins}'::timestamptz + '{minutes} min')")
+
+    given = ([b"i" * 16], ["s"], ["t"], [None], [1], [b""])
+    before, after = (
+        await asyncpg.connect(database.url),
+        await asyncpg.connect(database.url),
+    )
+    first = before.transaction()
+    await first.start()
+    assert len(await before.fetch(at(-1), *given)) == 1
+    waiting = asyncio.create_task(after.fetch(at(5), *given))
+    await asyncio.sleep(0.3)
+    assert not waiting.done(), "it waits for the other's end"
+    await first.commit()
+    assert await waiting == []
+    assert await after.fetch(at(20), *given) == []
+    for connection in (person, before, after):
+        await connection.close()
+
+
+# --- batches
+
+
+@pytest.mark.parametrize("batch", [chunk_of(1), batch_of(entries(1))])
+async def test_a_batch_whose_commit_was_not_answered_is_stored_once(
+    writers: Writers, database: Database, batch: Batch
+) -> None:
+    async with DatabaseProxy(database.url) as proxy:
+        writer = await writers.connected(proxy.url)
+        await store(writer, batch_of(entries(0)))
+        person = await asyncpg.connect(database.url)
+        # The answer to the last statement before COMMIT is the last one that is heard.
+        await person.execute(
+            "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;"
+            "CREATE CONSTRAINT TRIGGER nap AFTER INSERT ON logs"
+            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nap()"
+        )
+        storing = asyncio.create_task(store(writer, batch))
+        await until(lambda: commits(person))
+        proxy.hold_answers()
+        await asyncio.sleep(1)
+        assert await person.fetchval("SELECT count(*) FROM logs") == 2, "committed"
+        proxy.cut()
+        with pytest.raises(TransientSinkError):
+            await storing
+        proxy.flow()
+        await writer.connect()
+        assert await store(writer, batch) == Outcome(stored_events=1)
+        assert await person.fetchval("SELECT count(*) FROM logs") == 2
+        await person.close()
+
+
+async def test_what_was_spooled_while_its_commit_hung_is_not_stored_again(
+    writers: Writers,
+) -> None:
+    writer, later = await writers.connected(), await writers.connected()
+    batch = batch_of(entries(1))
+    await store(writer, batch)
+    again = batch_of(entries(1))
+    for segment in again.segments:  # as it comes back from the spool
+        segment.claim, segment.tried_in = b"c" * 16, batch.name
+    assert (await store(later, again)).duplicate_events == 1
+    assert await in_thread(writers.numbers) == [1]
+
+
+async def test_a_session_that_does_not_know_it_is_lost_is_ended(
+    writers: Writers, database: Database
+) -> None:
+    batch = together(chunk_of(1), batch_of(entries(*range(2, 9000))))
+    async with DatabaseProxy(database.url) as proxy:
+        writer = await writers.connected(proxy.url)
+        await store(writer, batch_of(entries(0)))
+        proxy.hold_writes(after_bytes=50_000)  # within the COPY
+        storing = asyncio.create_task(store(writer, batch))
+        await asyncio.sleep(0.5)
+        proxy.cut(server_knows=False)
+        with pytest.raises(TransientSinkError):
+            await storing
+        proxy.flow()
+        await writer.connect()
+        async with asyncio.timeout(5):
+            assert (await store(writer, batch)).stored_events == 8999
+    assert await in_thread(writers.numbers) == list(range(9000))
+
+
+def test_segments_of_one_chunk_have_claims_of_their_own() -> None:
+    batch = chunk_of(*range(60_000))
+    assert len(batch.segments) > 2
+    assert len({segment.claim for segment in batch.segments}) == len(batch.segments)
