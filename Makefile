@@ -47,7 +47,7 @@ endif
 endif
 
 .PHONY: help setup up test check unit integration acceptance docs \
-  format lint types imports bench lock clean FORCE
+  format lint types imports bench torture lock clean FORCE
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,9 @@ imports: $(DEV) $(PACKAGE) ## import-linter: who may import whom
 
 bench: $(RUN) $(PACKAGE) ## measure end to end, beside PostgreSQL's own limit
 	@exec $(BIN)/python benchmarks/end_to_end.py $(ARGS)
+
+torture: $(DEV) $(PACKAGE) ## faults for some minutes, then the tally; ARGS="--minutes 30"
+	@exec $(BIN)/python -m tests.torture $(ARGS)
 
 clean: ## remove all that these targets made
 	rm -rf $(VENV) $(NODE)/node_modules benchmarks/results build dist src/*.egg-info

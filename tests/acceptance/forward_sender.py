@@ -4,6 +4,7 @@ It owns one connection. It knows msgpack and the frames' shapes by the specifica
 nothing of penstock.
 """
 
+import itertools
 import select
 import socket
 import time
@@ -36,11 +37,27 @@ def packed_forward(
     return pack([tag, b"".join(packed), option])
 
 
+_addresses = itertools.count(2)
+
+
+def another_address() -> str:
+    """Return an address of this machine that no sender has had yet.
+
+    What another sender has sent is no duplicate, though it is the same to the byte.
+    On Linux all of 127.0.0.0/8 is the machine's own; macOS has to be told of each one:
+    `sudo ifconfig lo0 alias 127.0.0.2`, and so on.
+    """
+    number = next(_addresses)
+    return f"127.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+
+
 class ForwardSender:
     """One connection to a forward server."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS)
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
+        self._socket = socket.create_connection(
+            ("127.0.0.1", port), ANSWER_SECONDS, source_address=(address, 0)
+        )
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._answers = msgpack.Unpacker()
 

@@ -1,0 +1,151 @@
+"""A disk is full, PostgreSQL's or the spool's: senders wait, nothing is lost."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.penstock_process import Penstock, wait_until
+from tests.acceptance.resender import (
+    Believer,
+    Resender,
+    assert_books_balance,
+    assert_stored_once,
+    numbers_of,
+    wait_until_all_is_stored,
+)
+from tests.acceptance.served_penstock import ServedPenstock
+
+MIB = 1024 * 1024
+DATABASE_DISK_BYTES = 400 * MIB
+# Enough for PostgreSQL to go on for a moment, too little for the load.
+LEFT_BYTES = 3 * MIB
+SPOOL_DISK_BYTES = 1 * MIB
+RING_BYTES = 4 * MIB
+CHUNKS = 100
+CHUNK_EVENTS = 400
+
+
+@pytest.fixture
+def mount() -> Iterator[Callable[[int], Path]]:
+    """Make small file systems; they are gone after the test."""
+    with ExitStack() as stack:
+
+        def mount_one(size_bytes: int) -> Path:
+            if os.geteuid() or not shutil.which("mount"):
+                pytest.fail(
+                    "a full disk is made by mounting a tmpfs: run this as root, where"
+                    " mount is"
+                )
+            path = Path(tempfile.mkdtemp(prefix="penstock-disk-")).resolve()
+            stack.callback(path.rmdir)
+            mounted = subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", path],
+                capture_output=True,
+                text=True,
+            )
+            if mounted.returncode:
+                pytest.fail(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+            stack.callback(lambda: subprocess.run(["umount", "-l", path], check=True))
+            path.chmod(0o755)  # PostgreSQL's own user passes
+            return path
+
+        yield mount_one
+
+
+def fill(disk: Path, left_bytes: int) -> Path:
+    """Leave so much room on a disk; removing the file gives the rest back."""
+    ballast = disk / "ballast"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - left_bytes)
+    return ballast
+
+
+@pytest.mark.timeout(150)
+def test_a_full_disk_of_postgresql_makes_senders_wait_and_room_lets_them_go_on(
+    mount: Callable[[int], Path], tag: str
+) -> None:
+    disk = mount(DATABASE_DISK_BYTES)
+    penstock = Penstock()
+    penstock.data_dir = disk / "data"
+    sender: Resender | None = None
+    try:
+        penstock.start("--ring-bytes", str(RING_BYTES))
+        penstock.fetch("CHECKPOINT")
+        ballast = fill(disk, LEFT_BYTES)
+        sender = Resender(
+            penstock.port, tag, chunks=CHUNKS, chunk_events=CHUNK_EVENTS, ahead=20
+        )
+        sender.start()
+        wait_until(lambda: full_disk_is_said(penstock), "the disk is full")
+        assert sender.acked < CHUNKS
+        assert penstock.http("/health")[0] == 200
+        assert_books_balance(penstock)
+
+        ballast.unlink()
+        sender.finish()
+        assert_books_balance(penstock)
+        assert_stored_once(penstock, tag, sender.events)
+        rejected = penstock.fetch("SELECT count(*) FROM rejected_event")
+        assert rejected[0][0] == 0, "no record is to blame"
+        assert penstock.stop() == 0, penstock.stderr()
+    finally:
+        if sender is not None:
+            sender.end()
+        penstock.remove()
+
+
+def full_disk_is_said(penstock: Penstock) -> bool:
+    """By a refused COPY, or by PostgreSQL, which ends where it has no room for WAL."""
+    failures = penstock.metric('penstock_copy_failures_total{kind="transient"}')
+    log = (penstock.data_dir / "postgres.log").read_text(errors="replace")
+    return failures > 0 and "No space left on device" in log
+
+
+@pytest.mark.timeout(150)
+def test_a_full_disk_of_the_spool_makes_senders_wait_and_loses_nothing(
+    mount: Callable[[int], Path], tag: str
+) -> None:
+    served = ServedPenstock()
+    senders: list[Believer] = []
+    try:
+        served.spool_dir = mount(SPOOL_DISK_BYTES) / "spool"
+        served.start_postgres()
+        served.start("--ring-bytes", str(RING_BYTES))
+        served.stop_postgres()
+        senders = [
+            Believer(served.port, f"{tag}.{number}", messages=400)
+            for number in range(4)
+        ]
+        for sender in senders:
+            sender.start()
+        wait_until(
+            lambda: "No space left on device" in served.stderr(), "the disk is full"
+        )
+        assert all(sender.is_alive() for sender in senders), "they wait"
+        assert served.metric("penstock_spooled_events") > 0
+        assert_books_balance(served)
+
+        subprocess.run(
+            ["mount", "-o", "remount,size=64m", served.spool_dir.parent], check=True
+        )
+        spooled = served.metric("penstock_spooled_events")
+        wait_until(
+            lambda: served.metric("penstock_spooled_events") > spooled,
+            "it spools on when there is room",
+        )
+        served.start_postgres()
+        for sender in senders:
+            sender.finish()
+        wait_until_all_is_stored(served)
+        for sender in senders:
+            assert numbers_of(served, sender.tag) == list(range(sender.events))
+    finally:
+        for sender in senders:
+            sender.end()
+        served.remove()

@@ -1,0 +1,194 @@
+"""PostgreSQL is away and senders ask for no acks: they write on, and it is kept."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.acceptance.penstock_process import Penstock, wait_until
+from tests.acceptance.resender import (
+    Believer,
+    assert_books_balance,
+    assert_stored_once,
+    numbers_of,
+    wait_until_all_is_stored,
+)
+from tests.acceptance.served_penstock import ServedPenstock, spool_files
+
+MIB = 1024 * 1024
+RING_BYTES = 4 * MIB
+CONNECTIONS = 4
+MESSAGES = 150
+MESSAGE_EVENTS = 100
+EVENTS = CONNECTIONS * MESSAGES * MESSAGE_EVENTS
+SHUTDOWN_SECONDS = 15.0
+FLAGS = (
+    *("--ring-bytes", str(RING_BYTES)),
+    *("--shutdown-timeout-seconds", str(SHUTDOWN_SECONDS)),
+)
+# Past the ring: what a piece of the spool takes while it is packed or read, each
+# connection's reads, and what the allocator keeps. Not what the spool holds.
+GROWTH_BYTES = RING_BYTES + CONNECTIONS * MIB + 40 * MIB
+PAUSED_SECONDS = 15.0
+# For what was read last to be on disk.
+SETTLE_SECONDS = 2.0
+
+
+@pytest.fixture(scope="module")
+def one_served() -> Iterator[ServedPenstock]:
+    served = ServedPenstock()
+    try:
+        yield served
+    finally:
+        served.remove()
+
+
+@pytest.fixture
+def served(one_served: ServedPenstock) -> Iterator[ServedPenstock]:
+    """PostgreSQL runs, Penstock does not; nothing is in the spool."""
+    one_served.start_postgres()
+    yield one_served
+    one_served.end()
+    for path in spool_files(one_served.spool_dir):
+        path.unlink()
+
+
+@pytest.fixture
+def believers(tag: str) -> Iterator[Callable[..., list[Believer]]]:
+    """Start senders that ask for no acks; they have ended after the test."""
+    with ExitStack() as stack:
+
+        def start(
+            penstock: Penstock, connections: int = CONNECTIONS, messages: int = MESSAGES
+        ) -> list[Believer]:
+            made = [
+                Believer(penstock.port, f"{tag}.{number}", messages=messages)
+                for number in range(connections)
+            ]
+            for each in made:
+                stack.callback(each.end)
+                each.start()
+            return made
+
+        yield start
+
+
+def assert_all_there_in_order(penstock: Penstock, senders: list[Believer]) -> None:
+    for sender in senders:
+        assert_stored_once(penstock, sender.tag, sender.events)
+        assert numbers_of(penstock, sender.tag) == list(range(sender.events))
+
+
+@pytest.mark.timeout(150)
+def test_while_postgresql_is_paused_the_spool_fills_and_memory_does_not(
+    served: ServedPenstock, believers: Callable[..., list[Believer]]
+) -> None:
+    served.start(*FLAGS)
+    at_rest_bytes = served.rss_bytes()
+    grown_bytes = []
+    with served.postgres_paused():
+        senders = believers(served, messages=4 * MESSAGES)
+        until = time.monotonic() + PAUSED_SECONDS
+        while time.monotonic() < until:
+            grown_bytes.append(served.rss_bytes() - at_rest_bytes)
+            assert_books_balance(served)
+            time.sleep(0.1)
+        spooled = served.metric("penstock_spooled_events")
+        in_ring = served.metric("penstock_ring_events")
+    for sender in senders:
+        sender.finish()
+    wait_until_all_is_stored(served)
+    assert_all_there_in_order(served, senders)
+    assert spooled > 0, f"nothing is in the spool; {in_ring} events in memory"
+    assert max(grown_bytes) < GROWTH_BYTES, f"{max(grown_bytes) / MIB:.1f} MiB"
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("mode", ["overflow", "always"])
+def test_penstock_killed_with_a_spool_and_no_postgresql_has_lost_what_was_in_memory(
+    served: ServedPenstock, believers: Callable[..., list[Believer]], mode: str
+) -> None:
+    served.start(*FLAGS, "--spool-mode", mode)
+    served.stop_postgres()
+    senders = believers(served)
+    for sender in senders:
+        sender.finish()
+    time.sleep(SETTLE_SECONDS)
+    in_memory = served.metric("penstock_ring_events")
+    on_disk = served.metric("penstock_spooled_events")
+    assert on_disk + in_memory == EVENTS
+    assert on_disk > EVENTS / 2
+    if mode == "always":  # what is in memory is on its way back, and on disk as well
+        on_disk = EVENTS
+    served.stop(signal.SIGKILL)
+
+    served.start_postgres()
+    served.start(*FLAGS)
+    wait_until_all_is_stored(served)
+    stored = [numbers_of(served, sender.tag) for sender in senders]
+    assert sum(map(len, stored)) == on_disk
+    assert all(numbers == sorted(set(numbers)) for numbers in stored), "twice"
+
+
+@pytest.mark.timeout(150)
+def test_killed_again_in_the_middle_of_replay_it_stores_all_once(
+    served: ServedPenstock, believers: Callable[..., list[Believer]]
+) -> None:
+    served.start(*FLAGS, "--spool-mode", "always")
+    served.stop_postgres()
+    senders = believers(served)
+    for sender in senders:
+        sender.finish()
+    time.sleep(SETTLE_SECONDS)
+    served.stop(signal.SIGKILL)
+    served.start_postgres()
+    for kill in range(1, 4):
+        served.start(*FLAGS)
+        wait_until(lambda: served.metric("penstock_copy_batches_total") > 0, "a batch")
+        assert_books_balance(served)
+        assert served.metric("penstock_spooled_events") > 0 or kill > 1
+        served.stop(signal.SIGKILL)
+    served.start(*FLAGS)
+    wait_until_all_is_stored(served)
+    assert_all_there_in_order(served, senders)
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("away", ["stopped", "paused"])
+def test_a_stop_without_postgresql_is_clean_and_the_rest_is_stored_after_the_next_start(
+    served: ServedPenstock, believers: Callable[..., list[Believer]], away: str
+) -> None:
+    served.start(*FLAGS)
+    with ExitStack() as stack:
+        if away == "paused":
+            stack.enter_context(served.postgres_paused())
+        else:
+            served.stop_postgres()
+        senders = believers(served, messages=20)
+        for sender in senders:
+            sender.finish()
+        began = time.monotonic()
+        assert served.stop() == 0, served.stderr()
+        assert time.monotonic() - began < SHUTDOWN_SECONDS + 3.0
+        assert spool_files(served.spool_dir)
+    served.start_postgres()
+    served.start(*FLAGS)
+    wait_until_all_is_stored(served)
+    assert_all_there_in_order(served, senders)
+
+
+@pytest.mark.timeout(120)
+def test_one_sender_alone_is_spooled_too(
+    served: ServedPenstock, believers: Callable[..., list[Believer]]
+) -> None:
+    """It fills its share of the ring, and never the ring."""
+    served.start(*FLAGS)
+    served.stop_postgres()
+    (sender,) = believers(served, connections=1, messages=3 * MESSAGES)
+    sender.finish(30.0)
+    assert served.metric("penstock_spooled_events") > 0
+    served.start_postgres()
+    wait_until_all_is_stored(served)
+    assert_all_there_in_order(served, [sender])
