@@ -19,6 +19,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from penstock.buffer.books import Books
 from penstock.buffer.ring import Ring
 from penstock.config import CONCERNS, environment_name, flag_name
 from penstock.errors import PermanentSinkError, TransientSinkError
@@ -62,8 +63,13 @@ PROTOCOL_REASONS = {
     "invalid_chunk": "A chunk whose name is longer than any client's: 200 bytes.",
 }
 FAILURE_KINDS = {
-    "transient": "The connection, PostgreSQL's resources, its shutdown, its rights.",
-    "data": "PostgreSQL refuses a row (SQLSTATE class 22 or 23).",
+    "transient": "The connection, PostgreSQL's resources, its shutdown, its rights. It"
+    " is tried until it passes.",
+    "unknown": "An SQLSTATE that is not PostgreSQL's own. After three tries each record"
+    " is tried by itself, and those that are refused go to `rejected_event`.",
+    "data": "PostgreSQL refuses what no single record is to blame for: a trigger on"
+    " `rejected_event`, for one. A record that it refuses goes to `rejected_event` and"
+    " is counted by `penstock_refused_events_total`, not here.",
 }
 
 
@@ -100,7 +106,8 @@ def _default_and_accepted(each: Any) -> tuple[str, str]:
     if each.name.endswith("_bytes") and accepted.low is not None:
         above = " or more" if accepted.high is None else f" to {_size(accepted.high)}"
         return f"{_size(default)} (`{default}`)", _size(accepted.low) + above
-    words = "any address" if each.name.endswith("host") else accepted.in_words()
+    kinds = {"host": "any address", "_dir": "any directory"}
+    words = kinds.get(each.name[-4:], accepted.in_words())
     return f"`{default}`", words
 
 
@@ -123,6 +130,13 @@ def metrics() -> str:
     return _table(("Name", "Type", "Labels", "What it is"), rows)
 
 
+class NoSpool:
+    """A spool that the metrics can look at."""
+
+    size_bytes = max_bytes = 0
+    is_failing = False
+
+
 def _used_metrics() -> Metrics:
     """Return metrics whose labels have each been used: without it they show none."""
     used = Metrics()
@@ -130,6 +144,8 @@ def _used_metrics() -> Metrics:
         max_bytes=1, max_rows=1, on_waiting=lambda: None, on_drained=lambda: None
     )
     used.watch_ring(nothing)
+    used.watch_books(Books(), lambda: 0)
+    used.watch_spool(NoSpool())
     rejected = RejectedEvent("no_record", b"")
     used.receive.received_frames(Mode.MESSAGE, 1)
     used.receive.encoded(
