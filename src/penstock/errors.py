@@ -10,7 +10,7 @@
         ├── TransientSinkError   try again: connection, resources, shutdown
         │   └── SpoolError           the spool's disk failed or is full
         │       └── SpoolFullError   the spool holds all it may: wait for replay
-        ├── UnknownSinkError     nobody knows: try a few times, then as permanent
+        ├── UnknownSinkError     nobody knows: try a few times, then ask the table
         └── PermanentSinkError   trying again cannot help: the data is at fault
 
 The message of an error is one line for the person who has to act: what is wrong,

@@ -188,3 +188,16 @@ async def test_a_period_that_is_needed_now_and_cannot_be_made_is_an_error(
         await periods.ensure(connection)
     await locking.rollback()
     assert await periods.ensure(connection) == periods_now()
+
+
+async def test_a_period_that_somebody_detached_is_taken_back_with_its_claims(
+    connection: asyncpg.Connection, person: asyncpg.Connection
+) -> None:
+    periods = ClaimPeriods()
+    _, current, _ = await periods.ensure(connection)
+    await connection.execute(CLAIM, b"one")
+    await person.execute(f"ALTER TABLE ingest_chunk DETACH PARTITION {current}")
+    periods.forget()
+    assert await periods.ensure(connection) == [current]
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await connection.execute(CLAIM, b"one")

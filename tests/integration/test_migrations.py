@@ -10,6 +10,7 @@ from penstock.sink import migrations
 from penstock.sink.migrations import MigrationStatus, migrate, migration_status
 from penstock.sink.postgres import next_receiver
 from penstock.sink.sql import Migration, load_migrations
+from penstock.sink.versions import join
 from tests.integration.conftest import Database
 
 KNOWN = list(load_migrations())
@@ -145,6 +146,17 @@ async def test_receivers_begin_again_after_the_last_number(database: Database) -
     await connection.execute("SELECT setval('penstock_receiver', 4095)")
     await connection.close()
     assert await next_receiver(database.url) == 0
+
+
+async def test_a_receivers_number_is_given_to_nobody_else_while_it_is_connected(
+    database: Database,
+) -> None:
+    connection = await asyncpg.connect(database.url)
+    for taken in (4095, 0, 1):
+        await join(connection, taken)
+    await connection.execute("SELECT setval('penstock_receiver', 4094)")
+    assert await next_receiver(database.url) == 2
+    await connection.close()
 
 
 async def test_a_database_without_our_schema_is_told_in_one_line(

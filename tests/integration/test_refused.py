@@ -8,7 +8,7 @@ import asyncpg
 import msgpack
 import pytest
 
-from penstock.errors import TransientSinkError, UnknownSinkError
+from penstock.errors import UnknownSinkError
 from penstock.model import Outcome
 from penstock.sink.postgres import UNKNOWN_TRIES, PostgresWriter
 from tests import msgpack_bytes as m
@@ -37,6 +37,18 @@ DEFERRED = RAISES.format(
 OF_ITS_OWN = RAISES.format(
     using="USING ERRCODE = 'MY001'", kind="TRIGGER", when="BEFORE", more=""
 )
+BROKEN = """
+CREATE FUNCTION copy_out() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF {condition} THEN
+        INSERT INTO nowhere VALUES (new.message);
+    END IF;
+    RETURN new;
+END $$;
+CREATE TRIGGER copy_out BEFORE INSERT ON logs FOR EACH ROW EXECUTE FUNCTION copy_out()
+"""
+BROKEN_FOR_ONE = BROKEN.format(condition="new.message = 'poison'")
+BROKEN_FOR_ALL = BROKEN.format(condition="true")
 
 
 def entry(n: int, message: str = "fine") -> bytes:
@@ -134,23 +146,35 @@ async def test_refused_and_stored_are_one_transaction(
 ) -> None:
     await person.execute(NO_POISON)
     await person.execute("ALTER TABLE rejected_event RENAME TO elsewhere")
-    with pytest.raises(TransientSinkError):
+    with pytest.raises(UnknownSinkError):
         await store(writer, entries(10, 5))
     assert await numbers(person) == []
 
 
+@pytest.mark.parametrize("events", [20, 8, 1], ids=["some", "others", "alone"])
+@pytest.mark.parametrize(
+    ("rule", "sqlstate"),
+    [(OF_ITS_OWN, "MY001"), (BROKEN_FOR_ONE, "42P01")],
+    ids=["of its own", "broken for one"],
+)
 async def test_an_error_of_somebodys_own_is_tried_a_few_times_then_taken_for_refusal(
-    writer: PostgresWriter, person: asyncpg.Connection
+    writer: PostgresWriter,
+    person: asyncpg.Connection,
+    rule: str,
+    sqlstate: str,
+    events: int,
 ) -> None:
-    await person.execute(OF_ITS_OWN)
-    batch = batch_of(entries(20, 7))
+    await person.execute(rule)
+    poison = events - 1
+    batch = batch_of(entries(events, poison))
     for _ in range(UNKNOWN_TRIES):
-        with pytest.raises(UnknownSinkError, match="MY001"):
+        with pytest.raises(UnknownSinkError, match=sqlstate):
             await writer.store(batch, now_seconds=1.8e9)
         assert await numbers(person) == []
     outcome = await writer.store(batch, now_seconds=1.8e9)
-    assert outcome == Outcome(stored_events=19, refused_events=1)
-    assert await person.fetchval("SELECT sqlstate FROM rejected_event") == "MY001"
+    assert outcome == Outcome(stored_events=events - 1, refused_events=1)
+    assert await person.fetchval("SELECT sqlstate FROM rejected_event") == sqlstate
+    assert await numbers(person) == list(range(events - 1)), "the probe is taken back"
 
 
 @pytest.mark.parametrize(
@@ -158,15 +182,18 @@ async def test_an_error_of_somebodys_own_is_tried_a_few_times_then_taken_for_ref
     [
         "ALTER TABLE logs RENAME TO elsewhere",
         "ALTER TABLE logs RENAME COLUMN host TO elsewhere",
+        BROKEN_FOR_ALL,
     ],
+    ids=["table", "column", "trigger"],
 )
 async def test_what_no_record_is_to_blame_for_rejects_none(
     writer: PostgresWriter, person: asyncpg.Connection, away: str
 ) -> None:
     await person.execute(away)
+    batch = batch_of(entries(3))
     for _ in range(UNKNOWN_TRIES + 2):
-        with pytest.raises(TransientSinkError):
-            await store(writer, entries(3))
+        with pytest.raises(UnknownSinkError):
+            await writer.store(batch, now_seconds=1.8e9)
     assert await person.fetchval("SELECT count(*) FROM rejected_event") == 0
 
 

@@ -9,8 +9,10 @@ import asyncpg
 import pytest
 
 from penstock.buffer.identity import chunk_identity, part_claim
-from penstock.errors import TransientSinkError
+from penstock.errors import TransientSinkError, UnknownSinkError
 from penstock.model import Batch, Outcome
+from penstock.sink import claims, postgres
+from penstock.sink.connection import connect
 from penstock.sink.postgres import PostgresWriter
 from penstock.sink.sql import load_blocks
 from tests import msgpack_bytes as m
@@ -18,6 +20,12 @@ from tests.database_proxy import DatabaseProxy
 from tests.integration.conftest import Database, batch_of, new_writer
 
 CHUNK = m.fixstr(b"chunk")
+COMMIT_TAKES = """
+CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER nap AFTER INSERT ON logs
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nap()
+"""
 
 
 def entries(*numbers: int) -> bytes:
@@ -47,6 +55,10 @@ def together(*batches: Batch) -> Batch:
         sum(batch.rows for batch in batches),
         batches[0].name,
     )
+
+
+def large() -> Batch:
+    return batch_of(entries(*range(2, 9000)))
 
 
 class Writers:
@@ -174,7 +186,7 @@ async def test_a_chunk_whose_transaction_failed_is_not_taken_for_stored(
     await in_thread(database.administer, "SELECT 1")
     person = await asyncpg.connect(database.url)
     await person.execute("ALTER TABLE logs RENAME TO elsewhere")
-    with pytest.raises(TransientSinkError):
+    with pytest.raises(UnknownSinkError):
         await store(writer, gone)
     await person.execute("ALTER TABLE elsewhere RENAME TO logs")
     await person.close()
@@ -248,12 +260,7 @@ async def test_a_batch_whose_commit_was_not_answered_is_stored_once(
         await store(writer, batch_of(entries(0)))
         person = await asyncpg.connect(database.url)
         # The answer to the last statement before COMMIT is the last one that is heard.
-        await person.execute(
-            "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;"
-            "CREATE CONSTRAINT TRIGGER nap AFTER INSERT ON logs"
-            " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nap()"
-        )
+        await person.execute(COMMIT_TAKES.format(seconds=0.5))
         storing = asyncio.create_task(store(writer, batch))
         await until(lambda: commits(person))
         proxy.hold_answers()
@@ -282,10 +289,104 @@ async def test_what_was_spooled_while_its_commit_hung_is_not_stored_again(
     assert await in_thread(writers.numbers) == [1]
 
 
+async def test_what_was_spooled_waits_for_its_commit_that_is_under_way(
+    writers: Writers, database: Database
+) -> None:
+    """A stop has cut the COMMIT off; it ends after the next process has begun."""
+    async with DatabaseProxy(database.url) as proxy:
+        writer = await writers.connected(proxy.url)
+        await store(writer, batch_of(entries(0)))
+        person = await asyncpg.connect(database.url)
+        await person.execute(COMMIT_TAKES.format(seconds=1.5))
+        batch = batch_of(entries(1))
+        storing = asyncio.create_task(store(writer, batch))
+        await until(lambda: commits(person))
+        proxy.cut(server_knows=False)
+        with pytest.raises(TransientSinkError):
+            await storing
+        assert await person.fetchval("SELECT count(*) FROM logs") == 1, "under way"
+        proxy.flow()
+        later = await writers.connected()
+        again = batch_of(entries(1))
+        for segment in again.segments:  # as it comes back from the spool
+            segment.claim, segment.tried_in = b"c" * 16, batch.name
+        assert (await store(later, again)).duplicate_events == 1
+        assert await person.fetchval("SELECT count(*) FROM logs") == 2
+        await person.close()
+
+
+async def test_a_claim_in_the_hand_of_a_penstock_that_stands_still_is_freed(
+    writers: Writers, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres.LIMITS, "lock_timeout", "100ms")
+    async with DatabaseProxy(database.url) as proxy:
+        frozen = await writers.connected(proxy.url)
+        await store(frozen, batch_of(entries(0)))
+        proxy.hold_writes(after_bytes=50_000)  # within the COPY
+        storing = asyncio.create_task(store(frozen, together(chunk_of(1), large())))
+        await asyncio.sleep(0.5)
+        other = await writers.connected()
+        with pytest.raises(TransientSinkError, match="55P03"):
+            await store(other, chunk_of(1))
+        assert not storing.done(), "it has time"
+        monkeypatch.setattr(claims, "STALLED_SECONDS", 0.1)
+        with pytest.raises(TransientSinkError, match="55P03"):
+            await store(other, chunk_of(1))
+        assert (await store(other, chunk_of(1))).stored_events == 1
+        proxy.flow()
+        with pytest.raises(TransientSinkError):
+            await storing
+        await frozen.connect()
+        outcome = await store(frozen, together(chunk_of(1), large()))
+        assert (outcome.stored_events, outcome.duplicate_events) == (8998, 1)
+    assert await in_thread(writers.numbers) == list(range(9000))
+
+
+async def test_a_penstock_that_stands_still_between_statements_holds_nothing_for_long(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres.LIMITS, "idle_in_transaction_session_timeout", "100ms")
+    frozen = await connect(database.url, limits=postgres.LIMITS)
+    await frozen.execute("BEGIN")
+    await asyncio.sleep(0.5)
+    with pytest.raises((asyncpg.InterfaceError, asyncpg.PostgresError)):
+        await frozen.execute("SELECT 1")
+    assert frozen.is_closed()
+
+
+async def test_a_batch_that_took_longer_than_its_claims_hold_is_stored_anew(
+    writers: Writers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = await writers.connected()
+    monkeypatch.setattr(postgres, "OLDEST_CLAIM_SECONDS", 0)
+    with pytest.raises(TransientSinkError, match="too long"):
+        await store(writer, chunk_of(1))
+    assert await in_thread(writers.numbers) == []
+    monkeypatch.undo()
+    assert await store(writer, chunk_of(1)) == Outcome(stored_events=1)
+
+
+async def test_a_writer_is_connected_when_it_has_said_who_it_is(
+    database: Database,
+) -> None:
+    person = await asyncpg.connect(database.url)
+    # As a migration does: who comes waits for its end.
+    await person.execute("SELECT pg_advisory_lock(hashtext('penstock.migrations'))")
+    writer = new_writer(database.url)
+    connecting = asyncio.create_task(writer.connect())
+    await asyncio.sleep(0.3)
+    assert not connecting.done()
+    assert not writer.is_connected
+    await person.close()
+    await connecting
+    assert writer.is_connected
+    writer.terminate()
+
+
 async def test_a_session_that_does_not_know_it_is_lost_is_ended(
     writers: Writers, database: Database
 ) -> None:
-    batch = together(chunk_of(1), batch_of(entries(*range(2, 9000))))
+    batch = together(chunk_of(1), large())
     async with DatabaseProxy(database.url) as proxy:
         writer = await writers.connected(proxy.url)
         await store(writer, batch_of(entries(0)))

@@ -60,6 +60,11 @@ class ClaimPeriods:
             except asyncpg.PostgresError as error:
                 needed_now = any(period["is_current"] for period in missing)
                 if needed_now or connection.is_closed():
+                    logger.warning(
+                        "this period of ingest_chunk cannot be made; nothing is stored"
+                        " until it can",
+                        extra={"reason": str(error)},
+                    )
                     raise
                 remembered_seconds = POSTPONE_SECONDS
                 logger.warning(

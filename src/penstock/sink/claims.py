@@ -15,6 +15,9 @@ import asyncpg
 from penstock.model import Batch, Segment
 from penstock.sink.sql import load_blocks
 
+# A batch of some MiB takes seconds on any network.
+STALLED_SECONDS = 60.0
+
 
 class Claimed(NamedTuple):
     """A batch's segments, by what is to be done with them."""
@@ -47,11 +50,18 @@ class Claims:
         left = await connection.fetchval(block, self.receiver, self._writer, batch.name)
         return left is not None
 
+    async def end_stalled(self, connection: asyncpg.Connection) -> None:
+        """End the sessions of other Penstocks that stand still with claims in hand."""
+        await connection.fetch(self._blocks["end_stalled"], STALLED_SECONDS)
+
     async def claim(self, connection: asyncpg.Connection, batch: Batch) -> Claimed:
         """Claim the segments that may have come before; the others are fresh."""
         named = {each.claim: each for each in batch.segments if each.claim is not None}
         if not named:
             return Claimed(list(batch.segments), [])
+        tried_in = {each.tried_in for each in named.values() if each.tried_in}
+        if tried_in:
+            await connection.fetch(self._blocks["wait_for_batches"], sorted(tried_in))
         rows = await connection.fetch(
             self._blocks["claim"],
             list(named),

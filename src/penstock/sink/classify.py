@@ -18,13 +18,15 @@ from penstock.errors import (
 # violation, WITH CHECK OPTION violation, program limit exceeded (a jsonb too large),
 # and what a trigger raises unless it says otherwise.
 DATA_CLASSES = ("22", "23", "44", "54", "P0001")
+CHECK_VIOLATION = "23514"
 # No row is at fault: it passes, or somebody mends it, and senders wait till then.
-# Connection, read-only transaction, rollback, resources, prerequisite state, operator,
-# system error, internal error; then what is wrong with our role, the schema or the
-# server: authorization, statement names, catalog, schema, feature, syntax, access.
+# Connection, read-only transaction, rollback, resources, an object in use, a lock,
+# operator, system error, configuration, internal error, authorization, statement names,
+# catalog. All others may be a trigger's: what it says itself, or a table, a column or a
+# function that it names and that is not there (42), for one record or for all.
 PASSING_CLASSES = (
-    *("08", "25", "40", "53", "55", "57", "58", "F0", "XX"),
-    *("28", "26", "3D", "3F", "0A", "42"),
+    *("08", "25", "40", "53", "55006", "55P", "57", "58", "F0", "XX"),
+    *("28", "26", "3D"),
 )
 
 
@@ -34,7 +36,9 @@ def classify(error: BaseException) -> SinkError:
         return TransientSinkError(f"the connection failed: {describe(error)}")
     sqlstate = error.sqlstate or ""
     text = f"PostgreSQL refused a batch, SQLSTATE {sqlstate}"
-    if sqlstate.startswith(DATA_CLASSES):
+    # No partition for a row, or its bounds: one was attached or detached meanwhile.
+    is_of_partitions = sqlstate == CHECK_VIOLATION and not error.constraint_name
+    if sqlstate.startswith(DATA_CLASSES) and not is_of_partitions:
         return PermanentSinkError(text)
     if not sqlstate or sqlstate.startswith(PASSING_CLASSES):
         return TransientSinkError(text)

@@ -8,7 +8,7 @@ import asyncio
 import os
 import re
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +24,13 @@ OLDEST_MAJOR = 15
 # A machine that vanishes says no goodbye. Asked after 30 s of silence, and again each
 # 10 s, it is given up after a minute, where Linux would begin to ask after two hours.
 KEEPALIVE_SECONDS = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+# A person's settings for their own sessions are not ours.
+NO_LIMITS: Mapping[str, str] = {
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "lock_timeout": "0",
+}
 
 # For what is said on a connection that is lost to end with its own error.
 OWN_ERROR_SECONDS = 0.1
@@ -52,8 +59,12 @@ class _KeptAlive(asyncpg.Connection):
         _keep_alive(transport.get_extra_info("socket"))
 
 
-async def connect(database_url: str) -> asyncpg.Connection:
+async def connect(
+    database_url: str, *, limits: Mapping[str, str] = NO_LIMITS
+) -> asyncpg.Connection:
     """Open a connection whose COMMIT means what an ack promises.
+
+    `limits` are settings of the session, of those that end what takes too long.
 
     Raises:
         DatabaseUnavailableError: nobody answers there, or we are refused, or the
@@ -70,15 +81,13 @@ async def connect(database_url: str) -> asyncpg.Connection:
                 # own default.
                 "synchronous_commit": "on",
                 "timezone": "UTC",
-                # A person's settings for their own sessions are not ours.
-                "statement_timeout": "0",
-                "idle_in_transaction_session_timeout": "0",
-                "lock_timeout": "0",
                 # Were this machine to vanish within a transaction, its claims would
                 # hold up resends to another Penstock for two hours by default.
                 "tcp_keepalives_idle": str(KEEPALIVE_SECONDS["TCP_KEEPIDLE"]),
                 "tcp_keepalives_interval": str(KEEPALIVE_SECONDS["TCP_KEEPINTVL"]),
                 "tcp_keepalives_count": str(KEEPALIVE_SECONDS["TCP_KEEPCNT"]),
+                **NO_LIMITS,
+                **limits,
             },
         )
     except CONNECTION_ERRORS as error:

@@ -13,9 +13,12 @@ from typing import NamedTuple
 
 import asyncpg
 
+from penstock.errors import PermanentSinkError
 from penstock.model import Segment
 from penstock.rows.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER, row_bounds
+from penstock.sink.classify import classify
 from penstock.sink.connection import unless_lost
+from penstock.sink.sql import load_blocks
 
 # Small pieces are joined up to this size, the socket's buffer or so, before they are
 # handed to asyncpg, whose cost is by piece.
@@ -82,6 +85,24 @@ async def copy_what_passes(
                 middle = len(some) // 2
                 waiting += [some[middle:], some[:middle]]
     return refused
+
+
+async def takes_rows(connection: asyncpg.Connection) -> bool:
+    """Tell whether the table takes a row of ours, or refuses it for what it holds.
+
+    If so, what a row of a sender's has met is of its own. Ours is taken back.
+    """
+    probing = connection.transaction()  # a savepoint
+    await probing.start()
+    try:
+        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        await connection.execute(load_blocks("store")["probe"])
+    except asyncpg.PostgresError as error:
+        return isinstance(classify(error), PermanentSinkError)
+    finally:
+        if not connection.is_closed():
+            await probing.rollback()
+    return True
 
 
 async def _copy(connection: asyncpg.Connection, pieces: Sequence[bytes]) -> None:

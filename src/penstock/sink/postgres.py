@@ -4,8 +4,10 @@ It owns one connection and what is said on it. It must not retry for long, and m
 know where a batch comes from: `flusher` does.
 """
 
-import asyncio
+import contextlib
+import time
 from collections.abc import Sequence
+from functools import partial
 
 import asyncpg
 
@@ -21,7 +23,12 @@ from penstock.sink.claim_periods import ClaimPeriods
 from penstock.sink.claims import Claimed, Claims
 from penstock.sink.classify import classify, reason_of, unavailable
 from penstock.sink.connection import CONNECTION_ERRORS, connect, without_password
-from penstock.sink.copy import Refused, copy_segments, copy_what_passes
+from penstock.sink.copy import (
+    Refused,
+    copy_segments,
+    copy_what_passes,
+    takes_rows,
+)
 from penstock.sink.partitions import Partitions
 from penstock.sink.sql import load_blocks
 from penstock.sink.versions import join
@@ -32,7 +39,16 @@ CLOSE_TIMEOUT_SECONDS = 1.0
 # within a savepoint, so that it need not be done over.
 CAREFUL_BATCHES = 100
 # Before an error that nobody knows is taken for a refusal of what a row holds.
-UNKNOWN_TRIES = 3
+# Some five seconds: what somebody renames in a deployment is there again by then.
+UNKNOWN_TRIES = 6
+# So that what holds up one batch, a lock or a claim of a Penstock that stands still,
+# is looked into, and what stands still within a transaction of ours ends.
+LIMITS = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
+# Two who claim one chunk around the beginning of a period meet if neither takes longer
+# than ten minutes (claims.sql).
+OLDEST_CLAIM_SECONDS = 300.0
+# Numbers of receivers there are (0001_initial.sql), to look through once.
+RECEIVERS = 4096
 
 
 class PostgresWriter:
@@ -70,15 +86,16 @@ class PostgresWriter:
         if self.is_connected:
             return
         try:
-            self._connection = await connect(self._database_url)
-            await join(self._connection, self._claims.receiver)
-            await self._claims.end_predecessor(self._connection)
+            connection = await connect(self._database_url, limits=LIMITS)
+            try:
+                await join(connection, self._claims.receiver)
+                await self._claims.end_predecessor(connection)
+            except BaseException:
+                connection.terminate()  # it may be in the middle of a statement
+                raise
         except (DatabaseUnavailableError, *CONNECTION_ERRORS) as error:
-            self.terminate()
             raise TransientSinkError(str(error)) from error
-        except asyncio.CancelledError:
-            self.terminate()  # it is in the middle of a statement
-            raise
+        self._connection = connection
 
     async def store(self, batch: Batch, *, now_seconds: float) -> Outcome:
         """Store the batch; when this returns it is committed.
@@ -97,11 +114,14 @@ class PostgresWriter:
             try:
                 return await self._store(connection, batch, now_seconds, is_careful)
             except asyncpg.PostgresError as error:
-                if is_careful or not self._is_refusal(error):
+                if is_careful or not _is_refusal(error):
                     raise
                 self._careful_batches = CAREFUL_BATCHES
                 return await self._store(connection, batch, now_seconds, True)
         except CONNECTION_ERRORS as error:
+            if isinstance(error, asyncpg.LockNotAvailableError):
+                with contextlib.suppress(*CONNECTION_ERRORS):
+                    await self._claims.end_stalled(connection)
             raise self._failed(error) from error
 
     async def _store(
@@ -113,6 +133,7 @@ class PostgresWriter:
     ) -> Outcome:
         await self._partitions.ensure(connection, batch.days, now_seconds)
         await self._periods.ensure(connection)
+        begun_seconds = time.monotonic()
         async with connection.transaction(isolation="read_committed"):
             if not await self._claims.begin_batch(connection, batch):
                 return self._outcome
@@ -120,6 +141,8 @@ class PostgresWriter:
             refused = await self._copy(connection, claimed.fresh, is_careful)
             await self._store_rejected(connection, claimed.fresh, refused)
             self._outcome = _outcome_of(claimed, refused)
+            if time.monotonic() - begun_seconds > OLDEST_CLAIM_SECONDS:
+                raise TransientSinkError("a batch took too long for its claims to hold")
         return self._outcome
 
     async def _copy(
@@ -133,8 +156,12 @@ class PostgresWriter:
         if not is_careful:
             await copy_segments(connection, segments)
             return []
+        is_for_long = self._unknown_errors >= UNKNOWN_TRIES
+        blames_rows = is_for_long and await takes_rows(connection)
         refused = await copy_what_passes(
-            connection, segments, is_refusal=self._is_refusal
+            connection,
+            segments,
+            is_refusal=partial(_is_refusal, or_unknown=blames_rows),
         )
         self._careful_batches = (
             CAREFUL_BATCHES if refused else max(0, self._careful_batches - 1)
@@ -162,12 +189,6 @@ class PostgresWriter:
             rejected.append((*_origin(row.segment), *why, raw))
         if rejected:
             await connection.executemany(self._reject, rejected)
-
-    def _is_refusal(self, error: asyncpg.PostgresError) -> bool:
-        kind = classify(error)
-        return isinstance(kind, PermanentSinkError) or (
-            isinstance(kind, UnknownSinkError) and self._unknown_errors >= UNKNOWN_TRIES
-        )
 
     def _failed(self, error: BaseException) -> Exception:
         """Return what to raise; what is known of the database is looked at anew."""
@@ -201,6 +222,13 @@ class PostgresWriter:
             connection.terminate()
 
 
+def _is_refusal(error: asyncpg.PostgresError, *, or_unknown: bool = False) -> bool:
+    kind = classify(error)
+    return isinstance(kind, PermanentSinkError) or (
+        or_unknown and isinstance(kind, UnknownSinkError)
+    )
+
+
 def _origin(segment: Segment) -> tuple[str, str, bytes | None]:
     delivery = segment.delivery
     return delivery.sender, delivery.tag, delivery.chunk
@@ -220,13 +248,22 @@ def _outcome_of(claimed: Claimed, refused: Sequence[Refused]) -> Outcome:
 async def next_receiver(database_url: str) -> int:
     """Return a number that tells this process's ids from those of others.
 
+    One that a connected server has is passed over: the numbers come round.
+
     Raises:
         DatabaseUnavailableError: out of reach, or without our schema.
     """
     connection = await connect(database_url)
     try:
-        receiver: int = await connection.fetchval(load_blocks("store")["next_receiver"])
-        return receiver
+        blocks = load_blocks("store")
+        for _ in range(RECEIVERS):
+            receiver: int = await connection.fetchval(blocks["next_receiver"])
+            if not await connection.fetchval(blocks["is_receiver_taken"], receiver):
+                return receiver
+        raise DatabaseUnavailableError(
+            f"{RECEIVERS} servers are connected to {without_password(database_url)}:"
+            " no more have a number that tells their rows apart"
+        )
     except asyncpg.PostgresError as error:
         raise unavailable(error, without_password(database_url)) from error
     finally:

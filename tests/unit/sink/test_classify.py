@@ -25,7 +25,6 @@ THE_DATA_IS_AT_FAULT = (
     asyncpg.BadCopyFileFormatError,  # 22P04
     asyncpg.UntranslatableCharacterError,  # 22P05
     asyncpg.UniqueViolationError,  # 23505
-    asyncpg.CheckViolationError,  # 23514
     asyncpg.NotNullViolationError,  # 23502
     asyncpg.ProgramLimitExceededError,  # 54000: a jsonb too large
     asyncpg.RaiseError,  # P0001: a trigger says no
@@ -44,8 +43,8 @@ IT_MAY_PASS = (
     asyncpg.SerializationError,  # 40001
     asyncpg.LockNotAvailableError,  # 55P03
     asyncpg.ReadOnlySQLTransactionError,  # 25006: a standby
-    asyncpg.InsufficientPrivilegeError,  # 42501: a DBA can grant it
-    asyncpg.UndefinedTableError,  # 42P01: a DBA can bring it back
+    asyncpg.ObjectInUseError,  # 55006
+    asyncpg.InvalidPasswordError,  # 28P01
     asyncpg.InternalServerError,  # XX000
 )
 
@@ -79,16 +78,25 @@ def test_it_goes_by_the_class_not_by_a_list_of_errors(sqlstate: str) -> None:
     assert type(classify(refused(sqlstate))) is PermanentSinkError
 
 
-@pytest.mark.parametrize("sqlstate", ["", None, "25220", "42322", "53P0001"])
+@pytest.mark.parametrize("sqlstate", ["", None, "25220", "40322", "53P0001"])
 def test_only_the_beginning_of_the_sqlstate_is_its_class(sqlstate: str | None) -> None:
     assert type(classify(refused(sqlstate))) is TransientSinkError
 
 
-@pytest.mark.parametrize("sqlstate", ["MY001", "P0002", "38000", "02200"])
+@pytest.mark.parametrize(
+    "sqlstate", ["MY001", "P0002", "38000", "02200", "42501", "42P01", "0A000", "55000"]
+)
 def test_what_nobody_knows_is_neither(sqlstate: str) -> None:
     found = classify(refused(sqlstate))
     assert type(found) is UnknownSinkError
     assert sqlstate in str(found)
+
+
+def test_a_check_is_at_fault_by_its_name_and_without_one_it_is_a_partitions() -> None:
+    error = asyncpg.CheckViolationError(SECRET)
+    assert type(classify(error)) is UnknownSinkError
+    vars(error)["constraint_name"] = "no_secrets"
+    assert type(classify(error)) is PermanentSinkError
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,19 @@
 -- begin_batch --
 -- No row where the batch is stored already: the answer to its COMMIT was lost. Waits for
 -- a transaction of the lost connection that has not ended yet.
-INSERT INTO penstock_writer AS mine (receiver, writer, batch) VALUES ($1, $2, $3)
+WITH held AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock(hashtextextended(encode($3::bytea, 'hex'), 0))
+)
+INSERT INTO penstock_writer AS mine (receiver, writer, batch) SELECT $1, $2, $3 FROM held
 ON CONFLICT (receiver, writer) DO UPDATE SET batch = excluded.batch
 WHERE mine.batch <> excluded.batch
 RETURNING writer
+
+-- wait_for_batches --
+-- Of an earlier process, its COMMIT may be under way still. A statement of its own: what
+-- it has committed is to be seen by the next one.
+SELECT pg_advisory_xact_lock_shared(hashtextextended(encode(batch, 'hex'), 0))
+FROM unnest($1::bytea[]) AS each (batch)
 
 -- claim --
 -- Returns what nobody has claimed before. Another who claims the same now is waited for.
@@ -45,3 +54,12 @@ SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
 -- A session whose connection is lost may not know it yet, and holds its claims.
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE pid = $1 AND backend_start = $2
+
+-- end_stalled --
+-- Sessions whose Penstock stands still, its machine frozen, in the middle of a batch. It
+-- stores the batch again when it goes on, if nobody has meanwhile.
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user
+  AND application_name = 'penstock' AND pid <> pg_backend_pid()
+  AND xact_start IS NOT NULL AND wait_event = 'ClientRead'
+  AND state_change < now() - make_interval(secs => $1)

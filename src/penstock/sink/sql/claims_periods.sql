@@ -33,8 +33,9 @@ SELECT pg_advisory_xact_lock(hashtext('penstock.claim_periods'))
 
 -- create_period --
 -- Made beside the table and attached: CREATE TABLE ... PARTITION OF would lock out
--- all claims, ATTACH locks none. With its primary key, which ATTACH takes over.
-CREATE TABLE {partition} (LIKE ingest_chunk INCLUDING ALL)
+-- all claims, ATTACH locks none. With its primary key, which ATTACH takes over. One
+-- that somebody has detached is taken back, with the claims it holds.
+CREATE TABLE IF NOT EXISTS {partition} (LIKE ingest_chunk INCLUDING ALL)
 
 -- attach_period --
 ALTER TABLE ingest_chunk ATTACH PARTITION {partition}
