@@ -26,6 +26,7 @@ class DatabaseProxy:
         self._directory = Path(tempfile.mkdtemp(prefix="penstock-proxy-"))
         self._writes_flow, self._answers_flow = asyncio.Event(), asyncio.Event()
         self._hold_after_bytes: int | None = None
+        self._delay_seconds = 0.0
         self.flow()
         self._links: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._unnoticed: set[asyncio.StreamWriter] = set()  # the server's ends
@@ -93,6 +94,10 @@ class DatabaseProxy:
         """Pass on what the server is told, and not what it says."""
         self._answers_flow.clear()
 
+    def delay_answers(self, *, seconds: float) -> None:
+        """Pass on each thing that the server says so much later."""
+        self._delay_seconds = seconds
+
     async def _link(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
@@ -129,6 +134,7 @@ class DatabaseProxy:
                 self._writes_flow.clear()
 
     async def _answers(self, size_bytes: int) -> None:
+        await asyncio.sleep(self._delay_seconds)
         await self._answers_flow.wait()
 
 

@@ -383,6 +383,20 @@ async def test_a_writer_is_connected_when_it_has_said_who_it_is(
     writer.terminate()
 
 
+async def test_a_server_that_answers_late_is_given_more_time_at_each_try(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "CONNECT_TIMEOUT_SECONDS", 0.2)
+    async with DatabaseProxy(database.url) as proxy:
+        proxy.delay_answers(seconds=0.3)
+        writer = new_writer(proxy.url)
+        with pytest.raises(TransientSinkError, match=r"no answer within 0\.2 s"):
+            await writer.connect()
+        await writer.connect()
+        assert (await store(writer, chunk_of(1))).stored_events == 1
+        writer.terminate()
+
+
 async def test_a_session_that_does_not_know_it_is_lost_is_ended(
     writers: Writers, database: Database
 ) -> None:

@@ -60,11 +60,15 @@ class _KeptAlive(asyncpg.Connection):
 
 
 async def connect(
-    database_url: str, *, limits: Mapping[str, str] = NO_LIMITS
+    database_url: str,
+    *,
+    limits: Mapping[str, str] = NO_LIMITS,
+    timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
 ) -> asyncpg.Connection:
     """Open a connection whose COMMIT means what an ack promises.
 
-    `limits` are settings of the session, of those that end what takes too long.
+    `limits` are settings of the session, of those that end what takes too long. The
+    server has `timeout_seconds` for all that it says first.
 
     Raises:
         DatabaseUnavailableError: nobody answers there, or we are refused, or the
@@ -74,7 +78,7 @@ async def connect(
         connection: asyncpg.Connection = await asyncpg.connect(
             database_url,
             connection_class=_KeptAlive,
-            timeout=CONNECT_TIMEOUT_SECONDS,
+            timeout=timeout_seconds,
             server_settings={
                 "application_name": "penstock",
                 # An ack means committed (design, promise 1), whatever the server's
@@ -92,7 +96,7 @@ async def connect(
         )
     except CONNECTION_ERRORS as error:
         where = without_password(database_url)
-        raise unavailable(_in_words(error), where) from error
+        raise unavailable(_in_words(error, timeout_seconds), where) from error
     major = connection.get_server_version().major
     if major < OLDEST_MAJOR:
         await connection.close()
@@ -155,10 +159,10 @@ def _keep_alive(link: socket.socket | None) -> None:
             link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _in_words(error: BaseException) -> BaseException:
+def _in_words(error: BaseException, timeout_seconds: float) -> BaseException:
     """Return what says the same without the number of the system's error."""
     if isinstance(error, TimeoutError) and not str(error):
-        return TimeoutError(f"no answer within {CONNECT_TIMEOUT_SECONDS:g} s")
+        return TimeoutError(f"no answer within {timeout_seconds:g} s")
     if not isinstance(error, OSError):
         return error
     numbers = [int(number) for number in ERRNO.findall(str(error))]

@@ -22,7 +22,12 @@ from penstock.rows.retrace import entries_of_rows
 from penstock.sink.claim_periods import ClaimPeriods
 from penstock.sink.claims import Claimed, Claims
 from penstock.sink.classify import classify, reason_of, unavailable
-from penstock.sink.connection import CONNECTION_ERRORS, connect, without_password
+from penstock.sink.connection import (
+    CONNECT_TIMEOUT_SECONDS,
+    CONNECTION_ERRORS,
+    connect,
+    without_password,
+)
 from penstock.sink.copy import (
     Refused,
     copy_segments,
@@ -33,6 +38,9 @@ from penstock.sink.partitions import Partitions
 from penstock.sink.sql import load_blocks
 from penstock.sink.versions import join
 
+# A server that does not answer may be gone for good, or take half a minute for each
+# answer: each try gives it twice as long as the one before.
+LONGEST_CONNECT_SECONDS = 120.0
 # A goodbye is answered at once or not at all.
 CLOSE_TIMEOUT_SECONDS = 1.0
 # After a refused row the next batches are expected to have one too: their COPY stands
@@ -67,6 +75,7 @@ class PostgresWriter:
         self._claims = claims
         self._reject = load_blocks("store")["reject"]
         self._connection: asyncpg.Connection | None = None
+        self._connect_seconds = CONNECT_TIMEOUT_SECONDS
         self._careful_batches = 0
         self._trying = b""  # the batch tried last, and how often for an unknown error
         self._unknown_errors = 0
@@ -86,7 +95,7 @@ class PostgresWriter:
         if self.is_connected:
             return
         try:
-            connection = await connect(self._database_url, limits=LIMITS)
+            connection = await self._open()
             try:
                 await join(connection, self._claims.receiver)
                 await self._claims.end_predecessor(connection)
@@ -96,6 +105,21 @@ class PostgresWriter:
         except (DatabaseUnavailableError, *CONNECTION_ERRORS) as error:
             raise TransientSinkError(str(error)) from error
         self._connection = connection
+
+    async def _open(self) -> asyncpg.Connection:
+        try:
+            connection = await connect(
+                self._database_url,
+                limits=LIMITS,
+                timeout_seconds=self._connect_seconds,
+            )
+        except DatabaseUnavailableError as error:
+            if isinstance(error.__cause__, TimeoutError):
+                longer = 2 * self._connect_seconds
+                self._connect_seconds = min(longer, LONGEST_CONNECT_SECONDS)
+            raise
+        self._connect_seconds = CONNECT_TIMEOUT_SECONDS
+        return connection
 
     async def store(self, batch: Batch, *, now_seconds: float) -> Outcome:
         """Store the batch; when this returns it is committed.
