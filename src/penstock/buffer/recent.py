@@ -5,10 +5,9 @@ It is no promise, that is `ingest_chunk`: it spares the ring a second copy while
 database is away, and a sender the wait where the database is slow. Pure.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from penstock.model import Delivery
+from penstock.model import Delivery, SourceId
 
 # Some 200 bytes each: what ten senders a second send again within 15 minutes.
 REMEMBERED_CHUNKS = 8192
@@ -20,7 +19,8 @@ class RecentChunk:
 
     events: int
     is_stored: bool = False
-    waiting: list[Callable[[], None]] = field(default_factory=list)
+    # The deliveries of its resends, in their order.
+    waiting: dict[Delivery, None] = field(default_factory=dict)
 
 
 class RecentChunks:
@@ -30,6 +30,8 @@ class RecentChunks:
         self._max_chunks = max_chunks
         self._on_their_way: dict[bytes, RecentChunk] = {}
         self._stored: dict[bytes, RecentChunk] = {}  # the oldest first
+        # Which chunks each source's deliveries wait for.
+        self._joined: dict[SourceId, dict[Delivery, RecentChunk]] = {}
 
     def find(self, identity: bytes | None) -> RecentChunk | None:
         """Return what is known of a chunk."""
@@ -42,8 +44,22 @@ class RecentChunks:
         if delivery.identity is not None:
             self._on_their_way.setdefault(delivery.identity, RecentChunk(events))
 
+    def join(self, chunk: RecentChunk, delivery: Delivery) -> None:
+        """Let a resend of a chunk that is on its way be settled with it."""
+        delivery.pending_segments += 1
+        chunk.waiting[delivery] = None
+        self._joined.setdefault(delivery.source, {})[delivery] = chunk
+
+    def leave(self, source: SourceId) -> None:
+        """Forget the resends that came by a connection which is lost.
+
+        Each try of a sender makes one, over and over while the database is away.
+        """
+        for delivery, chunk in self._joined.pop(source, {}).items():
+            chunk.waiting.pop(delivery, None)
+
     def stored(self, delivery: Delivery) -> None:
-        """Be told that all of a chunk is stored, and tell those who wait for it."""
+        """Be told that all of a chunk is stored, and settle the resends with it."""
         if delivery.identity is None:
             return
         chunk = self._on_their_way.pop(delivery.identity, None)
@@ -53,6 +69,14 @@ class RecentChunks:
         self._stored[delivery.identity] = chunk
         if len(self._stored) > self._max_chunks:
             self._stored.pop(next(iter(self._stored)))
-        waiting, chunk.waiting = chunk.waiting, []
-        for tell in waiting:
-            tell()
+        waiting, chunk.waiting = chunk.waiting, {}
+        for resend in waiting:
+            joined = self._joined[resend.source]
+            del joined[resend]
+            if not joined:
+                del self._joined[resend.source]
+        # Only now: who is told may leave.
+        for resend in waiting:
+            resend.pending_segments -= 1
+            if resend.is_settled:
+                resend.on_settled(resend)

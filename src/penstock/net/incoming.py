@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
+from weakref import WeakMethod
 
 from penstock.buffer.books import Books
 from penstock.buffer.identity import chunk_identity, part_claim
@@ -38,12 +39,16 @@ class Intake:
 
 
 class Origin(NamedTuple):
-    """Where a message came from, when its last byte came, who is told of its end."""
+    """Where a message came from, when its last byte came, who is told of its end.
+
+    Rows wait for PostgreSQL long after their connection is lost. They must not keep
+    it, nor what it has half received.
+    """
 
     source: SourceId
     sender: str
     received_seconds: float
-    on_settled: Callable[[Delivery], None]
+    tell: WeakMethod[Callable[[], None]]
 
 
 class Incoming:
@@ -56,7 +61,6 @@ class Incoming:
         self._events = 0
         # The delivery outlives us while it waits for PostgreSQL. It must not hold us:
         # the message's bytes would stay, in a cycle that only the collector ends.
-        tell = partial(_settled, intake.recent, origin.on_settled)
         self.delivery = Delivery(
             origin.source,
             origin.sender,
@@ -64,7 +68,7 @@ class Incoming:
             message.chunk,
             message.ack,
             origin.received_seconds,
-            tell,
+            partial(_settled, intake, origin.tell),
             _identity_of(message, origin.sender),
         )
         self._rows: RowStream | None = None
@@ -108,8 +112,7 @@ class Incoming:
         self._intake.books.received += twin.events
         self._intake.books.duplicate += twin.events
         if not twin.is_stored:
-            self.delivery.pending_segments += 1
-            twin.waiting.append(partial(_twin_stored, self.delivery))
+            self._intake.recent.join(twin, self.delivery)
 
     def _next_part(self) -> EncodedRows:
         if self._rows is None:
@@ -123,16 +126,13 @@ class Incoming:
 
 
 def _settled(
-    recent: RecentChunks, tell: Callable[[Delivery], None], delivery: Delivery
+    intake: Intake, tell: WeakMethod[Callable[[], None]], delivery: Delivery
 ) -> None:
-    recent.stored(delivery)  # of a twin it knows by then
-    tell(delivery)
-
-
-def _twin_stored(delivery: Delivery) -> None:
-    delivery.pending_segments -= 1
-    if delivery.is_settled:
-        delivery.on_settled(delivery)
+    intake.recent.stored(delivery)  # of a twin it knows by then
+    delivery.settled_seconds = intake.clock()
+    intake.metrics.committed(delivery.settled_seconds - delivery.received_seconds)
+    if (told := tell()) is not None:
+        told()
 
 
 def _identity_of(message: Message, sender: str) -> bytes | None:

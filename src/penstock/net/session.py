@@ -11,10 +11,11 @@ import logging
 import socket
 import traceback
 from typing import TYPE_CHECKING, cast
+from weakref import WeakMethod
 
 from penstock.buffer.acks import AckTracker
 from penstock.errors import ProtocolError
-from penstock.model import Delivery, SourceId
+from penstock.model import SourceId
 from penstock.net.arrivals import Arrivals
 from penstock.net.incoming import Incoming, Intake, Origin
 from penstock.wire.messages import Message, MessageReader
@@ -42,6 +43,9 @@ MAX_PENDING_ACKS = 4096
 # (protocol facts, 3.3): well before, the connection is closed instead.
 LATE_ACK_SECONDS = 150.0
 
+# A connection that was reset before it was accepted: uvloop asks for its peer too late.
+UNKNOWN_SENDER = "unknown"
+
 
 class ForwardSession(asyncio.Protocol):
     """Speaks the forward protocol with one peer."""
@@ -58,12 +62,13 @@ class ForwardSession(asyncio.Protocol):
         self._on_lost = on_lost
         self._reader = MessageReader(intake.limits)
         self._acks = AckTracker()
+        self._tell = WeakMethod(self._settled)
         self._asks_for_acks = False
         self._is_known = False  # what `asks_for_acks` says has been seen
         self._arrivals = Arrivals()
         self._heard_seconds = intake.clock()
         self._transport: asyncio.Transport | None = None
-        self._sender = ""
+        self._sender = UNKNOWN_SENDER
         self._incoming: Incoming | None = None  # the message being encoded
         self.has_work = False  # has asked for a turn, and not yet come to an end
         self._is_resting = False  # waits for its turn, or for room in the ring
@@ -71,12 +76,17 @@ class ForwardSession(asyncio.Protocol):
         self._is_unread = False  # the peer does not read its acks
         self._is_reading = True
         self._paused_seconds = 0.0
+        self._cut: asyncio.TimerHandle | None = None  # of a connection being closed
         self._has_ended = False  # the peer will send no more
         self._is_broken = False  # what it sends is no longer looked at
 
     @property
     def _is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def _holds_whole(self) -> bool:
+        return self._incoming is not None or self._reader.asks_for_ack is not None
 
     @property
     def is_idle(self) -> bool:
@@ -108,12 +118,13 @@ class ForwardSession(asyncio.Protocol):
         raw_socket = self._transport.get_extra_info("socket")
         raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         peer = self._transport.get_extra_info("peername")
-        self._sender = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        if peer is not None:
+            self._sender = str(peer[0]) if isinstance(peer, tuple) else "unix"
         self._intake.metrics.connected()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the socket, and go as far as they lead."""
-        if self._is_broken:
+        if self._is_broken or self._has_ended:
             return
         self._intake.metrics.received_bytes(len(data))
         self._reader.receive_data(data)
@@ -128,7 +139,7 @@ class ForwardSession(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Keep the connection open: acks may still be owed to a half-closed peer."""
-        self._has_ended = True
+        self._end()
         self._close_if_done()
         return True
 
@@ -139,10 +150,11 @@ class ForwardSession(asyncio.Protocol):
         database is away: what waits here for each of its tries would pile up.
         """
         self._transport = None
-        self._has_ended = True
         self._intake.metrics.disconnected()
-        if self._waits_for_room:
-            self._drop_what_comes_again()
+        if self._cut is not None:
+            self._cut.cancel()
+        self._end()
+        self._close_if_done()
         self._finish_if_lost()
 
     def pause_writing(self) -> None:
@@ -159,7 +171,7 @@ class ForwardSession(asyncio.Protocol):
 
     def stop(self) -> None:
         """Read no more; what came whole is stored and acked, then the peer is told."""
-        self._has_ended = True
+        self._end()
         self._set_reading()
         self._close_if_done()
 
@@ -167,7 +179,8 @@ class ForwardSession(asyncio.Protocol):
         """Close the connection when what was written is sent, or is not read."""
         if self._transport is not None and self._is_open:
             self._transport.close()
-            asyncio.get_running_loop().call_later(LAST_ACKS_SECONDS, self.abort)
+            loop = asyncio.get_running_loop()
+            self._cut = loop.call_later(LAST_ACKS_SECONDS, self.abort)
 
     def close_if_late(self) -> None:
         """Close the connection if a sender would get its ack too late.
@@ -219,7 +232,7 @@ class ForwardSession(asyncio.Protocol):
                 if not self._intake.ring.has_room(self._source):
                     self._wait_for_room()
                     break
-                if self._acks.pending >= MAX_PENDING_ACKS:
+                if self._transport and self._acks.pending >= MAX_PENDING_ACKS:
                     self.has_work = False  # until `_settled`
                     break
                 if self._incoming is not None:
@@ -245,29 +258,29 @@ class ForwardSession(asyncio.Protocol):
 
     def _wait_for_room(self) -> None:
         self.has_work = False
-        self._waits_for_room = True
-        self._intake.ring.wait_for_room(self._source, self._ask_turn)
         if not self._is_known:
             asks = self._reader.asks_for_ack
             self._is_known = asks is not None
             self._asks_for_acks |= asks is True
-        self._drop_what_comes_again()
-
-    def _drop_what_comes_again(self) -> None:
-        if self._transport is None and self._asks_for_acks:
-            self._intake.ring.forget(self._source)
+        comes_again = self._transport is None and self._asks_for_acks
+        if comes_again or (self._has_ended and not self._holds_whole):
             self._incoming = None
-            self._is_resting = self._waits_for_room = False
+            self._is_resting = False
+            return
+        self._waits_for_room = True
+        self._intake.ring.wait_for_room(self._source, self._ask_turn)
 
     def _begin_message(self, message: Message) -> None:
         """Start on a message; what is owed for it is known from here on."""
+        if self._sender == UNKNOWN_SENDER and message.chunk is not None:
+            return  # it comes again, and would be another's: the sender is part of it
         received_seconds = self._arrivals.last_taken_seconds(
             self._reader.buffered_bytes
         )
         self._incoming = Incoming(
             self._intake,
             message,
-            Origin(self._source, self._sender, received_seconds, self._settled),
+            Origin(self._source, self._sender, received_seconds, self._tell),
         )
         self._acks.expect(self._incoming.delivery)
         self._asks_for_acks |= message.ack is not None
@@ -280,11 +293,8 @@ class ForwardSession(asyncio.Protocol):
             incoming.seal()
         return size_bytes
 
-    def _settled(self, delivery: Delivery) -> None:
+    def _settled(self) -> None:
         """All of a message is committed: write the acks that are due."""
-        now = self._intake.clock()
-        delivery.settled_seconds = now
-        self._intake.metrics.committed(now - delivery.received_seconds)
         is_held_back = self._acks.pending >= MAX_PENDING_ACKS
         if self._acks.pending:  # nobody has looked while the process stood still
             self.close_if_late()
@@ -339,10 +349,21 @@ class ForwardSession(asyncio.Protocol):
         )
         self.abort()
 
+    def _end(self) -> None:
+        self._has_ended = True
+        if self._is_resting:  # to see what of it need not wait any more
+            self._ask_turn()
+
     def _close_if_done(self) -> None:
-        if self._has_ended and self.is_idle:
+        if not self._has_ended or self._is_resting:
+            return
+        # Half a message, which may be large, does not become whole any more.
+        self._reader = MessageReader(self._intake.limits)
+        self._intake.ring.forget(self._source)
+        if self.is_idle:
             self.close()
 
     def _finish_if_lost(self) -> None:
         if self._transport is None and not self._is_resting:
+            self._intake.recent.leave(self._source)
             self._on_lost(self)

@@ -509,7 +509,7 @@ def test_rows_say_who_sent_them_when_they_are_rejected(runner: asyncio.Runner) -
             await server.connect(peername).send(message(1))
         server.commit_all()
         senders = [each.delivery.sender for each in server.committed]
-        assert senders == ["192.0.2.7", "2001:db8::1", "unix", "unix"]
+        assert senders == ["192.0.2.7", "2001:db8::1", "unix", "unknown"]
 
     runner.run(scenario())
 
