@@ -53,8 +53,8 @@ UNKNOWN_TRIES = 6
 # is looked into, and what stands still within a transaction of ours ends.
 LIMITS = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
 # Two who claim one chunk around the beginning of a period meet if neither takes longer
-# than ten minutes (claims.sql).
-OLDEST_CLAIM_SECONDS = 300.0
+# than ten minutes (claims.sql), the COMMIT included.
+OLDEST_CLAIM_SECONDS = 540.0
 # Numbers of receivers there are (0001_initial.sql), to look through once.
 RECEIVERS = 4096
 
