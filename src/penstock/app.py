@@ -10,8 +10,7 @@ import faulthandler
 import gc
 import logging
 import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +37,7 @@ from penstock.sink.partitions import Partitions
 from penstock.sink.postgres import PostgresWriter, next_receiver
 from penstock.sink.spool import Spool
 from penstock.sink.spooler import Spooler
+from penstock.stopping import Ending, Parts, Stop
 from penstock.telemetry.metrics import Metrics
 from penstock.telemetry.systemd import Systemd
 
@@ -46,8 +46,6 @@ logger = logging.getLogger(__name__)
 # Encoding makes and frees containers by the hundred thousand and no cycles among
 # them, so the collector's default of 700 only costs time.
 GC_THRESHOLD = 50_000
-# Of the time that a stop may take, for what can still be committed.
-DRAIN_SHARE = 0.8
 # An embedded PostgreSQL that died is noticed this soon.
 SUPERVISE_SECONDS = 0.5
 
@@ -114,9 +112,7 @@ class Server:
         self._metrics = Metrics()
         self._books = Books()
         self._systemd = Systemd(*config.service_manager())
-        self._stop = asyncio.Event()
-        self._hurry = asyncio.Event()
-        self._stopping_since = 0.0
+        self._stop = Stop(settings.process.shutdown_timeout_seconds)
 
     async def run(
         self, on_ready: Callable[[Listening], None], database: Supervised | None = None
@@ -142,15 +138,10 @@ class Server:
                 ]
                 late = tasks.create_task(self._listener.close_late(), name="late-acks")
                 upkeep = tasks.create_task(self._maintain(), name="maintenance")
-                tasks.create_task(self._spool(), name="spool")
+                spooling = tasks.create_task(self._spool(), name="spool")
                 telling = tasks.create_task(self._tell_systemd(writing), name="systemd")
                 await self._serve(database)
-                was_clean = await self._shut_down()
-                for task in (*writing, late, upkeep, telling):
-                    task.cancel()
-                if self._spooler is not None:
-                    self._spooler.end()
-            return await self._spool_rest() if not was_clean else True
+                return await self._end((*writing, late, upkeep, telling), spooling)
         finally:
             await self._http.close()
             if self._spooler is not None:
@@ -158,16 +149,12 @@ class Server:
 
     def seconds_left(self) -> float:
         """Return what is left of the time that the stop may take."""
-        if self._hurry.is_set():
-            return 0.0
-        took_seconds = time.monotonic() - self._stopping_since
-        timeout_seconds = self._settings.process.shutdown_timeout_seconds
-        return max(0.0, timeout_seconds - took_seconds)
+        return self._stop.seconds_left()
 
     async def _start_unless_stopped(self) -> bool:
         """Start all parts; return False if told to stop before that was done."""
         starting = asyncio.create_task(self._start(), name="start")
-        stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        stopping = asyncio.create_task(self._stop.asked.wait(), name="stop")
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if starting.done():
@@ -203,18 +190,12 @@ class Server:
         )
         self._metrics.watch_ring(self._ring)
         books = self._books
-        self._metrics.watch_books(books, lambda: self._ring.used_events)
-        partitions = Partitions(settings.partitions)
-        periods = ClaimPeriods()
-        writers: list[Writer] = [
-            PostgresWriter(
-                settings.database_url, partitions, periods, Claims(receiver, number)
-            )
-            for number in range(settings.copy.writers)
-        ]
+        self._metrics.watch_books(
+            books, lambda: self._ring.used_events + self._ring.given_up_events
+        )
         self._flusher = Flusher(
             self._ring,
-            writers,
+            self._make_writers(receiver),
             batch_bytes=self._batch_bytes(),
             books=books,
             metrics=self._metrics.sink,
@@ -230,16 +211,32 @@ class Server:
                 Turns(),
             ),
         )
-        if settings.spool.spool_mode != "off":
-            self._spooler = Spooler(
-                self._ring,
-                Spool(self._spool_dir, max_bytes=settings.spool.spool_max_bytes),
-                self._flusher,
-                books,
-                always=settings.spool.spool_mode == "always",
-            )
-            self._metrics.watch_spool(self._spooler)
+        self._build_spooler()
         self._http = HttpServer(settings.http, self._metrics, self._unready_reasons)
+
+    def _make_writers(self, receiver: int) -> list[Writer]:
+        settings = self._settings
+        partitions = Partitions(settings.partitions)
+        periods = ClaimPeriods()
+        return [
+            PostgresWriter(
+                settings.database_url, partitions, periods, Claims(receiver, number)
+            )
+            for number in range(settings.copy.writers)
+        ]
+
+    def _build_spooler(self) -> None:
+        settings = self._settings.spool
+        if settings.spool_mode == "off":
+            return
+        self._spooler = Spooler(
+            self._ring,
+            Spool(self._spool_dir, max_bytes=settings.spool_max_bytes),
+            self._flusher,
+            self._books,
+            always=settings.spool_mode == "always",
+        )
+        self._metrics.watch_spool(self._spooler)
 
     async def _maintain(self) -> None:
         settings = self._settings
@@ -276,10 +273,10 @@ class Server:
 
     async def _serve(self, database: Supervised | None) -> None:
         """Wait for the signal to stop, keeping our own PostgreSQL alive meanwhile."""
-        while not self._stop.is_set():
+        while not self._stop.asked.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), SUPERVISE_SECONDS)
-            if database is None or self._stop.is_set():
+                await asyncio.wait_for(self._stop.asked.wait(), SUPERVISE_SECONDS)
+            if database is None or self._stop.asked.is_set():
                 continue
             try:
                 if not database.is_running():
@@ -292,57 +289,20 @@ class Server:
                     extra={"error": str(error)},
                 )
 
-    async def _shut_down(self) -> bool:
-        """Stop: no new senders, no new bytes, commit, ack, close."""
-        timeout_seconds = self._settings.process.shutdown_timeout_seconds
+    async def _end(
+        self, tasks: Sequence[asyncio.Task[None]], spooling: asyncio.Task[None]
+    ) -> bool:
+        """Stop all; return whether nothing is lost."""
         logger.info("stopping", extra={"events_in_memory": self._ring.used_events})
         self._systemd.stopping("Stopping: " + self._status())
+        parts = Parts(self._ring, self._listener, self._flusher, self._spooler)
+        ending = Ending(self._stop, parts)
+        is_committed = await ending.commit()
+        await ending.end_tasks(tasks)
         if self._spooler is not None:
-            self._spooler.stopping()
-        await self._listener.stop_accepting()
-        if self._spooler is not None:  # which needs some of it for the rest
-            timeout_seconds *= DRAIN_SHARE
-        drained = asyncio.create_task(self._drain(timeout_seconds), name="drain")
-        hurried = asyncio.create_task(self._hurry.wait(), name="hurry")
-        await asyncio.wait(
-            (drained, hurried),
-            timeout=timeout_seconds,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        was_clean = drained.done()
-        drained.cancel()
-        hurried.cancel()
-        self._listener.abort()
-        if was_clean:
-            logger.info("stopped; all that was received is committed")
-        return was_clean
-
-    async def _spool_rest(self) -> bool:
-        """Keep on disk what nobody sends again; return whether nothing is lost."""
-        in_memory = self._ring.used_events
-        if self._spooler is None:
-            is_kept = not self._ring.holds_unclaimed(self._flusher.unfinished)
-        else:
-            is_kept = await self._spooler.spool_rest(self._flusher.unfinished)
-        extra = {"events_not_committed": in_memory}
-        if is_kept:
-            logger.warning(
-                "stopped before all was committed: the rest is in the spool, and"
-                " senders that ask for acks will send theirs again",
-                extra=extra,
-            )
-        else:
-            logger.error(
-                "stopped before all was committed: senders that ask for acks will send"
-                " the rest again, what others sent is lost",
-                extra=extra,
-            )
-        return is_kept
-
-    async def _drain(self, timeout_seconds: float) -> None:
-        await self._listener.read_last(timeout_seconds / 2)
-        await self._listener.ended()
-        await self._flusher.drained()
+            self._spooler.end()
+            await spooling
+        return is_committed or await ending.keep_rest()
 
     def _unready_reasons(self) -> list[str]:
         reasons = []
@@ -377,10 +337,9 @@ class Server:
             loop.add_signal_handler(number, self._told_to_stop, number)
 
     def _told_to_stop(self, number: signal.Signals) -> None:
-        if not self._stop.is_set():
-            self._stopping_since = time.monotonic()
-            self._stop.set()
+        if not self._stop.asked.is_set():
+            self._stop.ask()
         # Whoever asks twice does not want to wait. But a closed terminal sends SIGHUP
         # twice: from the shell, and from the system after it.
         elif number != signal.SIGHUP:
-            self._hurry.set()
+            self._stop.hurried.set()

@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import psutil
 import pytest
 
 from tests.acceptance.penstock_process import Penstock, wait_until
 from tests.acceptance.resender import (
     Believer,
+    Resender,
     assert_books_balance,
     assert_stored_once,
     numbers_of,
@@ -32,6 +34,12 @@ FLAGS = (
 # connection's reads, and what the allocator keeps. Not what the spool holds.
 GROWTH_BYTES = RING_BYTES + CONNECTIONS * MIB + 40 * MIB
 PAUSED_SECONDS = 15.0
+# Each fits into what is read ahead of a sender, together they are many times the ring.
+CROWD = 40
+CROWD_MESSAGE_EVENTS = 600
+SHORT_SHUTDOWN_SECONDS = 1.0
+# Of a stop that is over its time for what Python does before and after.
+SLACK_SECONDS = 0.5
 # For what was read last to be on disk.
 SETTLE_SECONDS = 2.0
 
@@ -61,10 +69,18 @@ def believers(tag: str) -> Iterator[Callable[..., list[Believer]]]:
     with ExitStack() as stack:
 
         def start(
-            penstock: Penstock, connections: int = CONNECTIONS, messages: int = MESSAGES
+            penstock: Penstock,
+            connections: int = CONNECTIONS,
+            messages: int = MESSAGES,
+            message_events: int = 100,
         ) -> list[Believer]:
             made = [
-                Believer(penstock.port, f"{tag}.{number}", messages=messages)
+                Believer(
+                    penstock.port,
+                    f"{tag}.{number}",
+                    messages=messages,
+                    message_events=message_events,
+                )
                 for number in range(connections)
             ]
             for each in made:
@@ -192,3 +208,75 @@ def test_one_sender_alone_is_spooled_too(
     served.start_postgres()
     wait_until_all_is_stored(served)
     assert_all_there_in_order(served, [sender])
+
+
+@pytest.mark.timeout(120)
+def test_always_stores_what_a_disk_does_not_take_and_spools_again_when_it_does(
+    served: ServedPenstock, believers: Callable[..., list[Believer]], tag: str
+) -> None:
+    served.start(*FLAGS, "--spool-mode", "always")
+    process = psutil.Process(served.pid)
+    no_limit = process.rlimit(psutil.RLIMIT_FSIZE)
+    process.rlimit(psutil.RLIMIT_FSIZE, (0, no_limit[1]))  # every write fails
+    senders = believers(served)
+    for sender in senders:
+        sender.finish(30.0)
+    wait_until_all_is_stored(served)
+    assert_all_there_in_order(served, senders)
+
+    process.rlimit(psutil.RLIMIT_FSIZE, no_limit)
+    served.stop_postgres()
+    late = Believer(served.port, f"{tag}.late", messages=MESSAGES)
+    late.start()
+    late.finish()
+    wait_until(lambda: served.metric("penstock_spooled_events") > 0, "it spools")
+    served.start_postgres()
+    wait_until_all_is_stored(served)
+    assert_all_there_in_order(served, [late])
+
+
+@pytest.mark.timeout(120)
+def test_a_short_stop_with_a_full_ring_and_postgresql_hung_keeps_all_that_came_in_time(
+    served: ServedPenstock, believers: Callable[..., list[Believer]]
+) -> None:
+    """Most of it waits in the sessions for their turn when the connections are cut."""
+    served.start(
+        *("--ring-bytes", str(RING_BYTES)),
+        *("--shutdown-timeout-seconds", str(SHORT_SHUTDOWN_SECONDS)),
+    )
+    with served.postgres_paused():
+        senders = believers(
+            served, connections=CROWD, messages=1, message_events=CROWD_MESSAGE_EVENTS
+        )
+        wait_until(lambda: all(each.written for each in senders), "all is written")
+        time.sleep(SETTLE_SECONDS)
+        began = time.monotonic()
+        assert served.stop() == 0, served.stderr()
+        took_seconds = time.monotonic() - began
+    served.start_postgres()
+    served.start(*FLAGS)
+    wait_until_all_is_stored(served)
+    assert_all_there_in_order(served, senders)
+    assert took_seconds < SHORT_SHUTDOWN_SECONDS + SLACK_SECONDS
+
+
+@pytest.mark.timeout(120)
+def test_a_stop_does_not_wait_for_postgresql_that_is_gone(
+    served: ServedPenstock, tag: str
+) -> None:
+    served.start(*FLAGS)
+    served.stop_postgres()
+    sender = Resender(served.port, tag, chunks=2, chunk_events=10)
+    sender.start()
+    try:
+        wait_until(lambda: served.metric("penstock_ring_events") > 0, "it is there")
+        time.sleep(SETTLE_SECONDS)
+        began = time.monotonic()
+        assert served.stop() == 0, served.stderr()
+        assert time.monotonic() - began < SHUTDOWN_SECONDS / 3
+        served.start_postgres()
+        served.start(*FLAGS)
+        sender.finish()
+        assert_stored_once(served, tag, sender.events)
+    finally:
+        sender.end()

@@ -201,6 +201,12 @@ class Delivering(RuleBasedStateMachine):
         self.ring.release(batch)
         self.in_ring -= {number_of(segment) for segment in batch.segments}
 
+    @precondition(lambda self: self.always)
+    @rule(is_first=st.booleans())
+    def spool_takes_none_or_takes_again(self, is_first: bool) -> None:
+        """While it takes none, writers are given what waits for it."""
+        self.ring.put_spool_first(is_first)
+
     @rule(max_bytes=st.integers(1, RING_BYTES))
     def replay(self, max_bytes: int) -> None:
         if not self.ring.has_room(SourceId(0)):

@@ -27,8 +27,8 @@ class Ring:
     """A bounded first-in first-out buffer of segments.
 
     `on_waiting` is called when a segment has come to wait, and `on_drained` when the
-    last one has been released. With `spool_first` writers are not given what nobody
-    sends again until it comes back from the spool.
+    last one has been released. While it is `spool_first`, writers are not given what
+    nobody sends again until it comes back from the spool.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Ring:
         self.used_bytes = 0
         self.used_events = 0  # rows, and rejected events on their way
         self.waiting_bytes = 0
+        self.given_up_events = 0  # received, and left to their senders or the spool
         self._on_waiting = on_waiting
         self._on_drained = on_drained
         self._waiting: deque[Segment] = deque()  # for a writer
@@ -52,6 +53,11 @@ class Ring:
         self._unclaimed = deque[Segment]() if spool_first else self._waiting
         self._held: dict[SourceId, tuple[int, int]] = {}  # bytes and events
         self._blocked: dict[SourceId, Callable[[], None]] = {}
+
+    @property
+    def is_spool_first(self) -> bool:
+        """Tell whether writers have to wait for what goes through the spool."""
+        return self._unclaimed is not self._waiting
 
     @property
     def blocked_sources(self) -> int:
@@ -131,6 +137,21 @@ class Ring:
         waiting = itertools.chain(self._unclaimed, in_hand)
         return any(not segment.comes_again for segment in waiting)
 
+    def put_spool_first(self, is_first: bool) -> None:
+        """Keep what nobody sends again for the spool, or let writers take it too."""
+        if is_first == self.is_spool_first:
+            return
+        if is_first:
+            everything, self._waiting = self._waiting, deque()
+            self._unclaimed = deque()
+            for segment in everything:
+                self._queue_of(segment).append(segment)
+            return
+        self._waiting.extend(self._unclaimed)
+        self._unclaimed = self._waiting
+        if self._waiting:
+            self._on_waiting()
+
     def put_back(self, batch: Batch) -> None:
         """Let a batch that was taken wait again, before all others."""
         for segment in reversed(batch.segments):
@@ -153,6 +174,27 @@ class Ring:
         self._unblock()
         if self.is_empty:
             self._on_drained()
+
+    def give_up(self, batch: Batch) -> None:
+        """At the end: free the room of what was taken and is not stored from here."""
+        self.given_up_events += sum(segment.events for segment in batch.segments)
+        self.release(batch)
+
+    def give_up_what_comes_again(self) -> None:
+        """At the end: do not let it keep out what does not come again."""
+        given_up = [each for each in self._waiting if each.comes_again]
+        if not given_up:
+            return
+        kept = [each for each in self._waiting if not each.comes_again]
+        self._waiting.clear()  # in place: it may be the spool's queue as well
+        self._waiting.extend(kept)
+        batch = Batch(
+            tuple(given_up),
+            sum(each.size_bytes for each in given_up),
+            sum(each.encoded.rows for each in given_up),
+        )
+        self.waiting_bytes -= batch.size_bytes
+        self.give_up(batch)
 
     def wait_for_room(self, source: SourceId, go_on: Callable[[], None]) -> None:
         """Call `go_on` once when the source may append again, in turn with others."""

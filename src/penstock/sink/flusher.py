@@ -68,7 +68,8 @@ class Flusher:
         self._clock = clock
         # When each writer took the batch it has, by the monotonic clock.
         self._begun: dict[int, float] = {}
-        self.unfinished: list[Batch] = []  # in hand when their writers were cancelled
+        self._in_hand: dict[int, Batch] = {}
+        self._is_ending = False
         self._rows_wait = asyncio.Event()
         self._is_drained = asyncio.Event()
         self._is_drained.set()
@@ -81,6 +82,19 @@ class Flusher:
             writer.is_connected and self._begun.get(number, math.inf) > begun_before
             for number, writer in enumerate(self._writers)
         )
+
+    @property
+    def unfinished(self) -> list[Batch]:
+        """Return the batches that writers have in hand, or had when they ended."""
+        return list(self._in_hand.values())
+
+    def ending(self) -> None:
+        """Be told that the writers are cancelled now.
+
+        A cancelled transaction may end with the error of a connection that is lost, and
+        a wait that is over ends as if nothing had been: neither is to be gone on from.
+        """
+        self._is_ending = True
 
     def rows_wait(self) -> None:
         """Be told that rows have come to wait."""
@@ -105,7 +119,7 @@ class Flusher:
         writer = self._writers[number]
         backoff = Backoff()
         try:
-            while True:
+            while not self._is_ending:
                 name = os.urandom(BATCH_NAME_BYTES)
                 batch = self._ring.take(self._batch_bytes, name)
                 if batch is None:
@@ -113,12 +127,9 @@ class Flusher:
                     await self._wait_for_rows(writer)
                     continue
                 self._begun[number] = time.monotonic()
-                try:
-                    outcome = await self._store_until_it_passes(writer, batch, backoff)
-                except asyncio.CancelledError:
-                    self.unfinished.append(batch)
-                    raise
-                del self._begun[number]
+                self._in_hand[number] = batch
+                outcome = await self._store_until_it_passes(writer, batch, backoff)
+                del self._begun[number], self._in_hand[number]
                 self._ring.release(batch)
                 self._books.settled(outcome)
                 settle(batch)
@@ -135,9 +146,20 @@ class Flusher:
                 await asyncio.wait_for(self._rows_wait.wait(), IDLE_SECONDS)
                 return
             if not writer.is_connected:
-                # Rows that come meanwhile are not to wait for a database that hangs.
-                with contextlib.suppress(SinkError, TimeoutError):
-                    await asyncio.wait_for(writer.connect(), IDLE_SECONDS)
+                await self._connect_again(writer)
+
+    async def _connect_again(self, writer: Writer) -> None:
+        try:
+            # Rows that come meanwhile are not to wait for a database that hangs.
+            await asyncio.wait_for(writer.connect(), IDLE_SECONDS)
+        except (SinkError, TimeoutError):
+            return  # said when there is a batch to store
+        except Exception as error:
+            await writer.close()
+            logger.warning(
+                "a writer did not connect; trying again",
+                extra={"error": _place_of(error)},
+            )
 
     async def _store_until_it_passes(
         self, writer: Writer, batch: Batch, backoff: Backoff
@@ -152,16 +174,16 @@ class Flusher:
             except SinkError as error:
                 failure, reason = error, str(error)
             except Exception as error:
-                # A bug of ours: the batch is kept, and another connection tried. Where,
-                # not what: the error's own words may be those of a record.
+                # A bug of ours: the batch is kept, and another connection tried.
                 failure = TransientSinkError("a bug in Penstock")
-                frames = traceback.format_tb(error.__traceback__)
-                reason = f"{type(error).__name__}, {''.join(frames)}"
+                reason = _place_of(error)
                 await writer.close()
             else:
                 backoff.after_success()
                 self._metrics.stored(batch, outcome, time.perf_counter() - started)
                 return outcome
+            if self._is_ending:
+                raise asyncio.CancelledError
             wait_seconds = backoff.after_failure(random.random())
             self._metrics.failed(failure)
             logger.warning(
@@ -173,3 +195,9 @@ class Flusher:
                 },
             )
             await asyncio.sleep(wait_seconds)
+
+
+def _place_of(error: Exception) -> str:
+    """Say where, not what: the error's own words may be those of a record."""
+    frames = traceback.format_tb(error.__traceback__)
+    return f"{type(error).__name__}, {''.join(frames)}"

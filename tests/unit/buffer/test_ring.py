@@ -25,7 +25,13 @@ SHARE_ROWS = 250
 class Watched:
     """A ring, and what it has called back."""
 
-    def __init__(self, *, max_bytes: int = MAX_BYTES, max_rows: int = MAX_ROWS) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int = MAX_BYTES,
+        max_rows: int = MAX_ROWS,
+        spool_first: bool = False,
+    ) -> None:
         self.waiting = self.drained = 0
         self.gone_on: list[int] = []
         self.ring = Ring(
@@ -33,6 +39,7 @@ class Watched:
             max_rows=max_rows,
             on_waiting=self._waits,
             on_drained=self._drains,
+            spool_first=spool_first,
         )
 
     def _waits(self) -> None:
@@ -68,10 +75,14 @@ def watched() -> Watched:
 
 
 def segment(
-    source: int, size_bytes: int = 2 * KIB, rows: int = 1, rejected: int = 0
+    source: int,
+    size_bytes: int = 2 * KIB,
+    rows: int = 1,
+    rejected: int = 0,
+    ack: bytes | None = None,
 ) -> Segment:
     """Make a segment of exactly that size, as the ring counts it."""
-    delivery = Delivery(SourceId(source), "", "t", None, None, 0.0, lambda done: None)
+    delivery = Delivery(SourceId(source), "", "t", None, ack, 0.0, lambda done: None)
     events = (RejectedEvent("no_record", b""),) * rejected
     empty = Segment(EncodedRows(b"", rows, frozenset(), events), delivery)
     data = bytes(size_bytes - empty.size_bytes)
@@ -163,6 +174,59 @@ def test_each_segment_costs_something_however_small_its_rows_are(
     delivery = segment(1).delivery
     watched.ring.append(Segment(EncodedRows(b"r", 1, frozenset()), delivery))
     assert watched.ring.used_bytes == 1 + SEGMENT_OVERHEAD_BYTES
+
+
+# --- what nobody sends again
+
+
+def mixed(ring: Ring) -> tuple[list[Segment], list[Segment]]:
+    """Append what comes again and what does not, by turns; return the two."""
+    again = [segment(number, ack=b"ack") for number in (1, 3, 5)]
+    once = [segment(number) for number in (2, 4, 6)]
+    for pair in zip(again, once, strict=True):
+        for each in pair:
+            ring.append(each)
+    return again, once
+
+
+def test_writers_take_what_waits_for_the_spool_while_it_is_not_first() -> None:
+    watched = Watched(spool_first=True)
+    again, once = mixed(watched.ring)
+    told = watched.waiting
+    watched.ring.put_spool_first(False)
+    assert not watched.ring.is_spool_first
+    assert watched.waiting == told + 1, "writers are told"
+    late = watched.add(7)
+    assert list(taken(watched.ring).segments) == [*again, *once, late]
+    assert watched.ring.waiting_bytes == 0
+
+
+def test_what_no_writer_has_taken_waits_for_the_spool_when_it_is_first_again() -> None:
+    watched = Watched(spool_first=True)
+    again, once = mixed(watched.ring)
+    watched.ring.put_spool_first(False)
+    watched.ring.put_spool_first(True)
+    late = watched.add(7)
+    assert list(taken(watched.ring).segments) == again
+    for_spool = watched.ring.take_unclaimed(1 << 30)
+    assert for_spool is not None
+    assert list(for_spool.segments) == [*once, late]
+
+
+@pytest.mark.parametrize("spool_first", [True, False])
+def test_what_comes_again_is_given_up_and_no_longer_keeps_others_out(
+    spool_first: bool,
+) -> None:
+    watched = Watched(max_bytes=12 * KIB, spool_first=spool_first)
+    _, once = mixed(watched.ring)
+    watched.wait(7)
+    watched.ring.give_up_what_comes_again()
+    assert watched.gone_on == [7]
+    assert (watched.ring.used_events, watched.ring.given_up_events) == (3, 3)
+    assert watched.ring.waiting_bytes == watched.ring.used_bytes == 6 * KIB
+    left = watched.ring.take_unclaimed(1 << 30)
+    assert left is not None
+    assert list(left.segments) == once
 
 
 # --- the bounds

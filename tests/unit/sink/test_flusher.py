@@ -39,7 +39,7 @@ class FakeWriter:
         self.stored: list[Batch] = []
         self.times: list[float] = []
         self.failures: list[BaseException] = []
-        self.connect_failures: list[SinkError] = []
+        self.connect_failures: list[Exception] = []
         self.closed = False
         self._may_store = asyncio.Event()
         if not held:
@@ -414,7 +414,75 @@ async def test_a_writer_without_work_comes_back_to_a_database_that_was_away(
         assert writer.connects == 3
 
 
+async def test_a_bug_while_an_idle_writer_connects_does_not_end_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(flusher_module, "IDLE_SECONDS", 0.01)
+    writer = FakeWriter()
+    async with Flow(writer) as flow:
+        writer.connect_failures = [RuntimeError(SECRET)]
+        await asyncio.sleep(0.1)
+        assert writer.is_connected
+        delivery = flow.add()
+        await rounds()
+        assert flow.settled == [delivery]
+    (record,) = caplog.records
+    fields = str(vars(record))
+    assert "RuntimeError" in fields and "test_flusher.py" in fields
+    assert SECRET not in fields
+
+
 # --- stopping
+
+
+class LosingWriter(FakeWriter):
+    """When its batch is cancelled, that ends with the error of a lost connection."""
+
+    async def store(self, batch: Batch, *, now_seconds: float) -> Outcome:
+        try:
+            return await super().store(batch, now_seconds=now_seconds)
+        except asyncio.CancelledError:
+            if len(self.tried) > 1:
+                raise
+            raise TransientSinkError("the connection is closed") from None
+
+
+async def test_a_writer_ends_whose_cancelled_batch_has_another_error() -> None:
+    writer = LosingWriter(held=True)
+    async with Flow(writer) as flow:
+        delivery = flow.add()
+        await rounds()
+        flow.flusher.ending()
+        (task,) = flow.tasks
+        task.cancel()
+        await asyncio.wait([task], timeout=1)
+        assert task.done() and writer.closed
+        (batch,) = flow.flusher.unfinished
+        assert deliveries(batch) == [delivery]
+
+
+async def test_a_writer_ends_that_is_cancelled_when_rows_have_just_come() -> None:
+    writer = FakeWriter(held=True)
+    async with Flow(writer) as flow:
+        flow.add()
+        flow.flusher.ending()
+        (task,) = flow.tasks
+        await asyncio.sleep(0)  # its wait is over, and it has not gone on
+        task.cancel()
+        await asyncio.wait([task], timeout=1)
+        assert task.done()
+        assert not writer.tried
+
+
+async def test_what_is_in_hand_is_unfinished_until_it_is_stored() -> None:
+    writer = FakeWriter(held=True)
+    async with Flow(writer) as flow:
+        delivery = flow.add()
+        await rounds()
+        assert [deliveries(each) for each in flow.flusher.unfinished] == [[delivery]]
+        writer.let()
+        await rounds()
+        assert flow.flusher.unfinished == []
 
 
 async def test_a_cancelled_writer_closes_its_connection() -> None:
