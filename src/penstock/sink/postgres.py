@@ -49,12 +49,16 @@ CAREFUL_BATCHES = 100
 # Before an error that nobody knows is taken for a refusal of what a row holds.
 # Some five seconds: what somebody renames in a deployment is there again by then.
 UNKNOWN_TRIES = 6
-# So that what holds up one batch, a lock or a claim of a Penstock that stands still,
-# is looked into, and what stands still within a transaction of ours ends.
-LIMITS = {"lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
 # Two who claim one chunk around the beginning of a period meet if neither takes longer
 # than ten minutes (claims.sql), the COMMIT included.
 OLDEST_CLAIM_SECONDS = 540.0
+# So that what holds up one batch, a lock or a claim of a Penstock that stands still,
+# is looked into, and what stands still within a transaction of ours ends. Not sooner:
+# where each answer takes half a minute, the server is idle for as long.
+LIMITS = {
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": f"{OLDEST_CLAIM_SECONDS:.0f}s",
+}
 # Numbers of receivers there are (0001_initial.sql), to look through once.
 RECEIVERS = 4096
 
