@@ -25,10 +25,12 @@ MIB = 1024 * 1024
 DATABASE_DISK_BYTES = 400 * MIB
 # Enough for PostgreSQL to go on for a moment, too little for the load.
 LEFT_BYTES = 3 * MIB
-SPOOL_DISK_BYTES = 1 * MIB
+SPOOL_DISK_BYTES = MIB // 4
 RING_BYTES = 4 * MIB
 CHUNKS = 100
 CHUNK_EVENTS = 400
+# Of each of four senders: more than the ring takes, and the spool, which compresses.
+MESSAGES = 150
 
 
 @pytest.fixture
@@ -119,7 +121,7 @@ def test_a_full_disk_of_the_spool_makes_senders_wait_and_loses_nothing(
         served.start("--ring-bytes", str(RING_BYTES))
         served.stop_postgres()
         senders = [
-            Believer(served.port, f"{tag}.{number}", messages=400)
+            Believer(served.port, f"{tag}.{number}", messages=MESSAGES)
             for number in range(4)
         ]
         for sender in senders:

@@ -70,6 +70,11 @@ def test_penstock_killed_under_acked_load_stores_once_what_is_sent_again(
         # At work: some chunks acked since the last kill, some not.
         due = kill * CHUNKS // (2 * KILLS + 2)
         wait_until(lambda due=due: senders[0].acked >= due, "acks")  # type: ignore[misc]
+        # And each of them is there again.
+        wait_until(
+            lambda kill=kill: all(sender.connects >= kill for sender in senders),  # type: ignore[misc]
+            "all have connected",
+        )
         time.sleep(rng.uniform(0, 0.05))
         assert penstock.stop(signal.SIGKILL) == -signal.SIGKILL
         assert any(sender.acked < sender.chunks for sender in senders)

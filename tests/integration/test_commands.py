@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from penstock.embedded import EmbeddedPostgres
+from tests.integration.conftest import quick_disk
 
 PATIENCE_SECONDS = 40
 
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 40
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """A directory that PostgreSQL's own user can reach, also when we are root."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=quick_disk()) as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
@@ -121,60 +121,6 @@ def test_what_is_stored_is_there_when_up_is_not(directory: Path) -> None:
     assert found.stdout == "message\nx\n"
 
 
-def test_a_second_up_on_the_same_data_directory_is_refused(directory: Path) -> None:
-    data = str(directory / "data")
-    server = Server("up", "--data-dir", data)
-    try:
-        line = one_line(run("up", "--data-dir", data), 3)
-        assert str(server.process.pid) in line
-    finally:
-        assert server.end() == 0
-
-
-def test_a_data_directory_that_cannot_be_written_is_refused(directory: Path) -> None:
-    (directory / "file").write_text("")
-    data = str(directory / "file" / "data")
-    assert data in one_line(run("up", "--data-dir", data), 3)
-
-
-def test_a_data_directory_of_another_postgresql_is_refused(directory: Path) -> None:
-    data = directory / "data"
-    postgres = EmbeddedPostgres(data)
-    postgres.start()
-    postgres.stop()
-    (data / "postgres" / "PG_VERSION").write_text("15\n")
-    line = one_line(run("up", "--data-dir", str(data)), 3)
-    assert "15" in line
-    assert "18" in line
-
-
-@pytest.fixture
-def taken_port() -> Iterator[str]:
-    """A port that somebody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        yield str(taken.getsockname()[1])
-
-
-@pytest.mark.parametrize("flag", ["--port", "--http-port"])
-def test_a_port_that_is_taken_is_named(
-    directory: Path, taken_port: str, flag: str
-) -> None:
-    free = "--http-port" if flag == "--port" else "--port"
-    data = directory / "data"
-    line = one_line(run("up", "--data-dir", str(data), flag, taken_port, free, "0"), 3)
-    assert taken_port in line
-    assert flag in line
-    assert not (data / "postgres" / "postmaster.pid").exists()
-
-
-def test_a_database_out_of_reach_is_named_without_its_password() -> None:
-    line = one_line(
-        run("serve", "--database-url", "postgresql://me:secret@127.0.0.1:1/logs"), 3
-    )
-    assert "127.0.0.1:1" in line
-    assert "secret" not in line
-
-
 def test_a_wrong_setting_is_refused_with_its_name_and_range(directory: Path) -> None:
     line = one_line(
         run("up", "--data-dir", str(directory / "d"), PENSTOCK_RING_BYTES="12"), 2
@@ -182,12 +128,6 @@ def test_a_wrong_setting_is_refused_with_its_name_and_range(directory: Path) -> 
     assert "PENSTOCK_RING_BYTES" in line
     assert "4,194,304" in line
     assert not (directory / "d").exists()
-
-
-def test_serve_needs_a_database_and_says_so() -> None:
-    result = run("serve", PENSTOCK_DATABASE_URL="")
-    assert result.returncode == 2
-    assert "--database-url" in result.stderr
 
 
 def test_serve_runs_on_a_postgresql_of_the_users_and_outlives_its_restart(
@@ -218,29 +158,10 @@ def test_serve_runs_on_a_postgresql_of_the_users_and_outlives_its_restart(
         postgres.stop()
 
 
-def test_up_starts_its_postgresql_again_when_it_dies(directory: Path) -> None:
-    data = directory / "data"
-    server = Server("up", "--data-dir", str(data))
-    try:
-        port = address_after(server.said, "forward protocol").rpartition(":")[2]
-        pid = int((data / "postgres" / "postmaster.pid").read_text().splitlines()[0])
-        os.kill(pid, signal.SIGKILL)
-        sent = subprocess.run(
-            command("send", "--port", port),
-            input="after\n",
-            text=True,
-            capture_output=True,
-            timeout=PATIENCE_SECONDS,
-        )
-        assert sent.returncode == 0, sent.stderr
-    finally:
-        assert server.end() == 0
-
-
 @pytest.fixture(scope="module")
 def data_dir() -> Iterator[str]:
     """A migrated data directory where nothing runs."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=quick_disk()) as name:
         Path(name).chmod(0o755)
         data = str(Path(name) / "data")
         assert "applied 0001" in run("db", "migrate", "--data-dir", data).stdout

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from penstock.settings import PartitionSettings
-from penstock.sink import retention
+from penstock.sink import maintenance_round, retention
 from penstock.sink.partitions import DAY_SECONDS, Partitions
 from tests.integration.conftest import Database
 from tests.integration.upkeep_parts import (
@@ -130,8 +130,9 @@ async def test_a_table_that_only_has_the_name_of_a_day_is_left_alone(
 
 
 async def test_a_view_on_a_day_keeps_that_day_and_is_told(
-    database: Database, person: asyncpg.Connection
+    database: Database, person: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(maintenance_round, "AFTER_FAILURE_SECONDS", 0.05)
     await make_day(person, 9)
     await person.execute(f"CREATE VIEW kept AS SELECT * FROM {named(9)}")
     report = await maintained(database, retention_max_age_days=3)

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from penstock.sink import maintenance_round
 from penstock.sink.partitions import DAY_SECONDS
 from penstock.sink.sql import load_blocks
 from tests.integration.conftest import Database
@@ -25,6 +26,12 @@ BOTH: dict[str, Any] = {"seal_message_trgm": "on", "seal_attributes_gin": "on"}
 # Pages that hold nothing but frozen rows, as the visibility map has it.
 FROZEN = (
     "SELECT relfrozenxid::text::bigint >= $2 FROM pg_class WHERE oid = $1::regclass"
+)
+
+
+WAITING_BUILDS = (
+    "FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%'"
+    " AND wait_event_type = 'Lock'"
 )
 
 
@@ -132,14 +139,12 @@ async def test_an_index_that_a_crash_left_half_made_is_made_again(
     await add_rows(person, 2, 1)  # the build waits for us
     building = asyncio.create_task(maintained(database, **BOTH))
     another = await asyncpg.connect(database.url)
-    builds = "FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONC%'"
 
     async def waits() -> bool:
-        waiting = f"SELECT count(*) {builds} AND wait_event_type = 'Lock'"
-        return bool(await another.fetchval(waiting))
+        return bool(await another.fetchval(f"SELECT count(*) {WAITING_BUILDS}"))
 
     await until(waits)
-    await another.fetch(f"SELECT pg_terminate_backend(pid, 5000) {builds}")
+    await another.fetch(f"SELECT pg_terminate_backend(pid, 5000) {WAITING_BUILDS}")
     with pytest.raises(Exception, match=r"terminat|closed"):
         await building
     await inserting.commit()
@@ -161,9 +166,13 @@ async def test_no_writer_waits_for_an_index_that_waits_for_a_writer(
     await inserting.start()
     await add_rows(person, 2, 1)
     building = asyncio.create_task(maintained(database, **BOTH))
-    await asyncio.sleep(1)
-    assert not building.done()
     another = await asyncpg.connect(database.url)
+
+    async def waits() -> bool:
+        return bool(await another.fetchval(f"SELECT count(*) {WAITING_BUILDS}"))
+
+    await until(waits)
+    assert not building.done()
     async with asyncio.timeout(1):
         await add_rows(another, 2, 1)
         await add_rows(another, 0, 1)
@@ -178,6 +187,7 @@ async def test_an_index_is_not_begun_while_somebodys_transaction_is_long_open(
     blocks = load_blocks("seal")
     sooner = blocks["long_transaction"].replace("10 seconds", "1 second")
     monkeypatch.setitem(blocks, "long_transaction", sooner)
+    monkeypatch.setattr(maintenance_round, "AFTER_FAILURE_SECONDS", 0.05)
     await make_day(person, 2)
     reading = person.transaction()
     await reading.start()

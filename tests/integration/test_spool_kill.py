@@ -13,7 +13,7 @@ from tests.spool_child import MAX_BYTES
 from tests.spool_parts import number_of, part_of
 
 ROOT = Path(__file__).resolve().parents[2]
-ROUNDS = 12
+ROUNDS = 8
 # Some hundred appends; the moment is drawn anew in each round.
 LONGEST_LIFE_SECONDS = 0.3
 

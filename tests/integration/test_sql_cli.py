@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tests.integration.conftest import (
     batch_of,
     clean_environment,
     create_database,
+    new_home,
     penstock,
     run_async,
     store_in,
@@ -321,7 +321,7 @@ def test_it_works_where_up_runs_and_leaves_it_running(
 @pytest.fixture(scope="module")
 def made_dir() -> Iterator[Path]:
     """A data directory with a database in it, where nothing runs."""
-    home = Path(tempfile.mkdtemp(prefix="penstock-test-")).resolve()
+    home = new_home()
     with open_database(home / "data", create=True):
         pass
     yield home / "data"

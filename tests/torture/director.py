@@ -23,6 +23,20 @@ STALL_SECONDS = (11.0, 16.0)
 KEEPALIVE_SECONDS = 8.0
 
 
+class Plan(NamedTuple):
+    """What is not left to chance."""
+
+    # How much shorter the gaps and the faults are than in a run of minutes.
+    haste: float = 1.0
+    begin_with: str | None = None
+    without: tuple[str, ...] = ()
+    # Each kind comes once before any comes again, and the run lasts until it has.
+    has_each_once: bool = False
+
+
+BY_CHANCE = Plan()
+
+
 class Stage(NamedTuple):
     """What can be tortured; without a link to the database where `up` has its own."""
 
@@ -45,8 +59,9 @@ class Fault(NamedTuple):
 class Director:
     """Inflicts faults until the time is over, then undoes them all."""
 
-    def __init__(self, stage: Stage, seed: str) -> None:
+    def __init__(self, stage: Stage, seed: str, plan: Plan) -> None:
         self._stage = stage
+        self._plan = plan
         self._rng = random.Random(seed)
         self._busy_until: dict[str, float] = {}
         self._undo: list[tuple[float, Callable[[], None]]] = []
@@ -54,15 +69,15 @@ class Director:
         self.schedule: list[tuple[float, str]] = []
 
     def run(self, seconds: float) -> None:
-        """Inflict faults for so long."""
+        """Inflict faults for so long, or until the plan is carried out."""
         began = time.monotonic()
         faults = self._faults()
-        next_at = began + self._rng.uniform(1.0, 2.0)
-        while (now := time.monotonic()) < began + seconds:
+        next_at = began + self._rng.uniform(1.0, 2.0) / self._plan.haste
+        while (now := time.monotonic()) < began + seconds or self._to_come(faults):
             self._undo_due(now)
             if now >= next_at:
                 self._inflict_one(faults, began)
-                gap = self._rng.uniform(LEAST_GAP_SECONDS, MOST_GAP_SECONDS)
+                gap = self._between(LEAST_GAP_SECONDS, MOST_GAP_SECONDS)
                 next_at = time.monotonic() + gap
             time.sleep(0.05)
         self.undo_all()
@@ -74,7 +89,7 @@ class Director:
         self._undo.clear()
 
     def _inflict_one(self, faults: list[Fault], began: float) -> None:
-        (fault,) = self._rng.choices(faults, [each.weight for each in faults])
+        fault = self._draw(faults)
         now = time.monotonic()
         if self._busy_until.get(fault.victim, 0.0) > now:
             return
@@ -85,6 +100,28 @@ class Director:
         self.schedule.append((round(now - began, 2), fault.name))
         self.counts[fault.name] += 1
         self._busy_until[fault.victim] = time.monotonic() + fault.inflict()
+
+    def _draw(self, faults: list[Fault]) -> Fault:
+        if not self.counts and self._plan.begin_with is not None:
+            return next(each for each in faults if each.name == self._plan.begin_with)
+        # Of those to come, the ones whose victim is free: else none would be inflicted.
+        now = time.monotonic()
+        drawn = [
+            each
+            for each in self._to_come(faults)
+            if self._busy_until.get(each.victim, 0.0) <= now
+        ]
+        drawn = drawn or faults
+        (fault,) = self._rng.choices(drawn, [each.weight for each in drawn])
+        return fault
+
+    def _to_come(self, faults: list[Fault]) -> list[Fault]:
+        if not self._plan.has_each_once:
+            return []
+        return [each for each in faults if each.name not in self.counts]
+
+    def _between(self, least_seconds: float, most_seconds: float) -> float:
+        return self._rng.uniform(least_seconds, most_seconds) / self._plan.haste
 
     def _undo_due(self, now: float) -> None:
         for item in [each for each in self._undo if each[0] <= now]:
@@ -118,7 +155,7 @@ class Director:
                 Fault("database links held", 3, link, self._hold_database),
                 Fault("answers held, then cut", 3, link, self._hold_answers),
             ]
-        return faults
+        return [each for each in faults if each.name not in self._plan.without]
 
     def _kill_penstock(self) -> float:
         self._stage.server.kill()
@@ -133,30 +170,30 @@ class Director:
         return self._kill_postmaster()
 
     def _kill_postmaster(self) -> float:
-        away_seconds = self._stay_away(self._rng.uniform(0, 3))
+        away_seconds = self._stay_away(self._between(0, 3))
         self._stage.processes.kill_postmaster()
-        return away_seconds + 3.0
+        return away_seconds + 3.0 / self._plan.haste
 
     def _kill_backend(self) -> float:
         self._stage.processes.kill_backend(self._rng)
-        return 2.0
+        return 2.0 / self._plan.haste
 
     def _pause_postgres(self) -> float:
         self._stage.processes.pause()
-        return 0.5 + self._later(
-            self._rng.uniform(0.5, 4.0), self._stage.processes.resume
-        )
+        return 0.5 + self._later(self._between(0.5, 4.0), self._stage.processes.resume)
 
     def _stall_postgres(self) -> float:
         self._stage.processes.pause()
+        least_seconds, most_seconds = STALL_SECONDS
+        longer_seconds = self._between(0, most_seconds - least_seconds)
         return 0.5 + self._later(
-            self._rng.uniform(*STALL_SECONDS), self._stage.processes.resume
+            least_seconds + longer_seconds, self._stage.processes.resume
         )
 
     def _stop_postgres(self) -> float:
-        away_seconds = self._stay_away(self._rng.uniform(2, 8))
+        away_seconds = self._stay_away(self._between(2, 8))
         self._stage.processes.stop_fast()
-        return away_seconds + 3.0
+        return away_seconds + 3.0 / self._plan.haste
 
     def _stay_away(self, seconds: float) -> float:
         if self._stage.own_database is None:
@@ -172,7 +209,7 @@ class Director:
         links = self._stage.links
         links.on_senders(lambda proxy: proxy.hold())
         return self._later(
-            self._rng.uniform(0.5, 4.0),
+            self._between(0.5, 4.0),
             lambda: links.on_senders(lambda proxy: proxy.flow()),
         )
 
@@ -192,7 +229,7 @@ class Director:
         links = self._stage.links
         links.on_database(lambda proxy: proxy.stand_still())
         return self._later(
-            self._rng.uniform(0.5, 4.0),
+            self._between(0.5, 4.0),
             lambda: links.on_database(lambda proxy: proxy.flow()),
         )
 
@@ -205,4 +242,4 @@ class Director:
             self._cut(knows=knows)
             links.on_database(lambda proxy: proxy.flow())
 
-        return self._later(self._rng.uniform(0.2, 2.0), cut_and_flow)
+        return self._later(self._between(0.2, 2.0), cut_and_flow)

@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncpg
 
 from tests.torture.database import OwnDatabase, Processes
-from tests.torture.director import Director, Stage
+from tests.torture.director import BY_CHANCE, Director, Plan, Stage
 from tests.torture.event import NO_POISON
 from tests.torture.judge import Found, Verdict, judge
 from tests.torture.ledger import Ledger
@@ -56,14 +56,18 @@ class Report:
 
 
 def torture(
-    seed: int, mode: str, seconds: float, say: Callable[[str], None] = lambda text: None
+    seed: int,
+    mode: str,
+    seconds: float,
+    plan: Plan = BY_CHANCE,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Torture Penstock, as `up` or `serve`, for so long."""
     with ExitStack() as stack:
         home = stack.enter_context(_home())
         stage = _set_up(stack, home, mode)
         senders = _senders(stage, seed)
-        director = Director(stage, f"faults-{seed}")
+        director = Director(stage, f"faults-{seed}", plan)
         for sender in senders:
             sender.start()
         say(f"torture: {mode}, seed {seed}, {seconds:g} s of faults")

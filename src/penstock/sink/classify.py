@@ -36,13 +36,19 @@ def classify(error: BaseException) -> SinkError:
         return TransientSinkError(f"the connection failed: {describe(error)}")
     sqlstate = error.sqlstate or ""
     text = f"PostgreSQL refused a batch, SQLSTATE {sqlstate}"
-    # No partition for a row, or its bounds: one was attached or detached meanwhile.
-    is_of_partitions = sqlstate == CHECK_VIOLATION and not error.constraint_name
-    if sqlstate.startswith(DATA_CLASSES) and not is_of_partitions:
+    if sqlstate.startswith(DATA_CLASSES) and not is_of_partitions(error):
         return PermanentSinkError(text)
     if not sqlstate or sqlstate.startswith(PASSING_CLASSES):
         return TransientSinkError(text)
     return UnknownSinkError(text)
+
+
+def is_of_partitions(error: asyncpg.PostgresError) -> bool:
+    """Tell whether a row had no partition, or was past the bounds of its own.
+
+    One was attached or detached after the statement had begun; the next one sees it.
+    """
+    return error.sqlstate == CHECK_VIOLATION and not error.constraint_name
 
 
 def reason_of(error: asyncpg.PostgresError) -> str:

@@ -21,7 +21,12 @@ from penstock.model import Batch, Outcome, Segment
 from penstock.rows.retrace import entries_of_rows
 from penstock.sink.claim_periods import ClaimPeriods
 from penstock.sink.claims import Claimed, Claims
-from penstock.sink.classify import classify, reason_of, unavailable
+from penstock.sink.classify import (
+    classify,
+    is_of_partitions,
+    reason_of,
+    unavailable,
+)
 from penstock.sink.connection import (
     CONNECT_TIMEOUT_SECONDS,
     CONNECTION_ERRORS,
@@ -142,10 +147,11 @@ class PostgresWriter:
             try:
                 return await self._store(connection, batch, now_seconds, is_careful)
             except asyncpg.PostgresError as error:
-                if is_careful or not _is_refusal(error):
+                is_refusal = _is_refusal(error)
+                if is_careful or not (is_refusal or is_of_partitions(error)):
                     raise
-                self._careful_batches = CAREFUL_BATCHES
-                return await self._store(connection, batch, now_seconds, True)
+                self._careful_batches = CAREFUL_BATCHES if is_refusal else 0
+                return await self._store(connection, batch, now_seconds, is_refusal)
         except CONNECTION_ERRORS as error:
             if isinstance(error, asyncpg.LockNotAvailableError):
                 with contextlib.suppress(*CONNECTION_ERRORS):

@@ -128,7 +128,7 @@ class Spooler:
 
     def wake(self) -> None:
         """Be told that something waits in the ring."""
-        if self._always:
+        if self._always or not self._storing.is_storing:
             self._wake.set()
 
     async def run(self) -> None:
@@ -301,10 +301,14 @@ class Spooler:
             None,
             None,
             self._clock(),
-            lambda _: self._stored.append(position),
+            lambda _: self._part_stored(position),
             pending_segments=1,
             sealed=True,
         )
+
+    def _part_stored(self, position: Position) -> None:
+        self._stored.append(position)
+        self._wake.set()  # its room is the next one's
 
     async def _note_stored(self) -> None:
         stored, self._stored = self._stored, []

@@ -23,7 +23,7 @@ from penstock.model import (
 from penstock.sink import spooler as spooler_module
 from penstock.sink.spool import Spool
 from penstock.sink.spool_format import SpooledPart
-from penstock.sink.spooler import Spooler
+from penstock.sink.spooler import SPOOL_SOURCE, Spooler
 
 MIB = 1024 * 1024
 
@@ -233,6 +233,25 @@ async def test_what_comes_back_takes_no_more_than_a_share_of_the_ring(
     await asyncio.sleep(0.1)
     piece_and_share = spooler_module.PIECE_BYTES + flow.ring.max_bytes / 4
     assert flow.ring.used_bytes <= piece_and_share
+
+
+async def test_what_makes_room_is_not_waited_for_by_the_clock(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither way: a ring that is full moves as fast as the disk and PostgreSQL do."""
+    flow.flusher.is_storing = False
+    monkeypatch.setattr(spooler_module, "LOOK_SECONDS", 60)
+    sender = Sender(flow, range(60))  # three times the ring
+    await until(lambda: not sender.numbers)
+    monkeypatch.setattr(spooler_module, "LOOK_SECONDS", 0.01)
+    flow.spooler.wake()
+    flow.flusher.is_storing = True
+    flow.store()  # what there was room for at the end
+    await until(lambda: not flow.ring.has_room(SPOOL_SOURCE))
+    monkeypatch.setattr(spooler_module, "LOOK_SECONDS", 60)
+    await asyncio.sleep(0.1)  # the look that has begun
+    await until(flow.store_all)
+    assert sorted(flow.numbers()) == list(range(60))
 
 
 async def test_what_is_not_committed_is_there_after_the_end(tmp_path: Path) -> None:
