@@ -24,6 +24,7 @@ from penstock.http.server import HttpServer
 from penstock.net.incoming import Intake
 from penstock.net.listener import ForwardListener
 from penstock.net.turns import Turns
+from penstock.net.waiting import Waiting
 from penstock.rows import RowEncoder
 from penstock.settings import Settings
 from penstock.sink.claim_periods import ClaimPeriods
@@ -64,6 +65,7 @@ class Supervised(NamedTuple):
 
     is_running: Callable[[], bool]
     restart: Callable[[], None]
+    give_up: Callable[[], None]  # a restart that is under way
     trim_log: Callable[[], None]
 
 
@@ -209,6 +211,7 @@ class Server:
                 settings.wire,
                 self._metrics.receive,
                 Turns(),
+                Waiting(max_bytes=int(settings.ring.ring_bytes * SOURCE_SHARE)),
             ),
         )
         self._build_spooler()
@@ -281,13 +284,24 @@ class Server:
             try:
                 if not database.is_running():
                     logger.error("the embedded PostgreSQL has died; starting it again")
-                    await asyncio.to_thread(database.restart)
+                    await self._restart(database)
                 database.trim_log()
             except (UnavailableError, OSError) as error:
                 logger.error(
                     "the embedded PostgreSQL does not start",
                     extra={"error": str(error)},
                 )
+
+    async def _restart(self, database: Supervised) -> None:
+        """Start our own PostgreSQL again, unless told to stop meanwhile."""
+        starting = asyncio.create_task(asyncio.to_thread(database.restart))
+        stopping = asyncio.create_task(self._stop.asked.wait())
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not starting.done():
+            database.give_up()
+            return  # its thread is waited for at the very end
+        starting.result()
 
     async def _end(
         self, tasks: Sequence[asyncio.Task[None]], spooling: asyncio.Task[None]

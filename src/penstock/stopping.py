@@ -73,9 +73,11 @@ class Ending:
     def __init__(self, stop: Stop, parts: Parts) -> None:
         self._stop = stop
         self._ring, self._listener, self._flusher, self._spooler = parts
+        self._unread_senders = 0
 
     async def commit(self) -> bool:
         """No new senders, no new bytes, commit, ack; return whether that was all."""
+        self._flusher.stopping()
         if self._spooler is not None:
             self._spooler.stopping()
         await self._listener.stop_accepting()
@@ -91,8 +93,12 @@ class Ending:
         was_clean = _has_drained(draining)
         draining.cancel()
         hurried.cancel()
+        self._unread_senders = self._listener.unread_senders
         self._listener.abort()
-        if was_clean:
+        was_clean = was_clean and not self._unread_senders
+        if was_clean and self._spooler is not None and self._spooler.pending_events:
+            logger.info("stopped; what is not committed is in the spool")
+        elif was_clean:
             logger.info("stopped; all that was received is committed")
         return was_clean
 
@@ -119,7 +125,8 @@ class Ending:
                 unfinished, lambda: not ended.done()
             )
         ended.cancel()
-        _tell_of_rest(is_kept, events_left)
+        is_kept = is_kept and not self._unread_senders
+        _tell_of_rest(is_kept, events_left, self._unread_senders)
         return is_kept
 
     async def _drain(self, share: float) -> bool:
@@ -183,8 +190,10 @@ def _has_drained(draining: asyncio.Task[bool]) -> bool:
     return draining.result()
 
 
-def _tell_of_rest(is_kept: bool, events_left: int) -> None:
+def _tell_of_rest(is_kept: bool, events_left: int, unread_senders: int) -> None:
     extra = {"events_not_committed": events_left}
+    if unread_senders:
+        extra["senders_not_read"] = unread_senders
     if is_kept:
         logger.warning(
             "stopped before all was committed: the rest is in the spool, and"

@@ -1,5 +1,6 @@
 """PostgreSQL is away and senders ask for no acks: they write on, and it is kept."""
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -208,6 +209,65 @@ def test_one_sender_alone_is_spooled_too(
     served.start_postgres()
     wait_until_all_is_stored(served)
     assert_all_there_in_order(served, [sender])
+
+
+@pytest.mark.timeout(120)
+def test_senders_with_acks_leave_room_for_those_without(
+    served: ServedPenstock, believers: Callable[..., list[Believer]], tag: str
+) -> None:
+    served.start(*FLAGS)
+    served.stop_postgres()
+    with ExitStack() as stack:
+        resenders = [
+            Resender(served.port, f"{tag}.acks{n}", chunks=8, chunk_events=3000)
+            for n in range(6)
+        ]
+        for each in resenders:
+            stack.callback(each.end)
+            each.start()
+        wait_until(
+            lambda: served.metric("penstock_paused_connections") >= 4, "they wait"
+        )
+        senders = believers(served)
+        for sender in senders:
+            sender.finish(30.0)
+        assert served.metric("penstock_spooled_events") > 0
+        served.start_postgres()
+        for each in resenders:
+            each.finish()
+    wait_until_all_is_stored(served)
+    assert_all_there_in_order(served, senders)
+    for each in resenders:
+        assert_stored_once(served, each.tag, each.events)
+
+
+@pytest.mark.timeout(120)
+def test_a_stop_while_postgresql_hangs_keeps_what_waits_in_the_sockets(
+    served: ServedPenstock, believers: Callable[..., list[Believer]]
+) -> None:
+    served.start(*FLAGS)
+    with served.postgres_paused():
+        senders = believers(served, connections=3, messages=5, message_events=3000)
+        wait_until(lambda: all(each.written == 5 for each in senders), "it is written")
+        assert served.metric("penstock_spooled_events") == 0, "there was time for it"
+        assert served.stop() == 0, served.stderr()
+    served.start(*FLAGS)
+    wait_until_all_is_stored(served)
+    assert_all_there_in_order(served, senders)
+
+
+@pytest.mark.timeout(120)
+def test_a_second_signal_tells_that_somebody_was_not_read(
+    served: ServedPenstock, believers: Callable[..., list[Believer]]
+) -> None:
+    served.start(*FLAGS, "--spool-mode", "off")
+    with served.postgres_paused():
+        believers(served, connections=3, messages=500, message_events=1000)
+        wait_until(lambda: served.metric("penstock_paused_connections") == 3, "full")
+        os.kill(served.pid, signal.SIGTERM)
+        wait_until(lambda: '"stopping"' in served.stderr(), "it has begun to stop")
+        assert served.stop() == 1
+    assert '"senders_not_read": 3' in served.stderr().splitlines()[-1]
 
 
 @pytest.mark.timeout(120)

@@ -19,6 +19,9 @@ EVENTS = CONNECTIONS * FRAMES * FRAME_EVENTS
 FILLER = "GET /api/v1/items?page=2 HTTP/1.1 " * 6
 # Each sender writes about twice its quarter of it; the kernel holds the rest.
 SMALL_RING_BYTES = 4 * 1024 * 1024
+# Half a megabyte each, of which a connection's sockets hold five.
+LARGE_FRAME_EVENTS = 2000
+LARGE_EVENTS = 200 * LARGE_FRAME_EVENTS
 WRITE_SECONDS = 20.0
 STALL_SECONDS = 0.5
 # From the command to the ready text, on a data directory that is in use.
@@ -61,6 +64,13 @@ def stored_numbers(penstock: Penstock, tag: str) -> list[int]:
 
 
 def judge(penstock: Penstock, tag: str, events: int) -> None:
+    wait_until(
+        lambda: (
+            not penstock.metric("penstock_spooled_events")
+            and not penstock.metric("penstock_ring_events")
+        ),
+        "what the stop has spooled is stored",
+    )
     stored = stored_numbers(penstock, tag)
     missing = events - len(set(stored))
     assert missing == 0, f"{missing} of {events} are lost"
@@ -112,6 +122,33 @@ def test_a_stop_with_a_full_ring_stores_what_waits_in_the_sockets(
     assert penstock.wait_for_end() == 0, penstock.stderr()
     penstock.start()
     judge(penstock, tag, EVENTS)
+
+
+@pytest.mark.timeout(120)
+def test_a_stop_reads_on_for_as_long_as_what_was_written_takes(
+    start_penstock: Callable[..., Penstock], tag: str
+) -> None:
+    """More than it can encode in the time that a sender is given to fall silent."""
+    penstock = start_penstock()
+    frames = [
+        packed_forward(tag, [(T, {"n": n, "message": FILLER}) for n in numbers])
+        for numbers in (
+            range(first, first + LARGE_FRAME_EVENTS)
+            for first in range(0, LARGE_EVENTS, LARGE_FRAME_EVENTS)
+        )
+    ]
+    os.kill(penstock.pid, signal.SIGSTOP)
+    try:
+        for first in range(0, len(frames), 5):
+            with ForwardSender(penstock.port) as sender:
+                for frame in frames[first : first + 5]:
+                    sender.send(frame)
+        os.kill(penstock.pid, signal.SIGTERM)
+    finally:
+        os.kill(penstock.pid, signal.SIGCONT)
+    assert penstock.wait_for_end() == 0, penstock.stderr()
+    penstock.start()
+    judge(penstock, tag, LARGE_EVENTS)
 
 
 def test_a_stop_stores_what_waits_in_the_sockets_and_in_the_backlog(

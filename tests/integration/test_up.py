@@ -321,6 +321,29 @@ def test_postgresql_that_is_killed_is_started_again_and_sends_go_through(
     assert program.family() == []
 
 
+def test_stopped_while_its_postgresql_starts_again_it_waits_for_neither(
+    data_dir: Path, start: Start
+) -> None:
+    flags = ("--shutdown-timeout-seconds", "600")
+    program = start(*up(data_dir, *flags)).wait_ready()
+    pid_file = data_dir / "postgres" / "postmaster.pid"
+    before = int(pid_file.read_text().splitlines()[0])
+    os.kill(before, signal.SIGKILL)
+
+    def another() -> int:
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            pid = int(pid_file.read_text().splitlines()[0])
+            return 0 if pid == before else pid
+        return 0
+
+    server = wait_until(another, "it is being started")
+    os.kill(server, signal.SIGSTOP)  # as one that has long to recover
+    time.sleep(1)  # for the server to be asked for, and not to answer
+    program.send_signal(signal.SIGTERM)
+    assert program.wait_ended(60) == 0
+    wait_until(lambda: program.family() == [], "nothing is left running")
+
+
 def test_stopped_while_it_starts_it_leaves_nothing_running(
     home: Path, start: Start
 ) -> None:

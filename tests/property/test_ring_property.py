@@ -79,10 +79,13 @@ class RingMachine(RuleBasedStateMachine):
 
     def fits(self, part: float, source: Source) -> bool:
         mine = [each for each in self.held() if each.delivery.source == source]
-        bounds = ((self.held(), part), (mine, part / 4))
-        return all(
-            size_of(held) < share * MAX_BYTES and events_of(held) < share * MAX_EVENTS
-            for held, share in bounds
+        others = [each for each in self.held() if not each.comes_again]
+        again = [each for each in self.held() if each.comes_again]
+        return (
+            size_of(others) < part * (MAX_BYTES - size_of(again))
+            and events_of(others) < part * (MAX_EVENTS - events_of(again))
+            and size_of(mine) < part / 4 * MAX_BYTES
+            and events_of(mine) < part / 4 * MAX_EVENTS
         )
 
     # What may happen.

@@ -28,6 +28,8 @@ class FakeRing:
 
 
 class FakeListener:
+    unread_senders = 0
+
     def __init__(self) -> None:
         self.reading_failure: Exception | None = None
         self.has_ended = asyncio.Event()
@@ -54,6 +56,8 @@ class FakeFlusher:
         self.all_is_stored = asyncio.Event()
         self.is_ending = False
 
+    def stopping(self) -> None: ...
+
     def ending(self) -> None:
         self.is_ending = True
 
@@ -63,6 +67,7 @@ class FakeFlusher:
 
 class FakeSpooler:
     is_failing = False
+    pending_events = 0
 
     def __init__(self) -> None:
         self.more_came: list[bool] = []

@@ -21,6 +21,9 @@ SOURCE_SHARE = 0.25
 # Who waits goes on when this part of the ring, or of its share, is left: a gap to
 # the bound, so that a full ring does not pause and resume at every batch.
 LOW_WATER = 0.75
+# What comes again, from its sender or from the spool, holds this part at most: what
+# does not has to pass through the ring to be spooled, and must find room in it.
+COMES_AGAIN_SHARE = 0.75
 
 
 class Ring:
@@ -52,7 +55,9 @@ class Ring:
         # For the spool: with `spool_first` a queue of its own.
         self._unclaimed = deque[Segment]() if spool_first else self._waiting
         self._held: dict[SourceId, tuple[int, int]] = {}  # bytes and events
-        self._blocked: dict[SourceId, Callable[[], None]] = {}
+        self._again_bytes = 0  # of what comes again
+        self._again_events = 0
+        self._blocked: dict[SourceId, tuple[Callable[[], None], bool]] = {}
 
     @property
     def is_spool_first(self) -> bool:
@@ -77,9 +82,12 @@ class Ring:
             or self.used_events >= LOW_WATER * self.max_rows
         )
 
-    def has_room(self, source: SourceId) -> bool:
-        """Tell whether the source may append one more segment now."""
-        return self._is_below(1.0, source)
+    def has_room(self, source: SourceId, *, comes_again: bool = False) -> bool:
+        """Tell whether the source may append one more segment now.
+
+        `comes_again` says whether what it appends is sent again if it is lost here.
+        """
+        return self._is_below(1.0, source, comes_again)
 
     def append(self, segment: Segment) -> None:
         """Take a segment; the caller has asked for room before it encoded it."""
@@ -91,6 +99,9 @@ class Ring:
         )
         self.used_bytes += segment.size_bytes
         self.used_events += segment.events
+        if segment.comes_again:
+            self._again_bytes += segment.size_bytes
+            self._again_events += segment.events
         self.waiting_bytes += segment.size_bytes
         self._queue_of(segment).append(segment)
         self._on_waiting()
@@ -170,6 +181,9 @@ class Ring:
                     held_events - segment.events,
                 )
             self.used_events -= segment.events
+            if segment.comes_again:
+                self._again_bytes -= segment.size_bytes
+                self._again_events -= segment.events
         self.used_bytes -= batch.size_bytes
         self._unblock()
         if self.is_empty:
@@ -196,9 +210,15 @@ class Ring:
         self.waiting_bytes -= batch.size_bytes
         self.give_up(batch)
 
-    def wait_for_room(self, source: SourceId, go_on: Callable[[], None]) -> None:
+    def wait_for_room(
+        self,
+        source: SourceId,
+        go_on: Callable[[], None],
+        *,
+        comes_again: bool = False,
+    ) -> None:
         """Call `go_on` once when the source may append again, in turn with others."""
-        self._blocked[source] = go_on
+        self._blocked[source] = go_on, comes_again
 
     def forget(self, source: SourceId) -> None:
         """Drop the source's place in the queue for room, if it has one."""
@@ -209,15 +229,32 @@ class Ring:
 
     def _unblock(self) -> None:
         for source in list(self._blocked):
-            if self._is_below(LOW_WATER, source):
-                self._blocked.pop(source)()
+            # Who was let go on may have made another forget its place.
+            go_on, comes_again = self._blocked.get(source, (None, False))
+            if go_on is not None and self._is_below(LOW_WATER, source, comes_again):
+                del self._blocked[source]
+                go_on()
 
-    def _is_below(self, part: float, source: SourceId) -> bool:
+    def _is_below(self, part: float, source: SourceId, comes_again: bool) -> bool:
         held_bytes, held_events = self._held.get(source, (0, 0))
+        again_bytes, again_events = self._again_bytes, self._again_events
+        if comes_again:
+            again = part * COMES_AGAIN_SHARE
+            is_free = (
+                self.used_bytes < part * self.max_bytes
+                and self.used_events < part * self.max_rows
+                and again_bytes < again * self.max_bytes
+                and again_events < again * self.max_rows
+            )
+        else:  # of what is left to it
+            is_free = self.used_bytes - again_bytes < part * (
+                self.max_bytes - again_bytes
+            ) and self.used_events - again_events < part * (
+                self.max_rows - again_events
+            )
         share = part * SOURCE_SHARE
         return (
-            self.used_bytes < part * self.max_bytes
-            and self.used_events < part * self.max_rows
+            is_free
             and held_bytes < share * self.max_bytes
             and held_events < share * self.max_rows
         )

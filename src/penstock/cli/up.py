@@ -59,7 +59,10 @@ def command(data_dir: str | None, **flags: str | None) -> None:
             on_ready=lambda listening: print_ready(listening, postgres.url, directory),
             spool_dir=directory / "spool",
             database=app.Supervised(
-                postgres.is_running, postgres.restart, postgres.trim_log
+                postgres.is_running,
+                postgres.restart,
+                postgres.give_up_start,
+                postgres.trim_log,
             ),
         )
         patience_seconds = stopped.seconds_left

@@ -91,6 +91,7 @@ class EmbeddedPostgres:
         self._adopted: int | None = None
         self._socket_dir: Path | None = None
         self._in_a_hurry = False
+        self._gives_up_start = False
 
     @property
     def url(self) -> str:
@@ -133,6 +134,10 @@ class EmbeddedPostgres:
         """Lose patience in a `stop` that runs; a signal handler may call this."""
         self._in_a_hurry = True
 
+    def give_up_start(self) -> None:
+        """Wait no more for a server that starts; any thread may call this."""
+        self._gives_up_start = True
+
     def is_running(self) -> bool:
         """The server's main process lives."""
         if self._child is not None:
@@ -153,7 +158,7 @@ class EmbeddedPostgres:
         try:
             self._bring_up(self._lock.fd)
         except BaseException:
-            self._end_server()
+            self._end_server(0 if self._gives_up_start else _FAST_SECONDS)
             raise
 
     def trim_log(self) -> None:
@@ -265,6 +270,8 @@ class EmbeddedPostgres:
                 self._seen = seen
                 return True
             waited = time.monotonic() - began
+            if self._gives_up_start:
+                raise EmbeddedPostgresError("told to stop while PostgreSQL starts")
             if waited > _START_LIMIT_SECONDS:
                 raise EmbeddedPostgresError(
                     f"PostgreSQL (pid {self._pid()}) in {self._directory.pgdata} takes"

@@ -17,6 +17,7 @@ from penstock.buffer.recent import RecentChunk, RecentChunks
 from penstock.buffer.ring import Ring
 from penstock.model import Day, Delivery, EncodedRows, Segment, SourceId
 from penstock.net.turns import Turns
+from penstock.net.waiting import Waiting
 from penstock.rows import RowEncoder, RowStream
 from penstock.settings import WireLimits
 from penstock.telemetry.metrics import ReceiveMetrics
@@ -33,6 +34,7 @@ class Intake:
     limits: WireLimits
     metrics: ReceiveMetrics
     turns: Turns
+    waiting: Waiting
     recent: RecentChunks = field(default_factory=RecentChunks)
     wall_clock_ns: Callable[[], int] = time.time_ns
     clock: Callable[[], float] = time.monotonic

@@ -19,8 +19,11 @@ BACKLOG = 1024
 # A sender that has written nothing for so long is done for now: what it has written
 # is in our socket by then, on any network.
 QUIET_SECONDS = 0.2
-# A sender that does not stop writing is not waited for longer than this.
+# A sender that does not stop writing is waited for so long, and then until what it has
+# written is read, or so much of it: more than its socket and ours held when the stop
+# began (Linux: tcp_wmem up to 4 MiB, tcp_rmem up to 6 MiB).
 LAST_WORDS_SECONDS = 3.0
+LAST_BYTES = 16 * 1024 * 1024
 # Between two looks at whether connections still come out of the backlog,
 # and how often at most: somebody may connect all the time.
 ACCEPT_SECONDS = 0.02
@@ -39,6 +42,8 @@ class ForwardListener:
         self._sessions: set[ForwardSession] = set()
         self._has_none = asyncio.Event()
         self._taken = 0
+        # Who is read at the stop, and what had come from it when that began.
+        self._last_read: dict[ForwardSession, int] = {}
 
     @property
     def is_accepting(self) -> bool:
@@ -97,19 +102,40 @@ class ForwardListener:
         """
         clock = self._intake.clock
         began = clock()
-        reading = {each for each in self._sessions if not each.asks_for_acks}
-        for session in self._sessions - reading:
+        reading = self._last_read = {
+            each: each.received_bytes
+            for each in self._sessions
+            if not each.asks_for_acks
+        }
+        for session in self._sessions - reading.keys():
             session.stop()
         while reading and clock() - began < timeout_seconds:
             await asyncio.sleep(QUIET_SECONDS)
             now = clock()
-            for session in list(reading):
-                talks_on = now - began > LAST_WORDS_SECONDS and not session.is_resting
-                if talks_on or session.is_quiet(now - QUIET_SECONDS):
-                    reading.discard(session)
+            is_long = now - began > LAST_WORDS_SECONDS
+            for session, before_bytes in list(reading.items()):
+                said_bytes = session.received_bytes - before_bytes
+                if said_bytes > LAST_BYTES or (
+                    not session.is_resting
+                    and not session.unread_bytes
+                    and (is_long or session.is_quiet(now - QUIET_SECONDS))
+                ):
+                    del reading[session]
                     session.stop()
         for session in reading:
             session.stop()
+
+    @property
+    def unread_senders(self) -> int:
+        """Count those of whom not all has been read that they had written.
+
+        At the stop, and of those who do not send it again.
+        """
+        return sum(
+            1
+            for session in self._last_read
+            if session.unread_bytes and not session.asks_for_acks
+        )
 
     async def ended(self) -> None:
         """Wait until every session has handed over what came, and ended."""

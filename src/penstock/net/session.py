@@ -8,7 +8,6 @@ and it never writes a byte that is not an ack.
 
 import asyncio
 import logging
-import socket
 import traceback
 from typing import TYPE_CHECKING, cast
 from weakref import WeakMethod
@@ -18,6 +17,7 @@ from penstock.errors import ProtocolError
 from penstock.model import SourceId
 from penstock.net.arrivals import Arrivals
 from penstock.net.incoming import Incoming, Intake, Origin
+from penstock.net.sockets import keep_alive, unread_bytes
 from penstock.wire.messages import Message, MessageReader
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ class ForwardSession(asyncio.Protocol):
         self._paused_seconds = 0.0
         self._cut: asyncio.TimerHandle | None = None  # of a connection being closed
         self._has_ended = False  # the peer will send no more
+        self._counted_bytes = 0  # as what waits for room
+        self.received_bytes = 0
         self._is_broken = False  # what it sends is no longer looked at
 
     @property
@@ -103,6 +105,11 @@ class ForwardSession(asyncio.Protocol):
         """Tell whether whole messages wait here, for their turn or for room."""
         return self._is_resting
 
+    @property
+    def unread_bytes(self) -> int:
+        """Return how many bytes wait in our socket."""
+        return unread_bytes(self._transport)
+
     def is_quiet(self, since_seconds: float) -> bool:
         """Tell whether nothing has come since then and nothing whole waits here."""
         return not self._is_resting and self._heard_seconds < since_seconds
@@ -113,29 +120,30 @@ class ForwardSession(asyncio.Protocol):
         """Begin: remember the peer, and bound the acks that it leaves unread."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=UNREAD_ACK_BYTES)
-        # The only way to notice a peer that is gone without a word: idle connections
-        # are healthy (Docker holds one for each container) and are never timed out.
-        raw_socket = self._transport.get_extra_info("socket")
-        raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        keep_alive(self._transport)
         peer = self._transport.get_extra_info("peername")
         if peer is not None:
             self._sender = str(peer[0]) if isinstance(peer, tuple) else "unix"
         self._intake.metrics.connected()
+        if self._intake.waiting.is_full:
+            # uvloop heeds it only then, and has read 64 KiB by that time.
+            asyncio.get_running_loop().call_soon(self._pause_unread)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the socket, and go as far as they lead."""
         if self._is_broken or self._has_ended:
             return
         self._intake.metrics.received_bytes(len(data))
+        self.received_bytes += len(data)
         self._reader.receive_data(data)
         self._heard_seconds = self._intake.clock()
         self._arrivals.received(len(data), self._heard_seconds)
-        if not self._is_resting:
+        # Who waits for room may turn out to ask for acks.
+        if not self._is_resting or (self._waits_for_room and not self._is_known):
             self._ask_turn()
-        elif self._waits_for_room and not self._is_known:
-            self._ask_turn()  # to see whether it asks for acks
         else:
             self._set_reading()
+        self._count_waiting()
 
     def eof_received(self) -> bool:
         """Keep the connection open: acks may still be owed to a half-closed peer."""
@@ -229,7 +237,10 @@ class ForwardSession(asyncio.Protocol):
                 if self._incoming is None and self._reader.is_empty:
                     self.has_work = self._is_resting = False
                     break
-                if not self._intake.ring.has_room(self._source):
+                if not self._is_known:
+                    self._look_who_asks()
+                asks = self._asks_for_acks
+                if not self._intake.ring.has_room(self._source, comes_again=asks):
                     self._wait_for_room()
                     break
                 if self._transport and self._acks.pending >= MAX_PENDING_ACKS:
@@ -250,25 +261,37 @@ class ForwardSession(asyncio.Protocol):
             # A bug of ours costs the connection that brought it up, not all of them.
             self.has_work = self._is_resting = False
             self._give_up(error)
+        self._count_waiting()
         # While others have their turn, this sender's bytes wait in its socket.
         self._set_reading()
         self._close_if_done()
         self._finish_if_lost()
         return done_bytes
 
+    def _look_who_asks(self) -> None:
+        asks = self._reader.asks_for_ack
+        self._is_known = asks is not None
+        self._asks_for_acks |= asks is True
+
+    def _count_waiting(self) -> None:
+        # Who asks for acks is not counted: it leaves nothing when it closes, and may
+        # wait for as long as the database is away.
+        is_counted = self._is_resting and not self._asks_for_acks
+        self._counted_bytes = self._intake.waiting.counted(
+            self._counted_bytes, self._reader.buffered_bytes if is_counted else None
+        )
+
     def _wait_for_room(self) -> None:
         self.has_work = False
-        if not self._is_known:
-            asks = self._reader.asks_for_ack
-            self._is_known = asks is not None
-            self._asks_for_acks |= asks is True
         comes_again = self._transport is None and self._asks_for_acks
         if comes_again or (self._has_ended and not self._holds_whole):
             self._incoming = None
             self._is_resting = False
             return
         self._waits_for_room = True
-        self._intake.ring.wait_for_room(self._source, self._ask_turn)
+        self._intake.ring.wait_for_room(
+            self._source, self._ask_turn, comes_again=self._asks_for_acks
+        )
 
     def _begin_message(self, message: Message) -> None:
         """Start on a message; what is owed for it is known from here on."""
@@ -321,11 +344,21 @@ class ForwardSession(asyncio.Protocol):
         )
         wanted = not (is_ahead or self._is_unread or self._is_broken or self._has_ended)
         if wanted and not self._is_reading:
+            if self._intake.waiting.is_full and not self._asks_for_acks:
+                self._intake.waiting.read_later(self, self._set_reading)
+                return
             self._transport.resume_reading()
         elif self._is_reading and not wanted:
             self._paused_seconds = self._intake.clock()
             self._transport.pause_reading()
         self._is_reading = wanted
+
+    def _pause_unread(self) -> None:
+        if self._transport is not None and self._is_open and self._is_reading:
+            self._paused_seconds = self._intake.clock()
+            self._is_reading = False
+            self._transport.pause_reading()
+            self._intake.waiting.read_later(self, self._set_reading)
 
     def _break_off(self, error: ProtocolError) -> None:
         """Look at nothing more from this peer; what came before is stored and acked."""
@@ -366,4 +399,5 @@ class ForwardSession(asyncio.Protocol):
     def _finish_if_lost(self) -> None:
         if self._transport is None and not self._is_resting:
             self._intake.recent.leave(self._source)
+            self._intake.waiting.forget(self)
             self._on_lost(self)

@@ -23,6 +23,9 @@ REMEMBERED_SECONDS = 3_600.0
 # After the next period's partition could not be made, batches go on without it this
 # long: it has hours, and each try may cost a batch the wait for a lock.
 POSTPONE_SECONDS = 30.0
+PERIOD_SECONDS = 21_600  # from 2020-01-01, as in the statements: a multiple of it
+# How far our clock may be from the database's.
+CLOCK_SLACK_SECONDS = 600.0
 
 
 class EndedPeriod(NamedTuple):
@@ -30,6 +33,12 @@ class EndedPeriod(NamedTuple):
 
     partition: str
     size_bytes: int
+
+
+def in_two_periods(begin_seconds: float, end_seconds: float) -> bool:
+    """Tell whether a period may have begun between the two, as seconds since 1970."""
+    first = (begin_seconds - CLOCK_SLACK_SECONDS) // PERIOD_SECONDS
+    return first != (end_seconds + CLOCK_SLACK_SECONDS) // PERIOD_SECONDS
 
 
 class ClaimPeriods:

@@ -47,8 +47,10 @@ def is_of_partitions(error: asyncpg.PostgresError) -> bool:
     """Tell whether a row had no partition, or was past the bounds of its own.
 
     One was attached or detached after the statement had begun; the next one sees it.
+    A trigger that raises the same error names no table.
     """
-    return error.sqlstate == CHECK_VIOLATION and not error.constraint_name
+    is_unnamed = error.sqlstate == CHECK_VIOLATION and not error.constraint_name
+    return is_unnamed and bool(error.table_name)
 
 
 def reason_of(error: asyncpg.PostgresError) -> str:

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 # A batch takes a second on a slow disk. One that takes this long stands for a
 # database that does not answer, though its connection is open.
 STALLED_SECONDS = 10.0
+# At a stop there is no time to see whether it comes back.
+STALLED_AT_STOP_SECONDS = 1.0
 # How often a writer without work looks whether its connection is there.
 IDLE_SECONDS = 5.0
 BATCH_NAME_BYTES = 16  # random: no two batches of any process have the same
@@ -70,6 +72,7 @@ class Flusher:
         self._begun: dict[int, float] = {}
         self._in_hand: dict[int, Batch] = {}
         self._is_ending = False
+        self._is_stopping = False
         self._rows_wait = asyncio.Event()
         self._is_drained = asyncio.Event()
         self._is_drained.set()
@@ -77,7 +80,10 @@ class Flusher:
     @property
     def is_storing(self) -> bool:
         """Tell whether a writer is connected and not stuck with a batch."""
-        begun_before = time.monotonic() - STALLED_SECONDS
+        limit_seconds = STALLED_SECONDS
+        if self._is_stopping:
+            limit_seconds = min(limit_seconds, STALLED_AT_STOP_SECONDS)
+        begun_before = time.monotonic() - limit_seconds
         return any(
             writer.is_connected and self._begun.get(number, math.inf) > begun_before
             for number, writer in enumerate(self._writers)
@@ -87,6 +93,10 @@ class Flusher:
     def unfinished(self) -> list[Batch]:
         """Return the batches that writers have in hand, or had when they ended."""
         return list(self._in_hand.values())
+
+    def stopping(self) -> None:
+        """Be told that the end is near."""
+        self._is_stopping = True
 
     def ending(self) -> None:
         """Be told that the writers are cancelled now.

@@ -101,6 +101,11 @@ class Spooler:
         return self._spool.max_bytes
 
     @property
+    def pending_events(self) -> int:
+        """Count the events that are there and not yet stored."""
+        return self._spool.pending_events
+
+    @property
     def is_failing(self) -> bool:
         """Tell whether the disk, or the spool, took nothing when it was last tried."""
         failed_seconds = max(self._refused_seconds, self._unreadable_seconds)
@@ -261,7 +266,7 @@ class Spooler:
             return False
         if self._clock() < self._unreadable_seconds + RETRY_SECONDS:
             return False
-        has_room = self._ring.has_room(SPOOL_SOURCE)
+        has_room = self._ring.has_room(SPOOL_SOURCE, comes_again=True)
         return has_room and (self._always or self._storing.is_storing)
 
     async def _replay_some(self) -> bool:

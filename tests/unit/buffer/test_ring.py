@@ -254,6 +254,26 @@ def test_rejected_events_fill_the_ring_as_rows_do(watched: Watched) -> None:
     assert not watched.has_room(5)
 
 
+def test_what_comes_again_leaves_room_for_what_does_not(watched: Watched) -> None:
+    for source in range(1, 5):
+        watched.ring.append(segment(source, 3 * SHARE_BYTES // 4, ack=b"ack"))
+    assert not watched.ring.has_room(SourceId(5), comes_again=True)
+    assert watched.has_room(5)
+    gone_on: list[str] = []
+    watched.ring.wait_for_room(
+        SourceId(5), lambda: gone_on.append("again"), comes_again=True
+    )
+    watched.fill(range(6, 8), SHARE_BYTES // 2)
+    watched.ring.wait_for_room(SourceId(8), lambda: gone_on.append("once"))
+    assert not watched.has_room(8)
+    once = watched.ring.take_unclaimed(SHARE_BYTES // 2)
+    assert once is not None
+    watched.ring.release(once)
+    assert gone_on == ["once"], "the spool makes room for what it takes"
+    watched.ring.release(taken(watched.ring))
+    assert gone_on == ["once", "again"]
+
+
 def test_the_bounds_are_those_that_were_set() -> None:
     watched = Watched(max_bytes=4 * KIB, max_rows=10)
     assert (watched.ring.max_bytes, watched.ring.max_rows) == (4 * KIB, 10)

@@ -323,3 +323,27 @@ def held_bytes() -> int:
     """Count what connections have received and not made messages of."""
     readers = (each for each in gc.get_objects() if isinstance(each, MessageReader))
     return sum(reader.buffered_bytes for reader in readers)
+
+
+def test_new_connections_are_not_read_while_too_much_waits(
+    runner: asyncio.Runner,
+) -> None:
+    async def scenario() -> None:
+        server = Server(ring_bytes=64 * KIB)
+        for number in range(8):
+            peer = server.connect()
+            await peer.send(big(number, 16 * KIB))
+            await peer.lose()
+        late = server.connect()
+        await turns()
+        assert not late.transport.reading, "what the others left is enough"
+        while server.ring.used_events:
+            server.commit_all()
+            await turns()
+        assert server.numbers() == list(range(8))
+        assert late.transport.reading
+        await late.send(big(8, KIB))
+        server.commit_all()
+        assert server.numbers() == list(range(9))
+
+    runner.run(scenario())

@@ -94,6 +94,8 @@ def test_what_nobody_knows_is_neither(sqlstate: str) -> None:
 
 def test_a_check_is_at_fault_by_its_name_and_without_one_it_is_a_partitions() -> None:
     error = asyncpg.CheckViolationError(SECRET)
+    assert type(classify(error)) is PermanentSinkError, "a trigger's own"
+    vars(error)["table_name"] = "logs_20261124"
     assert type(classify(error)) is UnknownSinkError
     vars(error)["constraint_name"] = "no_secrets"
     assert type(classify(error)) is PermanentSinkError
