@@ -110,6 +110,14 @@ class Penstock:
             *("--port", str(self.port), "--http-port", str(self.http_port)),
             *flags,
         )
+        ready = self._launch(command, READY)
+        # It is printed for a shell, in quotes.
+        (self.database_url,) = shlex.split(ready["url"])
+
+    def _launch(
+        self, command: tuple[str, ...], ready: re.Pattern[str]
+    ) -> re.Match[str]:
+        """Start a server; return where it says that it is ready, with its ports."""
         stdout = self.home / "stdout"
         with (
             stdout.open("wb") as to_stdout,
@@ -123,15 +131,14 @@ class Penstock:
                 env=clean_environment(),
                 start_new_session=True,
             )
-        ready = wait_until(
-            lambda: READY.search(stdout.read_text()) or self._has_ended(),
+        found = wait_until(
+            lambda: ready.search(stdout.read_text()) or self._has_ended(),
             "Penstock is ready",
             START_SECONDS,
         )
-        assert isinstance(ready, re.Match), f"it ended at once:\n{self.stderr()}"
-        self.port, self.http_port = int(ready["port"]), int(ready["http_port"])
-        # It is printed for a shell, in quotes.
-        (self.database_url,) = shlex.split(ready["url"])
+        assert isinstance(found, re.Match), f"it ended at once:\n{self.stderr()}"
+        self.port, self.http_port = int(found["port"]), int(found["http_port"])
+        return found
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal, wait for the end, return the exit code."""

@@ -7,17 +7,11 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 from penstock.embedded import EmbeddedPostgres
-from tests.acceptance.penstock_process import (
-    START_SECONDS,
-    Penstock,
-    clean_environment,
-    wait_until,
-)
+from tests.acceptance.penstock_process import Penstock
 
 READY = re.compile(r"on \S+:(?P<port>\d+), metrics on http://\S+:(?P<http_port>\d+)/")
 
@@ -47,26 +41,7 @@ class ServedPenstock(Penstock):
             *("--port", str(self.port), "--http-port", str(self.http_port)),
             *flags,
         )
-        stdout = self.home / "stdout"
-        with (
-            stdout.open("wb") as to_stdout,
-            (self.home / "stderr").open("ab") as to_stderr,
-        ):
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=to_stdout,
-                stderr=to_stderr,
-                env=clean_environment(),
-                start_new_session=True,
-            )
-        found = wait_until(
-            lambda: READY.search(stdout.read_text()) or self._has_ended(),
-            "Penstock is ready",
-            START_SECONDS,
-        )
-        assert isinstance(found, re.Match), f"it ended at once:\n{self.stderr()}"
-        self.port, self.http_port = int(found["port"]), int(found["http_port"])
+        self._launch(command, READY)
 
     def end(self) -> None:
         """End all, in whatever state a test left it."""
