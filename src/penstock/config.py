@@ -21,16 +21,22 @@ from penstock.settings import (
     ListenSettings,
     MaintenanceSettings,
     PartitionSettings,
+    PeerLimits,
     ProcessSettings,
     RingSettings,
+    SecuritySettings,
     Settings,
     SpoolSettings,
+    TlsSettings,
     WireLimits,
 )
 
 PREFIX = "PENSTOCK_"
 CONCERNS: dict[str, type] = {
     "listen": ListenSettings,
+    "tls": TlsSettings,
+    "security": SecuritySettings,
+    "limits": PeerLimits,
     "http": HttpSettings,
     "wire": WireLimits,
     "ring": RingSettings,

@@ -20,7 +20,7 @@ from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
 from penstock.rows import RowEncoder, RowStream
 from penstock.settings import WireLimits
-from penstock.telemetry.metrics import ReceiveMetrics
+from penstock.telemetry.receive import ReceiveMetrics
 from penstock.wire.messages import Message
 
 

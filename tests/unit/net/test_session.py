@@ -32,7 +32,7 @@ from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
 from penstock.rows import RowEncoder
 from penstock.settings import ColumnSettings, WireLimits
-from penstock.telemetry.metrics import DuplicateMetrics, ReceiveMetrics
+from penstock.telemetry.receive import DuplicateMetrics, ReceiveMetrics
 from tests import msgpack_bytes as m
 from tests.copy_tuples import Row, decode_rows
 

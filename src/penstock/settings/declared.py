@@ -1,0 +1,56 @@
+"""How a setting is declared: its default, its help text, the values it takes.
+
+It owns the words for what is accepted. It must not know any setting.
+"""
+
+from dataclasses import field, fields
+from typing import Any, NamedTuple
+
+from penstock.errors import SettingsError
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Accepted(NamedTuple):
+    """What a setting does and which values it takes."""
+
+    help_text: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    # May stand in no command line, log line or page.
+    secret: bool = False
+    may_be_empty: bool = False
+    # The value is a list of tables, each of them one of these.
+    table: type | None = None
+
+    def in_words(self) -> str:
+        """Return the accepted values as a person would say them."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.low is not None and self.high is not None:
+            return f"{self.low:,} to {self.high:,}"
+        return f"{self.low:,} or more" if self.low is not None else "any"
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise SettingsError, with name and range, if `value` is not taken."""
+        wrong = (
+            (self.low is not None and value < self.low)
+            or (self.high is not None and value > self.high)
+            or (bool(self.choices) and value not in self.choices)
+        )
+        if wrong:
+            raise SettingsError(f"{name} is {value}; accepted: {self.in_words()}")
+
+
+def setting(default: Any, help_text: str, **accepted: Any) -> Any:
+    """Declare a dataclass field as a setting."""
+    return field(default=default, metadata={"is": Accepted(help_text, **accepted)})
+
+
+def check_settings(settings: Any) -> None:
+    """Raise SettingsError if a field of the dataclass `settings` is out of range."""
+    for each in fields(settings):
+        accepted: Accepted = each.metadata["is"]
+        accepted.check(each.name, getattr(settings, each.name))

@@ -1,0 +1,62 @@
+"""What can be set of the process: its HTTP side, its stop, its own log lines."""
+
+from dataclasses import dataclass
+
+from penstock.settings.declared import setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSettings:
+    """Where metrics and health are served."""
+
+    http_host: str = setting(
+        "127.0.0.1", "Address to listen on for /metrics, /health and /ready."
+    )
+    http_port: int = setting(
+        8000,
+        "Port for /metrics, /health and /ready. 0 takes a free one.",
+        low=0,
+        high=65535,
+    )
+    http_token: str = setting(
+        "",
+        "Whoever asks for anything but /health has to know it, as `Authorization:"
+        " Bearer`. Needed to listen on more than loopback. It has no flag: a command"
+        " line can be read by everybody on the machine.",
+        secret=True,
+        may_be_empty=True,
+    )
+    http_token_file: str = setting(
+        "",
+        "The file that holds the token, and a line end at most.",
+        may_be_empty=True,
+    )
+    http_max_connections: int = setting(
+        256,
+        "Connections to the HTTP side, at most: probes and a Prometheus need a few.",
+        low=1,
+        high=100_000,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSettings:
+    """How the process behaves."""
+
+    shutdown_timeout_seconds: float = setting(
+        30.0,
+        "How long a stop may take to commit what is in memory. Kubernetes and"
+        " systemd kill after 30 and 90 seconds.",
+        low=0.0,
+        high=3600.0,
+    )
+    log_format: str = setting(
+        "auto",
+        "Our own log lines: human on a terminal and json elsewhere, or always one.",
+        choices=("auto", "human", "json"),
+    )
+    log_level: str = setting(
+        "info",
+        "The least of our own log lines that is written.",
+        choices=("debug", "info", "warning", "error"),
+    )
