@@ -28,15 +28,17 @@ class Peer:
 
     @property
     def sender(self) -> str:
-        """Return what tells this sender from others, the strongest that is known.
+        """Return what tells this sender from others.
 
-        Names that were proved, claimed or seen cannot be taken for each other: only
-        an address stands bare.
+        Its address is always part of it: a certificate, a user or a host name may be
+        a whole fleet's, and Fluent Bit names a chunk by its content alone, so that
+        what two of a fleet send would be one. Names that were proved, claimed or seen
+        cannot be taken for each other: only an address stands bare.
         """
         if self.certificate_name:
-            return f"certificate:{self.certificate_name}"
+            return f"certificate:{self.certificate_name}@{self.address}"
         if self.user:
-            return f"user:{self.user}@{self.client_hostname}"
+            return f"user:{self.user}@{self.address}"
         if self.client_hostname:
             return f"client:{self.client_hostname}@{self.address}"
         return self.address

@@ -22,7 +22,8 @@ from penstock.model import (
 from penstock.sink import backoff, flusher
 from penstock.sink import flusher as flusher_module
 from penstock.sink.flusher import Flusher, Writer
-from penstock.telemetry.metrics import DuplicateMetrics, SinkMetrics
+from penstock.telemetry.metrics import SinkMetrics
+from penstock.telemetry.receive import DuplicateMetrics
 
 KIB = 1024
 BATCH_BYTES = 16 * KIB
