@@ -194,7 +194,7 @@ def test_only_telemetry_knows_prometheus_client() -> None:
         for path in source.rglob("*.py")
         if "prometheus_client" in path.read_text(encoding="utf-8")
     ]
-    assert sorted(knows) == ["telemetry/metrics.py", "telemetry/upkeep.py"]
+    assert {path.partition("/")[0] for path in knows} == {"telemetry"}
 
 
 # --- the exposition
