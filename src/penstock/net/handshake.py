@@ -292,39 +292,43 @@ class HandshakeProtocol(asyncio.Protocol):
 
     def _deny(self) -> None:
         self._handshakes.metrics.refused("network_denied")
-        self._log("refusing a client: its address is in no network")
+        if (fields := self._news()) is not None:
+            logger.warning(
+                "refusing a client: its address is in no network", extra=fields
+            )
         self._refuse(anonymous_source(self._peer.address))
 
     def _too_soon(self) -> None:
         self._handshakes.metrics.failed_login("too_soon")
-        self._log(
-            "closing a connection without an answer: too many logins from its address"
-            " have failed just before"
-        )
+        if (fields := self._news()) is not None:
+            logger.warning(
+                "closing a connection without an answer: too many logins from its"
+                " address have failed just before",
+                extra=fields,
+            )
         self._end()
 
     def _failed(
         self, failure: Failure, *, username: bytes = b"", hint: str = ""
     ) -> None:
         self._handshakes.metrics.failed_login(failure.reason)
-        asks_for_user = self._access.credentials.passwords is not None
-        self._log(
-            "refusing a client: its login failed",
-            reason=failure.reason,
-            user=clean_name(username) if asks_for_user else "",
-            hint=hint,
-        )
+        if (fields := self._news()) is None:
+            return
+        fields["reason"] = failure.reason
+        if username and self._access.credentials.passwords is not None:
+            fields["user"] = clean_name(username)
+        if hint:
+            fields["hint"] = hint
+        logger.warning("refusing a client: its login failed", extra=fields)
 
-    def _log(self, sentence: str, **fields: str) -> None:
-        """Write a line, unless this address had one just before."""
+    def _news(self) -> dict[str, str | int] | None:
+        """Return what a line begins with; None if this address had one just before."""
         shared, address = self._handshakes, self._peer.address
         unlogged = shared.log_book.news(address, shared.clock())
         if unlogged is None:
-            return
-        extra = {name: text for name, text in fields.items() if text}
-        if unlogged:
-            extra["failures_without_a_line"] = str(unlogged)
-        logger.warning(sentence, extra={"peer": address, **extra})
+            return None
+        more = {"failures_without_a_line": unlogged} if unlogged else {}
+        return {"peer": address, **more}
 
     def _hint_at_same_name(self, ping: Ping) -> None:
         ours = self._rules.self_hostname
