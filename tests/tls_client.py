@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.authority import Authority
 
+V1_2, V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 HANDSHAKE, APPLICATION_DATA = 22, 23
 KEY_UPDATE = b"\x18\0\0\1"
 
@@ -36,13 +37,20 @@ class TlsClient:
     """One connection, blocking."""
 
     def __init__(
-        self, port: int, context: ssl.SSLContext, *, name: str = "localhost"
+        self,
+        port: int,
+        context: ssl.SSLContext,
+        *,
+        session: ssl.SSLSession | None = None,
     ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_hostname=name
+            self._incoming,
+            self._outgoing,
+            server_hostname="localhost",
+            session=session,
         )
 
     def __enter__(self) -> Self:
@@ -93,6 +101,8 @@ class TlsClient:
             except ssl.SSLWantReadError:
                 if not self._receive():
                     return b""
+            except ssl.SSLZeroReturnError:  # both have said goodbye
+                return b""
 
     def receive_exactly(self, count: int) -> bytes:
         """Return so many bytes, or what there is before the end."""

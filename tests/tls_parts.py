@@ -1,62 +1,21 @@
-"""TLS as a listener speaks it: real sockets, real clients, both event loops.
-
-The protocol within is an echo, or one that rests and ends as a test tells it to; that
-it is given everything, once, in order, and can answer to the last, is what these look
-at.
-"""
+"""A listener that speaks TLS, and a protocol within that notes what it is given."""
 
 import asyncio
-import logging
-import socket
 import ssl
-import struct
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, cast
 
-import pytest
 import uvloop
 
-from penstock.net import tls as tls_module
 from penstock.net.certificates import TlsServer, load_terms
-from penstock.net.sockets import unread_bytes
-from penstock.net.tls import MAX_FRUITLESS_BYTES, MAX_HANDSHAKE_BYTES, TlsProtocol
-from penstock.net.tls_records import SLICE_RECORDS
+from penstock.net.tls import TlsProtocol
 from penstock.settings import TlsSettings
-from tests.authority import Authority
-from tests.tls_client import Forger, TlsClient, client_context
+from tests.tls_client import TlsClient
 
-V1_2, V1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
-KIB, MIB = 1024, 1024 * 1024
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
     "uvloop": uvloop.new_event_loop,
 }
-
-
-@pytest.fixture(params=LOOPS)
-def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
-    with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def settings(authority: Authority, tmp_path: Path) -> TlsSettings:
-    certificate, key = authority.issue("server", dns=["localhost"]).write(
-        tmp_path, "server"
-    )
-    return TlsSettings(tls_certificate_file=str(certificate), tls_key_file=str(key))
-
-
-@pytest.fixture(params=[V1_2, V1_3], ids=["1.2", "1.3"])
-def context(request: pytest.FixtureRequest, authority: Authority) -> ssl.SSLContext:
-    return client_context(authority, request.param)
 
 
 class Within(asyncio.Protocol):
@@ -68,7 +27,7 @@ class Within(asyncio.Protocol):
         self.pieces: list[int] = []
         self.happened: list[str] = []
         self.told = asyncio.Event()
-        self.is_lost = False
+        self.is_lost = self.fails = False
         self.write_paused = 0
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
 
@@ -79,6 +38,8 @@ class Within(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         assert "end" not in self.happened and not self.is_lost
+        if self.fails:
+            raise RuntimeError("a bug within")
         self.received += data
         self.pieces.append(len(data))
         self.tell("data")
@@ -128,6 +89,7 @@ class Served:
         self.lost: list[TlsProtocol] = []
         self.changed = asyncio.Event()
         self.port = 0
+        self._clients: list[TlsClient] = []
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> "Served":
@@ -139,6 +101,8 @@ class Served:
     async def __aexit__(self, *error: object) -> None:
         assert self._server is not None
         self._server.close()
+        for link in self._clients:
+            link.socket.close()
         for each in self.connections:
             each.abort()
         await self.until(lambda: len(self.lost) == len(self.connections))
@@ -175,26 +139,21 @@ class Served:
                 self.changed.clear()
                 await self.changed.wait()
 
+    def client(
+        self, context: ssl.SSLContext, session: ssl.SSLSession | None = None
+    ) -> TlsClient:
+        """Return a client that is connected, and closed at the end."""
+        self._clients.append(TlsClient(self.port, context, session=session))
+        return self._clients[-1]
+
+    async def connect(self, context: ssl.SSLContext) -> tuple[TlsClient, Within]:
+        """Return a client that has shaken hands, and what it talks to."""
+        before = len(self.sessions)
+        link = self.client(context)
+        await asyncio.to_thread(link.shake_hands)
+        await self.until(lambda: len(self.sessions) > before)
+        return link, self.sessions[before]
+
     async def session(self) -> Within:
         await self.until(lambda: self.sessions)
         return self.sessions[0]
-
-
-def test_what_is_sent_comes_and_is_answered(
-    runner: asyncio.Runner, settings: TlsSettings, context: ssl.SSLContext
-) -> None:
-    def client(port: int) -> bytes:
-        with TlsClient(port, context) as link:
-            link.shake_hands().send(b"one")
-            return link.receive()
-
-    async def scenario() -> None:
-        async with Served(settings) as served:
-            served.echoes = True
-            assert await asyncio.to_thread(client, served.port) == b"one"
-            session = await served.session()
-            await session.until(lambda: session.is_lost)
-            assert session.received == b"one"
-            assert served.failures == []
-
-    runner.run(scenario())
