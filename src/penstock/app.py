@@ -23,6 +23,8 @@ from penstock.errors import DatabaseUnavailableError, SinkError, UnavailableErro
 from penstock.http.server import HttpServer
 from penstock.net.incoming import Intake
 from penstock.net.listener import ForwardListener
+from penstock.net.opened import Opened
+from penstock.net.partials import Partials
 from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
 from penstock.rows import RowEncoder
@@ -212,6 +214,8 @@ class Server:
                 self._metrics.receive,
                 Turns(),
                 Waiting(max_bytes=int(settings.ring.ring_bytes * SOURCE_SHARE)),
+                Partials(max_bytes=settings.limits.max_partial_bytes),
+                Opened(max_bytes=settings.wire.max_decompressed_bytes),
                 settings.limits,
             ),
             # Each writer has a connection to PostgreSQL.
