@@ -113,7 +113,7 @@ class ForwardListener:
         self._settings = settings
         connections = self._connections
         connections.intake = replace(connections.intake, limits=wire, peers=limits)
-        connections.intake.partials.max_bytes = limits.max_partial_bytes
+        connections.intake.partials.set_max_bytes(limits.max_partial_bytes)
         connections.intake.opened.max_bytes = wire.max_decompressed_bytes
 
     async def stop_accepting(self) -> None:

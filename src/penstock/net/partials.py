@@ -41,8 +41,9 @@ class Partials:
     """The grants of all connections."""
 
     def __init__(self, *, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
+        self._max_bytes = max_bytes
         self.granted_bytes = 0
+        self._counted_bytes = 0  # of these, as they count for the bound
         self._free_bytes = 0  # that is held without a grant
         self._holds: dict[Holder, _Hold] = {}
         self._of_address: dict[str, int] = {}
@@ -51,6 +52,16 @@ class Partials:
         self._first: Holder | None = None  # it may go on whatever others hold
         self._last_address = ""
         self._has_room = False  # more than before
+
+    def set_max_bytes(self, max_bytes: int) -> None:
+        """Have another bound from now on."""
+        self._max_bytes = max_bytes
+        share = int(ADDRESS_SHARE * max_bytes)
+        self._counted_bytes = sum(
+            min(each, share) for each in self._of_address.values()
+        )
+        self._has_room = True
+        self._go_on()
 
     @property
     def waiting(self) -> int:
@@ -83,8 +94,10 @@ class Partials:
             self._free_bytes += now_bytes
             self._go_on()
             return True
-        if now_bytes < before_bytes and holder is self._first:
-            self._pass_on(hold)  # a message has become whole: it is another's turn
+        if now_bytes < before_bytes:  # a message has become whole
+            self._grant(hold, now_bytes)
+            if holder is self._first:
+                self._pass_on(hold)  # it is another's turn
         self._set_whole(hold, is_whole)
         may_go_on = self._is_granted(holder, hold, now_bytes)
         self._go_on()
@@ -101,30 +114,28 @@ class Partials:
 
     @property
     def _allowance(self) -> int:
-        is_scarce = self._free_bytes > FREE_SHARE * self.max_bytes
+        is_scarce = self._free_bytes > FREE_SHARE * self._max_bytes
         return SCARCE_FREE_BYTES if is_scarce else FREE_BYTES
 
     def _is_granted(self, holder: Holder, hold: _Hold, now_bytes: int) -> bool:
-        steps = -(-now_bytes // STEP_BYTES)
         self._waiting.pop(holder, None)
-        if hold.is_whole:
-            self._grant(hold, steps * STEP_BYTES)
+        if now_bytes < hold.granted_bytes and not hold.is_whole:
             return True
-        # It is there already; and then some more, to read on.
-        if hold.granted_bytes < steps * STEP_BYTES:
-            self._grant(hold, steps * STEP_BYTES)
-        wanted = (now_bytes // STEP_BYTES + 1) * STEP_BYTES
-        if holder is self._first or wanted <= hold.granted_bytes or self._fits(hold):
-            self._grant(hold, wanted)
+        # What is here is here; and then a step more, to read on.
+        self._grant(hold, now_bytes)
+        if hold.is_whole:
+            return True
+        if holder is self._first or self._fits(hold):
+            self._grant(hold, now_bytes + STEP_BYTES)
             return True
         self._waiting[holder] = None
         return False
 
     def _fits(self, hold: _Hold) -> bool:
+        of_address = self._of_address.get(hold.address, 0) + STEP_BYTES
         return (
-            self.granted_bytes + STEP_BYTES <= self.max_bytes
-            and self._of_address.get(hold.address, 0) + STEP_BYTES
-            <= ADDRESS_SHARE * self.max_bytes
+            self._counted_bytes + STEP_BYTES <= self._max_bytes
+            and of_address <= ADDRESS_SHARE * self._max_bytes
         )
 
     def _grant(self, hold: _Hold, granted_bytes: int) -> None:
@@ -132,11 +143,14 @@ class Partials:
         self._has_room |= more < 0
         hold.granted_bytes = granted_bytes
         self.granted_bytes += more
-        of_address = self._of_address.get(hold.address, 0) + more
-        if of_address:
-            self._of_address[hold.address] = of_address
+        before = self._of_address.get(hold.address, 0)
+        if before + more:
+            self._of_address[hold.address] = before + more
         else:
             self._of_address.pop(hold.address, None)
+        # Of one address no more than its share stands in the way of others.
+        share = int(ADDRESS_SHARE * self._max_bytes)
+        self._counted_bytes += min(before + more, share) - min(before, share)
 
     def _set_whole(self, hold: _Hold, is_whole: bool) -> None:
         self._whole += is_whole - hold.is_whole
@@ -165,7 +179,7 @@ class Partials:
 
     def _let_on_all(self) -> None:
         for holder in list(self._waiting):
-            if self.granted_bytes + STEP_BYTES > self.max_bytes:
+            if self._counted_bytes + STEP_BYTES > self._max_bytes:
                 return
             if self._fits(self._holds[holder]):
                 self._let_on(holder)

@@ -61,7 +61,8 @@ class RecordingTransport(asyncio.Transport):
         self.high_water: int | None = None
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"peername": self.peername}.get(name, default)
+        known = {"peername": self.peername, "unread_bytes": 0}
+        return known.get(name, default)
 
     def set_write_buffer_limits(
         self, high: int | None = None, low: int | None = None
