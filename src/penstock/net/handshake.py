@@ -345,7 +345,9 @@ class HandshakeProtocol(asyncio.Protocol):
 
     def _keep_ahead(self, data: bytes) -> None:
         self._ahead += data
-        if len(self._ahead) > AHEAD_BYTES and self._transport and not self._is_paused:
+        is_much = len(self._ahead) > AHEAD_BYTES
+        # Only while the answer waits: who is handed over is read by the next stage.
+        if is_much and self._timer and self._transport and not self._is_paused:
             self._is_paused = True
             self._transport.pause_reading()
 
