@@ -35,6 +35,7 @@ LOGIN_FAILURES = (
     "shared_key",
     "password",
     "user_not_allowed",
+    "too_soon",
 )
 # Why TLS ended a connection: no handshake, a certificate that is not taken; records
 # that are damaged, that never carry data.
