@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from penstock import config
 from penstock.errors import PenstockError
 from penstock.settings import Settings
-from penstock.telemetry.metrics import ReloadMetrics
+from penstock.telemetry.reload import ReloadMetrics
 
 logger = logging.getLogger(__name__)
 

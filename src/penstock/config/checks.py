@@ -1,14 +1,14 @@
 """What cannot be set together, and what cannot be used as it is set.
 
-It owns the rules between settings; the range of each is its own. It must not know the
-parts that the settings are for: what it looks at is files, addresses and names.
+It owns the rules between settings; the range of each is its own. What a part can find
+out about its own, as `net` about the files of TLS, it asks there.
 """
 
 import ipaddress
-import ssl
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+from penstock.errors import SettingsError
+from penstock.net.certificates import load_terms
 from penstock.settings import Listener, ListenSettings, Settings
 
 # What a setting's place is called: a flag, a variable, a line of the file.
@@ -22,14 +22,6 @@ def combination_problems(settings: Settings, where: Where) -> Iterator[str]:
     yield from _handshake(settings, where)
     yield from _tls(settings, where)
     yield from _http(settings, where)
-    limits = settings.limits
-    if limits.max_connections_per_address > limits.max_connections:
-        if where("max_connections_per_address") != "max_connections_per_address":
-            yield (
-                f"{where('max_connections_per_address')} is"
-                f" {limits.max_connections_per_address}, more than max_connections,"
-                f" {limits.max_connections}"
-            )
 
 
 def _listeners(settings: Settings, where: Where) -> Iterator[str]:
@@ -126,56 +118,13 @@ def _tls(settings: Settings, where: Where) -> Iterator[str]:
         for name, listener in _all_listeners(settings, where)
         if listener.tls == "on"
     ]
-    certificate, key = tls.tls_certificate_file, tls.tls_key_file
-    if wanted and not (certificate and key):
-        yield (
-            "tls is on, which needs tls_certificate_file and tls_key_file; missing:"
-            f" {'tls_key_file' if certificate else 'tls_certificate_file'}"
-        )
-    if tls.tls_client_names and not tls.tls_client_ca_file:
-        yield (
-            f"{where('tls_client_names')} are given without tls_client_ca_file: no"
-            " client would show a certificate"
-        )
-    readable = True
-    for name in ("tls_certificate_file", "tls_key_file", "tls_client_ca_file"):
-        if (file := getattr(tls, name)) and (problem := _unreadable(file)):
-            readable = False
-            yield f"{where(name)}: {file} cannot be read: {problem}"
-    if readable and certificate and key and (problem := _unusable(certificate, key)):
-        yield f"{where('tls_key_file')}: {problem}"
-    if readable and tls.tls_client_ca_file:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(
-                tls.tls_client_ca_file
-            )
-        except ssl.SSLError:
-            yield (
-                f"{where('tls_client_ca_file')}: {tls.tls_client_ca_file} holds no"
-                " certificate in PEM"
-            )
-
-
-def _unreadable(file: str) -> str:
+    if not (wanted or tls.tls_certificate_file or tls.tls_client_ca_file):
+        return
     try:
-        with Path(file).open("rb"):
-            return ""
-    except OSError as error:
-        return (error.strerror or str(error)).lower()
-
-
-def _unusable(certificate: str, key: str) -> str:
-    """Return why a certificate and its key are of no use together, if they are not."""
-    try:
-        # A key with a password is not asked for it, on a terminal nobody looks at.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            certificate, key, password=lambda: b""
-        )
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            return f"{key} is not the key of {certificate}"
-        return f"{certificate} and {key} are no certificate and open key in PEM"
-    return ""
+        load_terms(tls)
+    except SettingsError as error:
+        named = str(error).partition(" ")[0].rstrip(":")
+        yield where(named) + str(error).removeprefix(named)
 
 
 def _http(settings: Settings, where: Where) -> Iterator[str]:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from penstock.config.lines import key_lines, line_of
 from penstock.config.lines import Path as KeyPath
+from penstock.config.lines import key_lines, line_of
 from penstock.config.values import accepted_by
 from penstock.errors import SettingsError
 
@@ -156,10 +157,8 @@ def lists_of(concerns: dict[str, type]) -> Iterator[tuple[str, Field[Any]]]:
 
 def _warn_of_readers(found: ConfigFile, concerns: dict[str, type]) -> None:
     """Say that others may read the file, if there is a secret in it."""
-    mode = Path(found.name).stat().st_mode
-    if not mode & (stat.S_IRGRP | stat.S_IROTH) or not _secrets_in(found, concerns):
-        return
-    if mode & stat.S_IROTH:
+    is_open = Path(found.name).stat().st_mode & stat.S_IROTH
+    if is_open and _secrets_in(found, concerns):
         found.warnings.append(
             f"{found.name} holds secrets and everybody on the machine may read it;"
             f" chmod o-r {found.name}"
@@ -167,19 +166,21 @@ def _warn_of_readers(found: ConfigFile, concerns: dict[str, type]) -> None:
 
 
 def _secrets_in(found: ConfigFile, concerns: dict[str, type]) -> bool:
-    for kind in concerns.values():
-        for each in fields(kind):
-            written = found.values.get(each.name)
-            if written is None:
-                continue
-            accepted = accepted_by(each)
-            if accepted.secret:
-                return True
-            if accepted.table is not None and isinstance(written.value, list):
-                secret = {f.name for f in fields(accepted.table) if accepted_by(f).secret}
-                if any(secret & set(t) for t in written.value if isinstance(t, dict)):
-                    return True
     url = found.values.get("database_url")
-    return url is not None and ":" in str(url.value).partition("@")[0].removeprefix(
-        "postgresql:"
+    if url is not None and urlsplit(str(url.value)).password:
+        return True
+    return any(
+        _holds_secret(each, found.values[each.name].value)
+        for kind in concerns.values()
+        for each in fields(kind)
+        if each.name in found.values
     )
+
+
+def _holds_secret(each: Field[Any], value: Any) -> bool:
+    accepted = accepted_by(each)
+    if accepted.table is None:
+        return accepted.secret
+    secrets = {name.name for name in fields(accepted.table) if accepted_by(name).secret}
+    tables = value if isinstance(value, list) else []
+    return any(secrets & table.keys() for table in tables if isinstance(table, dict))

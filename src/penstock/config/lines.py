@@ -56,7 +56,7 @@ class _Reader:
         self._at += 2 if is_list else 1
         path: Path = ()
         for part in named[:-1]:
-            path = self._in_last(path + (part,))
+            path = self._in_last((*path, part))
         path += named[-1:]
         if is_list:
             self._note(path, line)
@@ -67,13 +67,15 @@ class _Reader:
 
     def _in_last(self, path: Path) -> Path:
         """Return the path, into the last of its tables if it is a list of them."""
-        return path + (self._counts[path],) if path in self._counts else path
+        return (*path, self._counts[path]) if path in self._counts else path
 
     def _read_key(self) -> Path:
         parts: list[str] = []
         while (found := _KEY_PART.match(self._text, self._at)) is not None:
             quoted, literal, bare = found.groups()
-            parts.append(next(each for each in (quoted, literal, bare) if each is not None))
+            parts.append(
+                next(each for each in (quoted, literal, bare) if each is not None)
+            )
             self._at = found.end()
             if not self._text.startswith(".", self._at):
                 break

@@ -95,7 +95,7 @@ def _inline(text: str, source: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(
-            f"{source} is no list of tables; written like [{{name = \"value\"}}]: {error}"
+            f'{source} is no list of tables; written like [{{name = "value"}}]: {error}'
         ) from error
 
 
