@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from penstock.cli.config import reference
 from penstock.config import PREFIX, load, load_settings, needs_restart, setting_value
 from penstock.errors import SettingsError
 from penstock.settings import Settings
+from tests.authority import Authority
 
 DEFAULTS = Settings(database_url="")
 
@@ -342,14 +342,12 @@ def test_what_cannot_be_together_is_refused(file: File, text: str, said: str) ->
 def test_a_key_that_is_not_the_certificates_is_refused(
     file: File, tmp_path: Path
 ) -> None:
-    authority = trustme.CA()
+    authority = Authority()
     for name in ("one", "two"):
-        made = authority.issue_cert("localhost")
-        made.private_key_pem.write_to_path(str(tmp_path / f"{name}.key"))
-        made.cert_chain_pems[0].write_to_path(str(tmp_path / f"{name}.crt"))
+        authority.issue("localhost", dns=["localhost"]).write(tmp_path, name)
     text = (
         "[listen]\ntls = true\n[tls]\n"
-        f'tls_certificate_file = "{tmp_path}/one.crt"\n'
+        f'tls_certificate_file = "{tmp_path}/one.pem"\n'
         f'tls_key_file = "{tmp_path}/NAME.key"\n'
     )
     assert file.settings(text.replace("NAME", "one")).listen.tls == "on"
