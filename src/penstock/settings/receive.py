@@ -174,10 +174,17 @@ class SecuritySettings:
         "The file that holds the key, and a line end at most.",
         may_be_empty=True,
     )
+    empty_shared_key: str = setting(
+        "off",
+        "Do the handshake with an empty key where there is none, as Fluent Bit's"
+        " `empty_shared_key` does: then `users` alone keep others out, and without"
+        " them nobody gets in.",
+        choices=ON_OFF,
+    )
     self_hostname: str = setting(
         "auto",
-        "Our name in the handshake; auto is this machine's. Fluentd refuses a server"
-        " that calls itself as the client does.",
+        "Our name in the handshake; auto is this machine's with `penstock.` before it."
+        " Fluentd refuses a server that calls itself as the client does.",
     )
     users: tuple[User, ...] = setting(
         (),

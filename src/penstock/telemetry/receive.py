@@ -35,6 +35,7 @@ LOGIN_FAILURES = (
     "shared_key",
     "password",
     "user_not_allowed",
+    "too_soon",
 )
 # Why a TLS handshake failed, or a client's certificate is not taken.
 TLS_FAILURES = ("handshake", "client_name")
