@@ -18,9 +18,12 @@ def keep_alive(transport: asyncio.Transport) -> None:
 
 
 def unread_bytes(transport: asyncio.Transport | None) -> int:
-    """Return how many bytes the peer has written that wait in our socket."""
+    """Return how many bytes the peer has written that wait to be read."""
     if transport is None or transport.is_closing():
         return 0
+    with_tls: int | None = transport.get_extra_info("unread_bytes")
+    if with_tls is not None:  # it holds some that it has read
+        return with_tls
     raw_socket = transport.get_extra_info("socket")
     answer = fcntl.ioctl(raw_socket.fileno(), termios.FIONREAD, b"\0" * 4)
     waiting_bytes: int = struct.unpack("i", answer)[0]
