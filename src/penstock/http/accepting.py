@@ -6,6 +6,7 @@ connection or, with uvloop, close themselves. It must not know what is spoken.
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import socket
 from collections.abc import Callable, Iterable
@@ -39,6 +40,14 @@ async def addresses_of(host: str, port: int) -> Addresses:
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     return list({(family, address): None for family, *_, address in found})
+
+
+def is_reachable(addresses: Addresses) -> bool:
+    """Tell whether others than this machine can connect to one of the addresses."""
+    return not all(
+        ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        for _, (host, *_) in addresses
+    )
 
 
 def listening_sockets(addresses: Addresses) -> list[socket.socket]:

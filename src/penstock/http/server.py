@@ -5,7 +5,6 @@ metrics are it is told. It must not touch the flow of events.
 """
 
 import errno
-import ipaddress
 import json
 import logging
 import os
@@ -16,8 +15,8 @@ from aiohttp import web
 from penstock.errors import UnavailableError
 from penstock.http.accepting import (
     AcceptLoop,
-    Addresses,
     addresses_of,
+    is_reachable,
     listening_sockets,
 )
 from penstock.http.connection import (
@@ -164,14 +163,6 @@ class HttpServer:
         if reasons:
             return _json({"status": "not ready", "reasons": reasons}, status=503)
         return _json({"status": "ready"})
-
-
-def is_reachable(addresses: Addresses) -> bool:
-    """Tell whether others than this machine can connect to one of the addresses."""
-    return not all(
-        ipaddress.ip_address(host.partition("%")[0]).is_loopback
-        for _, (host, *_) in addresses
-    )
 
 
 def _json(value: object, status: int = 200) -> web.Response:
