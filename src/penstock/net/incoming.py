@@ -19,7 +19,7 @@ from penstock.model import Day, Delivery, EncodedRows, Segment, SourceId
 from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
 from penstock.rows import RowEncoder, RowStream
-from penstock.settings import WireLimits
+from penstock.settings import PeerLimits, WireLimits
 from penstock.telemetry.receive import ReceiveMetrics
 from penstock.wire.messages import Message
 
@@ -35,6 +35,7 @@ class Intake:
     metrics: ReceiveMetrics
     turns: Turns
     waiting: Waiting
+    peers: PeerLimits = field(default_factory=PeerLimits)
     recent: RecentChunks = field(default_factory=RecentChunks)
     wall_clock_ns: Callable[[], int] = time.time_ns
     clock: Callable[[], float] = time.monotonic
