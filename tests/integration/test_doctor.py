@@ -1,12 +1,18 @@
 """`penstock doctor`: each finding is what `up` would meet, with its mend."""
 
-import resource
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Database, Here, as_another_user
+from tests.integration.conftest import (
+    Database,
+    Here,
+    as_another_user,
+    clean_environment,
+    penstock,
+)
 
 
 def failures(stdout: str) -> list[str]:
@@ -120,16 +126,22 @@ def test_a_metrics_page_for_all_without_a_token_is_a_failure(
     assert "there is no http_token" in finding
 
 
-def test_fewer_open_files_than_connections_is_a_finding(here: Here, home: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))
-    try:
-        question = ("doctor", "--data-dir", str(home / "data"), "--max-connections")
-        enough, ended = here(*question, "500"), here(*question, "1000")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert not [each for each in warnings(enough.stdout) if "open files" in each]
-    (finding,) = (each for each in warnings(ended.stdout) if "open files" in each)
+def test_fewer_open_files_than_connections_is_a_finding(home: Path) -> None:
+    """In a process of its own: a hard limit is lowered for good."""
+    limited = ("prlimit", "--nofile=512:1024", "--")
+    question = ("doctor", "--data-dir", str(home / "data"), "--max-connections")
+    found = {}
+    for most in ("500", "1000"):
+        ended = subprocess.run(
+            (*limited, *penstock(*question, most)),
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+        found[most] = [e for e in warnings(ended.stdout) if "open files" in e]
+    assert found["500"] == []
+    (finding,) = found["1000"]
     assert "1,024 open files allowed, fewer than max_connections (1,000)" in finding
     assert "LimitNOFILE" in finding
 

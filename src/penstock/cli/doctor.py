@@ -27,13 +27,12 @@ from penstock.cli.findings import Finding
 from penstock.cli.server_options import server_options
 from penstock.embedded import running_url
 from penstock.errors import SettingsError
+from penstock.net.listener import OWN_FILES
 from penstock.settings import Settings
 
 # A day of 20 GB of logs with indexes and WAL; below it the disk is full before
 # somebody has looked.
 LOW_DISK_BYTES = 10 * 1024**3
-# What the process opens besides connections: PostgreSQL's, the spool's, its own.
-OTHER_FILES = 64
 CHOOSE_ANOTHER = "choose another with --data-dir or PENSTOCK_DATA_DIR"
 SPEED_PACKAGES = ("msgpack", "orjson", "asyncpg", "uvloop")
 
@@ -156,17 +155,20 @@ def _port(settings: Settings) -> Finding:
 
 
 def _file_limit(settings: Settings) -> Finding:
-    """Compare the open files that are allowed with the connections that are."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """Compare the files that the server may open with what it would need.
+
+    The server takes as many as it may have, the hard limit.
+    """
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
-        return Finding("ok", "as many open files as the system has")
-    senders, others = settings.limits.max_connections, settings.http
-    needed = senders + others.http_max_connections + OTHER_FILES
+        return Finding("ok", "as many open files allowed as the system has")
+    senders, http = settings.limits.max_connections, settings.http.http_max_connections
+    needed = senders + http + settings.copy.writers + OWN_FILES
     if limit < needed:
         return Finding(
             "warn",
             f"{limit:,} open files allowed, fewer than max_connections ({senders:,})"
             " needs",
-            f"ulimit -n {max(needed, 65536)}, or LimitNOFILE= in the systemd unit",
+            f"ulimit -Hn {max(needed, 65536)}, or LimitNOFILE= in the systemd unit",
         )
     return Finding("ok", f"{limit:,} open files allowed")

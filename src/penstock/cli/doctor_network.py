@@ -9,9 +9,9 @@ import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from penstock.accepting import Addresses, is_reachable
 from penstock.cli.findings import Finding
 from penstock.errors import SettingsError
-from penstock.http.accepting import Addresses, is_reachable
 from penstock.http.token import check_token
 from penstock.net.rules import Rules
 from penstock.settings import HttpSettings, Listener, ListenSettings, Settings

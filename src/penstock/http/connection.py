@@ -59,14 +59,11 @@ class HttpConnections:
             oldest.refuse("max_connections")
         self._silent[connection] = None
 
-    def make_room(self, count: int) -> bool:
-        """Close the oldest, as the process has no file left; tell whether one was."""
-        for closed in range(count):
-            oldest = self._oldest()
-            if oldest is None:
-                return closed > 0
-            oldest.refuse("open_files")
-        return True
+    def make_room(self, count: int) -> None:
+        """Close so many of the oldest: the process has no file left."""
+        for _ in range(count):
+            if oldest := self._oldest():
+                oldest.refuse("open_files")
 
     def asks(self, connection: "HttpConnection") -> None:
         """Note that a connection's request is there."""

@@ -9,16 +9,19 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from penstock.errors import UnavailableError
-from penstock.http.accepting import (
+from penstock.accepting import (
     AcceptLoop,
     addresses_of,
+    bind_all,
+    close_all,
     is_reachable,
-    listening_sockets,
+    listen_all,
 )
+from penstock.errors import UnavailableError
 from penstock.http.connection import (
     HttpConnection,
     HttpConnections,
@@ -29,12 +32,17 @@ from penstock.http.token import Bearer, check_token
 from penstock.settings import HttpSettings
 from penstock.telemetry.metrics import CONTENT_TYPE, Metrics
 
+if TYPE_CHECKING:
+    import socket
+
 logger = logging.getLogger(__name__)
 
 # Answered without a token, and says only that somebody answers.
 OPEN_PATH = "/health"
 # At the stop, for answers that are being read.
 CLOSE_SECONDS = 1.0
+# So many of the oldest connections make room when the process has no file left.
+ROOM = 16
 
 
 class HttpServer:
@@ -61,13 +69,13 @@ class HttpServer:
             "/ready": self._serve_ready,
         }
         self._is_reachable = False
+        self._sockets: list[socket.socket] = []
         self._accept_loop: AcceptLoop | None = None
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Return what is listened on."""
-        assert self._accept_loop is not None
-        return self._accept_loop.addresses
+        return [each.getsockname()[:2] for each in self._sockets]
 
     @property
     def port(self) -> int:
@@ -86,20 +94,22 @@ class HttpServer:
             addresses = await addresses_of(host, port)
             self._is_reachable = is_reachable(addresses)
             check_token(self._settings, is_reachable=self._is_reachable)
-            sockets = listening_sockets(addresses)
+            self._sockets = bind_all(addresses)
+            listen_all(self._sockets)
         except OSError as error:
+            close_all(self._sockets)
             is_about_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
             advice = "port with --http-port" if is_about_port else "with --http-host"
             raise UnavailableError(
                 f"cannot serve metrics on {host}:{port}: {_reason(error)};"
                 f" choose another {advice}"
             ) from error
+        self._accept_loop = AcceptLoop(self._without_files)
         server = web.Server(self._serve)
-        self._accept_loop = AcceptLoop(
-            sockets,
-            lambda: HttpConnection(server, self._connections),
-            self._connections.make_room,
-        )
+        for each in self._sockets:
+            self._accept_loop.add(
+                each, lambda *_: HttpConnection(server, self._connections)
+            )
 
     def check(self, settings: HttpSettings) -> None:
         """See whether `reload` could take these settings.
@@ -122,8 +132,18 @@ class HttpServer:
     async def close(self) -> None:
         """Stop serving."""
         if self._accept_loop is not None:
-            await self._accept_loop.close()
+            for each in self._sockets:
+                self._accept_loop.remove(each)
+            await self._accept_loop.opened()
+        close_all(self._sockets)
         await self._connections.close(CLOSE_SECONDS)
+
+    def _without_files(self, error: OSError) -> None:
+        logger.warning(
+            "the HTTP side can take no connection and tries again",
+            extra={"error": error.strerror},
+        )
+        self._connections.make_room(ROOM)
 
     async def _serve(self, request: web.BaseRequest) -> web.Response:
         connection = request.protocol
