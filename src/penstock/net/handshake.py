@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
-from penstock.errors import ProtocolError
 from penstock.net.failed_logins import LogBook, SlowDown
 from penstock.net.peer import Peer, clean_name
 from penstock.net.rules import Access, Rules
@@ -26,6 +25,7 @@ from penstock.wire.handshake import (
     NONCE_BYTES,
     Challenge,
     Failure,
+    NoPingError,
     Ping,
     PingReader,
     anonymous_source,
@@ -177,7 +177,7 @@ class HandshakeProtocol(asyncio.Protocol):
     def _read_ping(self, data: bytes) -> None:
         try:
             ping = self._reader.receive_data(data)
-        except ProtocolError as error:
+        except NoPingError as error:
             # No guess at a key: nobody has to wait for it.
             self._failed(Failure.NO_PING, hint=str(error))
             self._refuse(Failure.NO_PING.text)
