@@ -138,12 +138,12 @@ class Server:
                     )
                     for number in range(settings.copy.writers)
                 ]
-                late = tasks.create_task(self._listener.close_late(), name="late-acks")
+                watch = tasks.create_task(self._listener.watch(), name="watch")
                 upkeep = tasks.create_task(self._maintain(), name="maintenance")
                 spooling = tasks.create_task(self._spool(), name="spool")
                 telling = tasks.create_task(self._tell_systemd(writing), name="systemd")
                 await self._serve(database)
-                return await self._end((*writing, late, upkeep, telling), spooling)
+                return await self._end((*writing, watch, upkeep, telling), spooling)
         finally:
             await self._http.close()
             if self._spooler is not None:
@@ -212,7 +212,10 @@ class Server:
                 self._metrics.receive,
                 Turns(),
                 Waiting(max_bytes=int(settings.ring.ring_bytes * SOURCE_SHARE)),
+                settings.limits,
             ),
+            # Each writer has a connection to PostgreSQL.
+            reserved_files=settings.copy.writers + settings.http.http_max_connections,
         )
         self._build_spooler()
         self._http = HttpServer(settings.http, self._metrics, self._unready_reasons)

@@ -21,7 +21,7 @@ from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
 from penstock.rows import RowEncoder, RowStream
 from penstock.rows.refused import refused
-from penstock.settings import WireLimits
+from penstock.settings import PeerLimits, WireLimits
 from penstock.telemetry.receive import ReceiveMetrics
 from penstock.wire.messages import Message
 
@@ -37,6 +37,7 @@ class Intake:
     metrics: ReceiveMetrics
     turns: Turns
     waiting: Waiting
+    peers: PeerLimits = field(default_factory=PeerLimits)
     recent: RecentChunks = field(default_factory=RecentChunks)
     wall_clock_ns: Callable[[], int] = time.time_ns
     clock: Callable[[], float] = time.monotonic

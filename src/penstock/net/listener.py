@@ -1,129 +1,148 @@
-"""The listening socket of the forward protocol and the sessions behind it.
+"""The listening side of the forward protocol: its places, and what comes to them.
 
-It owns accepting and the set of open sessions; what a session does is its own.
+It owns when each place is listened on: from the start, over reloads, to the stop. How
+many connections there may be, what stands before their sessions, and what is read at
+the stop it leaves to others.
 """
 
 import asyncio
-import errno
-import os
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
-from penstock.errors import UnavailableError
-from penstock.model import SourceId
+from penstock.accepting import AcceptLoop, Addresses, close_all, raise_open_files
+from penstock.errors import PenstockError
+from penstock.net.connections import Connections
+from penstock.net.entering import Doorway, OpenDoorway
+from penstock.net.heartbeats import Heartbeats
 from penstock.net.incoming import Intake
-from penstock.net.session import ForwardSession
-from penstock.settings import ListenSettings
+from penstock.net.last_words import LastWords
+from penstock.net.places import (
+    AddressInUseError,
+    ListenedOn,
+    Place,
+    Spec,
+    resolve,
+    specs_of,
+)
+from penstock.settings import Listener, ListenSettings, PeerLimits, WireLimits
 
-# Connections that may wait to be accepted: a fleet of senders that reconnects at
-# once, after a restart, is not to be refused.
-BACKLOG = 1024
-# A sender that has written nothing for so long is done for now: what it has written
-# is in our socket by then, on any network.
-QUIET_SECONDS = 0.2
-# A sender that does not stop writing is waited for so long, and then until what it has
-# written is read, or so much of it: more than its socket and ours held when the stop
-# began (Linux: tcp_wmem up to 4 MiB, tcp_rmem up to 6 MiB).
-LAST_WORDS_SECONDS = 3.0
-LAST_BYTES = 16 * 1024 * 1024
 # Between two looks at whether connections still come out of the backlog,
 # and how often at most: somebody may connect all the time.
 ACCEPT_SECONDS = 0.02
 ACCEPT_ROUNDS = 25
-# How often acks are looked at that come too late.
-LATE_ACK_SECONDS = 1.0
+# How often connections are looked at that are too late, too slow, or too silent.
+LOOK_SECONDS = 1.0
+# Of the files that the process may open, senders get this part at least.
+LEAST_FILES_SHARE = 0.5
+# Files that are ours whatever is set: the event loop's, logs, the spool's, a database
+# connection for maintenance.
+OWN_FILES = 64
+
+# Makes what stands before the sessions of one place.
+MakeDoorway = Callable[[ListenSettings | Listener], Doorway]
 
 
 class ForwardListener:
-    """Accepts senders on one address."""
+    """Accepts senders on all addresses and Unix sockets.
 
-    def __init__(self, settings: ListenSettings, intake: Intake) -> None:
+    `reserved_files` are those that the rest of the process may need at once.
+    """
+
+    def __init__(
+        self,
+        settings: ListenSettings,
+        intake: Intake,
+        *,
+        make_doorway: MakeDoorway = lambda _: OpenDoorway(),
+        reserved_files: int = 0,
+    ) -> None:
         self._settings = settings
-        self._intake = intake
-        self._server: asyncio.Server | None = None
-        self._sessions: set[ForwardSession] = set()
-        self._has_none = asyncio.Event()
-        self._taken = 0
-        # Who is read at the stop, and what had come from it when that began.
-        self._last_read: dict[ForwardSession, int] = {}
+        self._make_doorway = make_doorway
+        self._reserved_files = reserved_files
+        self._connections = Connections(intake, max_files=0)
+        self._heartbeats = Heartbeats(intake.metrics.answered_heartbeat)
+        self._last_words = LastWords(self._connections)
+        self._places: list[Place] = []
+        self._doorways: dict[Place, Doorway] = {}
+        self._accepting: AcceptLoop | None = None
 
     @property
     def is_accepting(self) -> bool:
         """Tell whether senders can connect."""
-        return self._server is not None and self._server.is_serving()
+        return bool(self._places)
+
+    @property
+    def listening(self) -> tuple[ListenedOn, ...]:
+        """Return what is listened on, the address of `host` and `port` first."""
+        return tuple(each.told for each in self._places)
 
     @property
     def port(self) -> int:
-        """Return the port that is listened on."""
-        assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        """Return the port that is listened on, of `host` and `port`."""
+        return self._places[0].told.port
 
     async def start(self) -> None:
         """Listen.
 
         Raises:
-            UnavailableError: the address is taken, not ours, or not allowed.
+            UnavailableError: an address is taken, not ours, or not allowed.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                self._open_session,
-                self._settings.host,
-                self._settings.port,
-                backlog=BACKLOG,
-            )
-        except OSError as error:
-            raise cannot_listen(
-                error, self._settings.host, self._settings.port, "--port", "--host"
-            ) from error
+        self._allow_files()
+        self._accepting = AcceptLoop(self._without_files)
+        await self._listen_on(list(specs_of(self._settings)), self._make_doorway)
+
+    async def reload(
+        self,
+        settings: ListenSettings,
+        limits: PeerLimits,
+        wire: WireLimits,
+        make_doorway: MakeDoorway,
+    ) -> None:
+        """Be as newly set, without dropping a connection.
+
+        Places that stay are listened on all the while. The limits and doorways hold
+        for new connections; those that are there live on.
+
+        Raises:
+            UnavailableError: a new place is not to be had; all is as it was.
+        """
+        await self._listen_on(list(specs_of(settings)), make_doorway)
+        self._settings = settings
+        connections = self._connections
+        connections.intake = replace(connections.intake, limits=wire, peers=limits)
 
     async def stop_accepting(self) -> None:
         """Take the connections that were made before, and no new ones."""
-        # uvloop takes one in each round of the loop; closing resets the others.
+        assert self._accepting is not None
+        sockets = [each for place in self._places for each in place.sockets]
         for _ in range(ACCEPT_ROUNDS):
-            taken = self._taken
-            await asyncio.sleep(ACCEPT_SECONDS)
-            if taken == self._taken:
+            if not sum(map(self._accepting.drain, sockets)):
                 break
-        if self._server is not None:
-            self._server.close()
+            await asyncio.sleep(ACCEPT_SECONDS)
+        for place in self._places:
+            self._leave(place)
+        self._places.clear()
+        self._doorways.clear()
+        await self._accepting.opened()
 
-    async def close_late(self) -> None:
-        """Close, until cancelled, connections whose acks would come too late."""
+    async def watch(self) -> None:
+        """Close, until cancelled, connections that are too late, or too slow."""
         while True:
-            await asyncio.sleep(LATE_ACK_SECONDS)
-            for session in list(self._sessions):
-                session.close_if_late()
+            await asyncio.sleep(LOOK_SECONDS)
+            self.look()
+
+    def look(self) -> None:
+        """Close the connections that are too late, or too slow, by now."""
+        self._connections.close_overdue()
+        for session in list(self._connections.sessions):
+            session.close_if_late()
 
     async def read_last(self, timeout_seconds: float) -> None:
-        """Read what is still on its way, then no more.
-
-        Who asks for acks sends again what is not read. From the others all is read
-        that they have written, until they are quiet or the time is up.
-        """
-        clock = self._intake.clock
-        began = clock()
-        reading = self._last_read = {
-            each: each.received_bytes
-            for each in self._sessions
-            if not each.asks_for_acks
-        }
-        for session in self._sessions - reading.keys():
-            session.stop()
-        while reading and clock() - began < timeout_seconds:
-            await asyncio.sleep(QUIET_SECONDS)
-            now = clock()
-            is_long = now - began > LAST_WORDS_SECONDS
-            for session, before_bytes in list(reading.items()):
-                said_bytes = session.received_bytes - before_bytes
-                if said_bytes > LAST_BYTES or (
-                    not session.is_resting
-                    and not session.unread_bytes
-                    and (is_long or session.is_quiet(now - QUIET_SECONDS))
-                ):
-                    del reading[session]
-                    session.stop()
-        for session in reading:
-            session.stop()
+        """Read what is still on its way, then no more."""
+        await self._last_words.read(timeout_seconds)
 
     @property
     def unread_senders(self) -> int:
@@ -131,57 +150,111 @@ class ForwardListener:
 
         At the stop, and of those who do not send it again.
         """
-        return sum(
-            1
-            for session in self._last_read
-            if session.unread_bytes and not session.asks_for_acks
-        )
+        return self._last_words.unread_senders
 
     async def ended(self) -> None:
         """Wait until every session has handed over what came, and ended."""
-        if self._sessions:
-            self._has_none.clear()
-            await self._has_none.wait()
+        await self._connections.all_ended()
 
     def abort(self) -> None:
-        """End the sessions that have not ended by themselves."""
-        for session in list(self._sessions):
-            session.abort()
+        """End the connections that have not ended by themselves."""
+        self._connections.abort()
 
-    def _open_session(self) -> ForwardSession:
-        self._taken += 1
-        session = ForwardSession(
-            self._intake, SourceId(self._taken), on_lost=self._forget
+    def _allow_files(self) -> None:
+        files = raise_open_files()
+        ours = min(
+            OWN_FILES + self._reserved_files, int(files * (1 - LEAST_FILES_SHARE))
         )
-        self._sessions.add(session)
-        return session
+        self._connections.max_files = files - ours
 
-    def _forget(self, session: ForwardSession) -> None:
-        self._sessions.discard(session)
-        if not self._sessions:
-            self._has_none.set()
+    def _without_files(self, error: OSError) -> None:
+        self._connections.refuse("open_files")
+
+    # Places.
+
+    async def _listen_on(self, specs: list[Spec], make_doorway: MakeDoorway) -> None:
+        """Listen on these places and no others; if one is not to be had, as before."""
+        doorways = [make_doorway(each.settings) for each in specs]
+        addresses = [await resolve(each) for each in specs]
+        # From here on nobody else has a turn.
+        kept, dropped = _matched(specs, self._places)
+        opened: dict[int, Place] = {}
+        changed: list[tuple[Place, Spec]] = []
+        try:
+            for number, spec in enumerate(specs):
+                if number in kept:
+                    changed.append((kept[number], kept[number].spec))
+                    kept[number].change(spec)
+                else:
+                    opened[number] = self._open(spec, addresses[number], dropped)
+        except PenstockError:
+            for place in opened.values():
+                place.close()
+            for place, before in changed:
+                place.change(before)
+                close_all(place.drop_heartbeats())
+            self._restore()
+            raise
+        for place in dropped:
+            self._leave(place)
+        self._places = [(kept | opened)[number] for number in range(len(specs))]
+        for place, doorway in zip(self._places, doorways, strict=True):
+            self._enter(place, doorway)
+
+    def _open(self, spec: Spec, addresses: Addresses, dropped: list[Place]) -> Place:
+        """Open a place; one that is to be dropped makes way for it if it has to."""
+        try:
+            return Place(spec, addresses)
+        except AddressInUseError:
+            in_the_way = [each for each in dropped if each.told.port == spec.port]
+            if spec.path or not in_the_way:
+                raise
+            for place in in_the_way:
+                self._leave(place)
+            return Place(spec, addresses)
+
+    def _restore(self) -> None:
+        """Listen again on the places that have made way for nothing."""
+        for place in self._places:
+            if not place.sockets:
+                place.reopen()
+                self._enter(place, self._doorways[place])
+
+    def _enter(self, place: Place, doorway: Doorway) -> None:
+        """Take connections that come to a place."""
+        assert self._accepting is not None
+        self._doorways[place] = doorway
+        for listening in place.sockets:
+            self._accepting.add(listening, partial(self._take, place))
+        for dropped in place.drop_heartbeats():
+            self._heartbeats.remove(dropped)
+            dropped.close()
+        for heartbeats in place.heartbeats:
+            self._heartbeats.add(heartbeats)
+
+    def _take(
+        self, place: Place, accepted: socket.socket, address: Any
+    ) -> asyncio.Protocol | None:
+        return self._connections.open(accepted, address, self._doorways[place])
+
+    def _leave(self, place: Place) -> None:
+        assert self._accepting is not None
+        for listening in place.sockets:
+            self._accepting.remove(listening)
+        for heartbeats in place.heartbeats:
+            self._heartbeats.remove(heartbeats)
+        place.close()
 
 
-def cannot_listen(
-    error: OSError, host: str, port: int, port_flag: str, host_flag: str
-) -> UnavailableError:
-    """Return the one line for a socket that could not be bound."""
-    where = f"{host}:{port}"
-    match error.errno:
-        case errno.EADDRINUSE:
-            return UnavailableError(
-                f"{where} is in use; stop what listens there, or choose another"
-                f" port with {port_flag}"
-            )
-        case errno.EACCES:
-            return UnavailableError(
-                f"no permission to listen on {where}; choose a port of 1024 or"
-                f" more with {port_flag}"
-            )
-        case errno.EADDRNOTAVAIL:
-            return UnavailableError(
-                f"{host} is no address of this machine; choose one with {host_flag}"
-            )
-        case number:
-            reason = os.strerror(number) if number else str(error)
-            return UnavailableError(f"cannot listen on {where}: {reason}")
+def _matched(
+    specs: list[Spec], places: list[Place]
+) -> tuple[dict[int, Place], list[Place]]:
+    """Return which places stay, by the number of their spec, and which go."""
+    left = list(places)
+    kept: dict[int, Place] = {}
+    for number, spec in enumerate(specs):
+        same = next((each for each in left if each.spec.key == spec.key), None)
+        if same is not None:
+            left.remove(same)
+            kept[number] = same
+    return kept, left

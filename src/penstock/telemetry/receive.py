@@ -37,8 +37,9 @@ LOGIN_FAILURES = (
     "user_not_allowed",
     "too_soon",
 )
-# Why a TLS handshake failed, or a client's certificate is not taken.
-TLS_FAILURES = ("handshake", "client_name")
+# Why TLS ended a connection: no handshake, a certificate that is not taken; records
+# that are damaged, that never carry data.
+TLS_FAILURES = ("handshake", "client_name", "broken", "fruitless")
 
 
 class DuplicateMetrics:

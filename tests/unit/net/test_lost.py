@@ -13,7 +13,7 @@ import pytest
 
 from penstock.buffer.acks import AckTracker
 from penstock.model import Delivery, SourceId
-from penstock.net import session as session_module
+from penstock.net import inbox
 from penstock.net.session import ForwardSession
 from penstock.wire.messages import MessageReader
 from tests import msgpack_bytes as m
@@ -105,7 +105,7 @@ def test_resends_that_were_not_taken_leave_nothing_while_the_ring_is_full(
 def test_more_resends_than_may_be_pending_leave_nothing(
     runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "MAX_PENDING_ACKS", 5)
+    monkeypatch.setattr(inbox, "MAX_PENDING_ACKS", 5)
 
     async def scenario() -> None:
         server = Server()
@@ -114,24 +114,6 @@ def test_more_resends_than_may_be_pending_leave_nothing(
         for _ in range(TRIES):
             await lose(server, await sent(server, message(1, "c") * 12))
         assert (alive(), alive(Delivery)) == before
-
-    runner.run(scenario())
-
-
-def test_a_chunk_whose_sender_had_gone_before_it_was_accepted_is_not_stored_twice(
-    runner: asyncio.Runner,
-) -> None:
-    """Who it was is not known any more, and the sender is part of what a chunk is."""
-
-    async def scenario() -> None:
-        server = Server()
-        gone = server.connect(peername=None)
-        await gone.send(message(1, "c"), message(2))
-        await lose(server, gone)
-        peer = await sent(server, message(1, "c"))
-        server.commit_all()
-        assert peer.acked() == ["c"]
-        assert sorted(server.numbers()) == [1, 2], "2 does not come again"
 
     runner.run(scenario())
 

@@ -98,7 +98,7 @@ def test_who_would_be_one_ack_behind_waits_longer_than_a_late_ack_can_take(
     client: Client,
 ) -> None:
     """Between two looks, and with times rounded down, it is a little later."""
-    latest = LATE_ACK_SECONDS + listener.LATE_ACK_SECONDS + TOGETHER_SECONDS
+    latest = LATE_ACK_SECONDS + listener.LOOK_SECONDS + TOGETHER_SECONDS
     assert latest < client.patience_seconds - 30, "and the network takes some"
 
 

@@ -1,0 +1,237 @@
+"""The way of one sender's messages: from bytes that came to rows in the ring.
+
+It owns what of a sender waits here: for its turn to be encoded, for room in the ring,
+for its acks. It must not touch a socket: the session that is built on it does.
+"""
+
+from abc import ABC, abstractmethod
+from weakref import WeakMethod
+
+from penstock.buffer.acks import AckTracker
+from penstock.errors import ProtocolError
+from penstock.model import SourceId
+from penstock.net.arrivals import Arrivals
+from penstock.net.incoming import Incoming, Intake, Origin
+from penstock.net.peer import Peer
+from penstock.wire.messages import Message, MessageReader
+
+# What a message costs besides its entries, as bytes that are encoded meanwhile: some
+# 20 microseconds. A peer may send nothing but messages without an event.
+MESSAGE_BYTES = 1024
+# Messages that wait for their acks; one without an event takes no room in the ring.
+# More than any client sends ahead (Fluentd and Fluent Bit: one).
+MAX_PENDING_ACKS = 4096
+
+
+class Inbox(ABC):
+    """What has come from one sender, until it is in the ring."""
+
+    __slots__ = (
+        "__weakref__",
+        "_acks",
+        "_arrivals",
+        "_asks_for_acks",
+        "_counted_bytes",
+        "_has_ended",
+        "_heard_seconds",
+        "_incoming",
+        "_intake",
+        "_is_known",
+        "_is_lost",
+        "_is_resting",
+        "_reader",
+        "_sender",
+        "_source",
+        "_tell",
+        "_waits_for_room",
+        "has_work",
+        "peer",
+        "received_bytes",
+    )
+
+    def __init__(self, intake: Intake, source: SourceId, peer: Peer) -> None:
+        self.peer = peer
+        self._sender = peer.sender
+        self.received_bytes = 0
+        self.has_work = False  # has asked for a turn, and not yet come to an end
+        self._intake = intake
+        self._source = source
+        self._reader = MessageReader(intake.limits)
+        self._acks = AckTracker()
+        self._tell = WeakMethod(self._settled)
+        self._arrivals = Arrivals()
+        self._heard_seconds = intake.clock()
+        self._asks_for_acks = False
+        self._is_known = False  # what `asks_for_acks` says has been seen
+        self._incoming: Incoming | None = None  # the message being encoded
+        self._is_resting = False  # waits for its turn, or for room in the ring
+        self._waits_for_room = False
+        self._counted_bytes = 0  # as what waits for room
+        self._has_ended = False  # the peer will send no more
+        self._is_lost = False  # and will not be written to
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether no whole message waits here and no ack is owed."""
+        return not self._is_resting and not self._acks.pending
+
+    @property
+    def asks_for_acks(self) -> bool:
+        """Tell whether the sender sends again what was not acked."""
+        return self._asks_for_acks
+
+    @property
+    def is_resting(self) -> bool:
+        """Tell whether whole messages wait here, for their turn or for room."""
+        return self._is_resting
+
+    @property
+    def _holds_whole(self) -> bool:
+        return self._incoming is not None or self._reader.asks_for_ack is not None
+
+    def is_quiet(self, since_seconds: float) -> bool:
+        """Tell whether nothing has come since then and nothing whole waits here."""
+        return not self._is_resting and self._heard_seconds < since_seconds
+
+    def _receive(self, data: bytes) -> None:
+        self._intake.metrics.received_bytes(len(data))
+        self.received_bytes += len(data)
+        self._reader.receive_data(data)
+        self._heard_seconds = self._intake.clock()
+        self._arrivals.received(len(data), self._heard_seconds)
+        # Who waits for room may turn out to ask for acks.
+        if not self._is_resting or (self._waits_for_room and not self._is_known):
+            self._ask_turn()
+        else:
+            self._set_reading()
+        self._count_waiting()
+
+    def _ask_turn(self) -> None:
+        """Rest until it is this sender's turn to encode what has come whole."""
+        self._is_resting = True
+        self._waits_for_room = False
+        if not self.has_work:
+            self.has_work = True
+            self._intake.turns.ask(self)
+
+    def work(self, max_bytes: int) -> int:
+        """Take about `max_bytes` of messages to the ring; return how much it was."""
+        done_bytes = 0
+        try:
+            while done_bytes < max_bytes:
+                if self._incoming is None and self._reader.is_empty:
+                    self.has_work = self._is_resting = False
+                    break
+                if not self._is_known:
+                    self._look_who_asks()
+                asks = self._asks_for_acks
+                if not self._intake.ring.has_room(self._source, comes_again=asks):
+                    self._wait_for_room()
+                    break
+                if not self._is_lost and self._acks.pending >= MAX_PENDING_ACKS:
+                    self.has_work = False  # until `_settled`
+                    break
+                if self._incoming is not None:
+                    done_bytes += self._hand_over(self._incoming)
+                elif (message := self._reader.next_message()) is not None:
+                    done_bytes += MESSAGE_BYTES + len(message.entries)
+                    self._begin_message(message)
+                else:
+                    self.has_work = self._is_resting = False
+                    break
+        except ProtocolError as error:
+            self.has_work = self._is_resting = False
+            self._break_off(error)
+        except Exception as error:
+            # A bug of ours costs the connection that brought it up, not all of them.
+            self.has_work = self._is_resting = False
+            self._give_up(error)
+        self._count_waiting()
+        # While others have their turn, this sender's bytes wait in its socket.
+        self._set_reading()
+        self._close_if_done()
+        self._finish_if_lost()
+        return done_bytes
+
+    def _look_who_asks(self) -> None:
+        asks = self._reader.asks_for_ack
+        self._is_known = asks is not None
+        self._asks_for_acks |= asks is True
+
+    def _count_waiting(self) -> None:
+        # Who asks for acks is not counted: it leaves nothing when it closes, and may
+        # wait for as long as the database is away.
+        is_counted = self._is_resting and not self._asks_for_acks
+        self._counted_bytes = self._intake.waiting.counted(
+            self._counted_bytes, self._reader.buffered_bytes if is_counted else None
+        )
+
+    def _wait_for_room(self) -> None:
+        self.has_work = False
+        comes_again = self._is_lost and self._asks_for_acks
+        if comes_again or (self._has_ended and not self._holds_whole):
+            self._incoming = None
+            self._is_resting = False
+            return
+        self._waits_for_room = True
+        self._intake.ring.wait_for_room(
+            self._source, self._ask_turn, comes_again=self._asks_for_acks
+        )
+
+    def _begin_message(self, message: Message) -> None:
+        """Start on a message; what is owed for it is known from here on."""
+        received_seconds = self._arrivals.last_taken_seconds(
+            self._reader.buffered_bytes
+        )
+        self._incoming = Incoming(
+            self._intake,
+            message,
+            Origin(
+                self._source,
+                self._sender,
+                received_seconds,
+                self._tell,
+                self.peer.tags,
+            ),
+        )
+        self._acks.expect(self._incoming.delivery)
+        self._asks_for_acks |= message.ack is not None
+        self._is_known = True
+
+    def _hand_over(self, incoming: Incoming) -> int:
+        size_bytes = incoming.hand_over_part()
+        if incoming.is_whole:
+            self._incoming = None
+            incoming.seal()
+        return size_bytes
+
+    def _forget_half(self) -> None:
+        """Drop half a message: it does not become whole any more."""
+        self._reader = MessageReader(self._intake.limits)
+        self._intake.ring.forget(self._source)
+
+    # What it needs of the session.
+
+    @abstractmethod
+    def _settled(self) -> None:
+        """All of a message is committed."""
+
+    @abstractmethod
+    def _set_reading(self) -> None:
+        """Read on, or do not, as things are now."""
+
+    @abstractmethod
+    def _break_off(self, error: ProtocolError) -> None:
+        """Look at nothing more from this peer."""
+
+    @abstractmethod
+    def _give_up(self, error: Exception) -> None:
+        """End the connection: its messages met a bug."""
+
+    @abstractmethod
+    def _close_if_done(self) -> None:
+        """Close the connection if the peer has ended and is owed nothing."""
+
+    @abstractmethod
+    def _finish_if_lost(self) -> None:
+        """Tell that the session is over, if it is."""
