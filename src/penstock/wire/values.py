@@ -19,9 +19,10 @@ from typing import NamedTuple
 from penstock.errors import ProtocolError
 
 # Values in one entry, keys counted, past which it is kept as its bytes: each costs us
-# up to 72 bytes when it is read (an empty map, of one byte), so 19 MB at most. The
-# largest records that people log, whole API responses, have some thousands.
-MAX_VALUES = 1 << 18
+# up to 72 bytes when it is read (an empty map, of one byte) and 2 us, so 10 MB and a
+# quarter of a second, at most. The largest records that people log, whole API
+# responses, have some thousands; the largest map that can be allowed has 100,000.
+MAX_VALUES = 1 << 17
 
 
 class Kind(IntEnum):
