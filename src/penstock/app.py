@@ -226,7 +226,7 @@ class Server:
             Intake(
                 self._ring,
                 books,
-                RowEncoder(settings.columns, receiver=receiver),
+                RowEncoder(settings.columns, receiver=receiver, limits=settings.wire),
                 settings.wire,
                 self._metrics.receive,
                 Turns(),
