@@ -243,6 +243,7 @@ class Server:
     async def _apply(self, settings: Settings) -> None:
         """Give each part what a reload has brought; raises before any has changed."""
         terms = terms_of(settings)
+        self._http.check(settings.http)
         await self._listener.reload(
             settings.listen,
             settings.limits,
@@ -250,6 +251,7 @@ class Server:
             self._admission.doorways(terms),
         )
         self._admission.change(terms)
+        self._http.reload(settings.http)
         set_log_level(settings.process.log_level)
 
     def _make_writers(self, receiver: int) -> list[Writer]:

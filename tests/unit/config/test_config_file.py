@@ -1,4 +1,4 @@
-"""The configuration file: what it says counts, and all that is wrong is told at once."""
+"""The configuration file: what it says counts; all that is wrong is told at once."""
 
 import os
 import re
@@ -239,7 +239,9 @@ def test_a_file_without_a_secret_in_it_is_no_empty_key(
     assert problems[0].startswith("line 2: shared_key_file: ")
 
 
-@pytest.mark.parametrize(("content", "key"), [("k", "k"), ("k\n", "k"), ("k \r\n", "k ")])
+@pytest.mark.parametrize(
+    ("content", "key"), [("k", "k"), ("k\n", "k"), ("k \r\n", "k ")]
+)
 def test_one_line_end_is_no_part_of_a_secret(
     file: File, tmp_path: Path, content: str, key: str
 ) -> None:
@@ -310,8 +312,7 @@ def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) 
         ('[[users]]\nname="a"\npassword="p"\n', "there is none; set shared_key_file"),
         ('[security]\nempty_shared_key = "on"\n', "on without users"),
         (
-            '[security]\nempty_shared_key="on"\nshared_key="k"\n'
-            '[[users]]\nname="a"\npassword="p"\n',
+            '[security]\nempty_shared_key="on"\nshared_key="k"\n[[users]]\nname="a"',
             "is on, and there is a shared key",
         ),
         ("[[users]]\n[security]\nshared_key='k'\n", "users[0]: a user has a name"),
