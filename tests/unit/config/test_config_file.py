@@ -253,9 +253,10 @@ def test_one_line_end_is_no_part_of_a_secret(
 def test_a_secret_that_is_missing_or_given_twice_is_refused(
     file: File, secret: str
 ) -> None:
-    assert "cannot be read" in file.problems(
-        '[security]\nshared_key_file = "/nowhere"\n'
-    )[0]
+    assert (
+        "cannot be read"
+        in file.problems('[security]\nshared_key_file = "/nowhere"\n')[0]
+    )
     both = f'[security]\nshared_key_file = "{secret}"\nshared_key = "x"\n'
     assert "both given" in file.problems(both)[0]
     user = f'[[users]]\nname="a"\npassword="p"\npassword_file="{secret}"\n'
