@@ -8,6 +8,7 @@ must not know what the parts do with their settings.
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Awaitable, Callable
 
 from penstock import config
@@ -30,31 +31,35 @@ class Reloading:
         load: Callable[[], Settings],
         apply: Callable[[Settings], Awaitable[None]],
         metrics: ReloadMetrics,
+        terminal: "Terminal | None",
     ) -> None:
         """Prepare.
 
         Args:
             settings: those that the server has begun with.
-            load: reads them again; raises PenstockError.
+            load: reads them again, in a thread; raises PenstockError.
             apply: gives the parts theirs, all or none; raises PenstockError.
             metrics: told of each reload.
+            terminal: told if SIGHUP says that it is closed; None: it never does.
         """
         self._settings = settings
         self._load = load
         self._apply = apply
         self._metrics = metrics
+        self._terminal = terminal
         self._asked = asyncio.Event()
 
-    def ask(self) -> None:
-        """Reload soon; one that is under way is followed by another."""
+    def hung_up(self) -> None:
+        """SIGHUP has come; what comes while a reload is under way is one more."""
         self._asked.set()
 
     async def run(self) -> None:
-        """Reload whenever asked, until cancelled."""
+        """Reload whenever SIGHUP asks for it, until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
-            await self._reload()
+            if self._terminal is None or not await self._terminal.told_of_its_end():
+                await self._reload()
 
     async def _reload(self) -> None:
         try:
@@ -62,36 +67,41 @@ class Reloading:
             await self._apply(settings)
         except PenstockError as error:
             self._metrics.reloaded(is_good=False)
-            for problem in str(error).splitlines():
-                logger.error(
-                    "the new configuration is refused, the old one stays",
-                    extra={"error": problem},
-                )
+            logger.error(
+                "the new configuration is refused, the old one stays",
+                extra={"problems": str(error).splitlines()},
+            )
             return
         self._metrics.reloaded(is_good=True)
-        waiting = config.needs_restart(self._settings, settings)
-        logger.info("the configuration is reloaded")
-        if waiting:
+        logger.info("the configuration is read again, and in force")
+        if waiting := config.needs_restart(self._settings, settings):
             logger.warning(
-                "some settings have changed that only a restart applies",
-                extra={"settings": ", ".join(waiting)},
+                "settings have changed that only a restart applies",
+                extra={"settings": list(waiting)},
             )
 
 
 class Terminal:
-    """The terminal that this process was started from, if there is one."""
+    """The terminal that this process was started from, if there is one.
 
-    def __init__(self, device: str = "/dev/tty") -> None:
+    `on_end` is called when SIGHUP comes because it is closed.
+    """
+
+    def __init__(self, on_end: Callable[[], None], device: str = "/dev/tty") -> None:
+        self._on_end = on_end
         self._device = device
         self._was_there = self._is_there()
 
-    async def has_closed(self) -> bool:
-        """Tell whether it was there and is no more: then SIGHUP says just that."""
+    async def told_of_its_end(self) -> bool:
+        """Tell whether it was there and is no more, and then tell the server too."""
         if not self._was_there:
             return False
         if self._is_there():
             await asyncio.sleep(TERMINAL_SECONDS)
-        return not self._is_there()
+            if self._is_there():
+                return False
+        self._on_end()
+        return True
 
     def _is_there(self) -> bool:
         try:
@@ -99,3 +109,8 @@ class Terminal:
         except OSError:
             return False
         return True
+
+
+def hangup_stops() -> bool:
+    """Tell whether SIGHUP may mean the end; under nohup(1) it does not."""
+    return signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN

@@ -55,6 +55,17 @@ READY = re.compile(
 )
 
 T = TypeVar("T")
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+LOOP: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, LoopFactory]:
+    """Return the loops of a module's async tests: its `LOOPS`, if it says so."""
+    module = item.getparent(pytest.Module)
+    loops: dict[str, LoopFactory] = getattr(module and module.obj, "LOOPS", LOOP)
+    return loops
 
 
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -1,11 +1,18 @@
 """`penstock doctor`: each finding is what `up` would meet, with its mend."""
 
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Here, as_another_user
+from tests.integration.conftest import (
+    Database,
+    Here,
+    as_another_user,
+    clean_environment,
+    penstock,
+)
 
 
 def failures(stdout: str) -> list[str]:
@@ -58,3 +65,92 @@ def test_the_mend_fits_what_is_wrong_with_the_database(
     (finding,) = failures(ended.stdout)
     assert mend in finding
     assert "Errno" not in finding
+
+
+def warnings(stdout: str) -> list[str]:
+    """Return what is doubtful, each with the line that says how to mend it."""
+    lines = stdout.splitlines()
+    return [
+        f"{line} {following.strip()}"
+        for line, following in pairwise(lines)
+        if line.startswith("warn")
+    ]
+
+
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_it_looks_at_the_settings_that_the_server_would_have(
+    here: Here, home: Path, by_flag: bool
+) -> None:
+    question = ("doctor", "--data-dir", str(home / "data"))
+    closed = here(*question)
+    assert not [each for each in warnings(closed.stdout) if "open:" in each]
+    if by_flag:
+        ended = here(*question, "--host", "0.0.0.0", "--port", "24229")
+    else:
+        ended = here(*question, PENSTOCK_HOST="0.0.0.0", PENSTOCK_PORT="24229")
+    assert ended.returncode == 0
+    (finding,) = (each for each in warnings(ended.stdout) if "open:" in each)
+    assert "0.0.0.0:24229 is open: anybody who can reach it can write" in finding
+    assert "-> set shared_key_file" in finding
+
+
+def test_it_shows_no_secret(here: Here, home: Path) -> None:
+    ended = here(
+        *("doctor", "--data-dir", str(home / "data"), "--host", "0.0.0.0"),
+        PENSTOCK_SHARED_KEY="Xk9-secret",
+        PENSTOCK_HTTP_TOKEN="Xt7-secret",
+        PENSTOCK_HTTP_HOST="0.0.0.0",
+    )
+    assert ended.returncode == 0
+    found = warnings(ended.stdout)
+    for words in ("shared key, without TLS", "a token, without TLS", "key is short"):
+        assert [each for each in found if words in each], words
+    assert "secret" not in ended.stdout.replace("docs/security", "") + ended.stderr
+
+
+def test_a_setting_that_is_wrong_is_a_finding(here: Here, home: Path) -> None:
+    question = ("doctor", "--data-dir", str(home / "data"))
+    ended = here(*question, PENSTOCK_PORT="99999")
+    assert ended.returncode == 1
+    (finding,) = failures(ended.stdout)
+    assert "PENSTOCK_PORT" in finding
+
+
+def test_a_metrics_page_for_all_without_a_token_is_a_failure(
+    here: Here, home: Path
+) -> None:
+    question = ("doctor", "--data-dir", str(home / "data"))
+    ended = here(*question, PENSTOCK_HTTP_HOST="0.0.0.0")
+    assert ended.returncode == 1
+    (finding,) = failures(ended.stdout)
+    assert "there is no http_token" in finding
+
+
+def test_fewer_open_files_than_connections_is_a_finding(home: Path) -> None:
+    """In a process of its own: a hard limit is lowered for good."""
+    limited = ("prlimit", "--nofile=512:1024", "--")
+    question = ("doctor", "--data-dir", str(home / "data"), "--max-connections")
+    found = {}
+    for most in ("500", "1000"):
+        ended = subprocess.run(
+            (*limited, *penstock(*question, most)),
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+        found[most] = [e for e in warnings(ended.stdout) if "open files" in e]
+    assert found["500"] == []
+    (finding,) = found["1000"]
+    assert "1,024 open files allowed, fewer than max_connections (1,000)" in finding
+    assert "LimitNOFILE" in finding
+
+
+def test_a_superusers_login_is_a_finding(here: Here, database: Database) -> None:
+    database.administer("DROP ROLE IF EXISTS doctors_patient")
+    database.administer("CREATE ROLE doctors_patient LOGIN")
+    ended = here("doctor", "--database-url", database.url)
+    (finding,) = (each for each in warnings(ended.stdout) if "superuser" in each)
+    assert "postgres is a superuser" in finding
+    url = database.url.replace("postgres@", "doctors_patient@")
+    assert "superuser" not in here("doctor", "--database-url", url).stdout

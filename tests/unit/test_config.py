@@ -84,8 +84,10 @@ def test_every_number_has_a_least_value() -> None:
 
 
 def test_names_say_the_unit() -> None:
-    counts = ("port", "rows", "writers", "hours", "days", "connections")
-    counts += ("entries", "keys", "ratio", "address", "second")
+    counts = (
+        *("port", "rows", "writers", "hours", "days", "connections", "entries"),
+        *("keys", "ratio", "address", "second"),
+    )
     for name, default, _ in NUMBERS:
         units = ("bytes", "seconds", *counts)
         assert name.rpartition("_")[2] in units, name

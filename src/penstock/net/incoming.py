@@ -89,13 +89,17 @@ class Incoming:
         self.is_whole = self._rows is not None and self._rows.exhausted
 
     def hand_over_part(self) -> int:
-        """Encode the next part into the ring; return its size there."""
+        """Encode the next part into the ring; return how much work it was.
+
+        That is its size in the ring or, where there is nothing to store in it, the
+        size of its entries: the markers of log groups.
+        """
         if self._twin is not None:
             self._join(self._twin)
             return 0
         encoded = self._next_part()
         if not encoded.rows and not encoded.rejected:
-            return 0
+            return len(encoded.entries)
         self._intake.metrics.encoded(self._message.mode, encoded)
         self.delivery.pending_segments += 1
         identity = self.delivery.identity

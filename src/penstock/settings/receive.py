@@ -258,7 +258,7 @@ class WireLimits:
         "Keys of one map within a record, at most; a record with more goes to"
         " rejected_event. Elasticsearch, known for large ones, takes 1,000.",
         low=100,
-        high=1_000_000,
+        high=50_000,
     )
 
 

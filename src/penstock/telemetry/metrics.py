@@ -23,6 +23,7 @@ from penstock import __version__
 from penstock.buffer.books import Books
 from penstock.errors import PermanentSinkError, SinkError, UnknownSinkError
 from penstock.model import Batch, Outcome
+from penstock.telemetry.http import HttpMetrics
 from penstock.telemetry.receive import (
     SECONDS_BUCKETS,
     DuplicateMetrics,
@@ -152,6 +153,7 @@ class Metrics:
         self.sink = SinkMetrics(self.registry, duplicates)
         self.maintenance = MaintenanceMetrics(self.registry)
         self.reload = ReloadMetrics(self.registry)
+        self.http = HttpMetrics(self.registry)
         Gauge(
             "penstock_build_info",
             "Always 1; the labels say what runs.",

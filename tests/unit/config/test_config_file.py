@@ -1,4 +1,4 @@
-"""The configuration file: what it says counts, and all that is wrong is told at once."""
+"""The configuration file: what it says counts; all that is wrong is told at once."""
 
 import os
 import re
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from penstock.cli.config import reference
 from penstock.config import PREFIX, load, load_settings, needs_restart, setting_value
 from penstock.errors import SettingsError
 from penstock.settings import Settings
+from tests.authority import Authority
 
 DEFAULTS = Settings(database_url="")
 
@@ -313,8 +313,7 @@ def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) 
         ('[[users]]\nname="a"\npassword="p"\n', "there is none; set shared_key_file"),
         ('[security]\nempty_shared_key = "on"\n', "on without users"),
         (
-            '[security]\nempty_shared_key="on"\nshared_key="k"\n'
-            '[[users]]\nname="a"\npassword="p"\n',
+            '[security]\nempty_shared_key="on"\nshared_key="k"\n[[users]]\nname="a"',
             "is on, and there is a shared key",
         ),
         ("[[users]]\n[security]\nshared_key='k'\n", "users[0]: a user has a name"),
@@ -345,14 +344,12 @@ def test_what_cannot_be_together_is_refused(file: File, text: str, said: str) ->
 def test_a_key_that_is_not_the_certificates_is_refused(
     file: File, tmp_path: Path
 ) -> None:
-    authority = trustme.CA()
+    authority = Authority()
     for name in ("one", "two"):
-        made = authority.issue_cert("localhost")
-        made.private_key_pem.write_to_path(str(tmp_path / f"{name}.key"))
-        made.cert_chain_pems[0].write_to_path(str(tmp_path / f"{name}.crt"))
+        authority.issue("localhost", dns=["localhost"]).write(tmp_path, name)
     text = (
         "[listen]\ntls = true\n[tls]\n"
-        f'tls_certificate_file = "{tmp_path}/one.crt"\n'
+        f'tls_certificate_file = "{tmp_path}/one.pem"\n'
         f'tls_key_file = "{tmp_path}/NAME.key"\n'
     )
     assert file.settings(text.replace("NAME", "one")).listen.tls == "on"
