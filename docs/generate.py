@@ -27,12 +27,13 @@ from penstock.model import EncodedRows, RejectedEvent
 from penstock.rows import columns, plain
 from penstock.settings import Accepted, ColumnSettings
 from penstock.telemetry.metrics import Metrics
+from penstock.telemetry.receive import LOGIN_FAILURES
 from penstock.wire.messages import Mode
 
 DOCS = Path(__file__).resolve().parent
 SOURCE = DOCS.parent / "src" / "penstock"
 # Where events and peers are refused; net/client.py is the other side of the wire.
-REFUSING = ("wire", "rows", "net/session.py")
+REFUSING = ("wire", "rows", "net/session.py", "net/incoming.py")
 
 REJECTED_REASONS = {
     "record_not_a_map": "The record is a text, a number, nil: anything but a map.",
@@ -52,6 +53,8 @@ REJECTED_REASONS = {
     "signal_metrics": "Fluent Bit metrics (`fluent_signal` 1) are no log events.",
     "signal_traces": "Fluent Bit traces (`fluent_signal` 2) are no log events.",
     "signal_other": "Another `fluent_signal` than 0, 1 or 2.",
+    "tag_not_allowed": "The sender's network may send other tags only: `tags` of"
+    " `[[networks]]`.",
 }
 PROTOCOL_REASONS = {
     "not_forward": "The bytes are no forward message: HTTP, a TLS handshake, JSON, an"
@@ -61,6 +64,17 @@ PROTOCOL_REASONS = {
     "invalid_tag": "A tag that is neither a string nor nil.",
     "too_many_options": "A message with more options than any client sends: 64.",
     "invalid_chunk": "A chunk whose name is longer than any client's: 200 bytes.",
+}
+LOGIN_REASONS = {
+    "no_ping": "Something else came than a PING: events of a client that knows no"
+    " handshake, mostly. The log line says what it looks like.",
+    "shared_key": "The client has another shared key, or there is none for it.",
+    "password": "No such user, or another password.",
+    "user_not_allowed": "The user and password are right, but not for the client's"
+    " network: `users` of `[[networks]]`. The client is told what a wrong password is"
+    " told.",
+    "too_soon": "Not looked at: too many logins from the address had failed just"
+    " before (`slow_down_seconds`).",
 }
 FAILURE_KINDS = {
     "transient": "The connection, PostgreSQL's resources, its shutdown, its rights. It"
@@ -214,6 +228,7 @@ GENERATED: dict[str, dict[str, Callable[[], str]]] = {
         "modes": modes,
         "rejected reasons": reasons(REJECTED_REASONS),
         "protocol reasons": reasons(PROTOCOL_REASONS),
+        "login reasons": reasons(LOGIN_REASONS),
         "failure kinds": reasons(FAILURE_KINDS),
     },
     "records.md": {"columns": column_keys, "levels": levels, "lossless": lossless},
@@ -262,6 +277,8 @@ def unexplained_reasons() -> list[str]:
             case ast.Call(func=ast.Name(id=name), args=[ast.Constant(str(reason)), *_]):
                 if reason not in tables.get(name, {reason}):
                     problems.append(f"docs/generate.py does not explain {reason}")
+    odd = LOGIN_REASONS.keys() ^ set(LOGIN_FAILURES)
+    problems += [f"docs/generate.py on logins that fail: {each}" for each in odd]
     given = REJECTED_REASONS.keys() | PROTOCOL_REASONS.keys()
     problems += [f"docs/generate.py explains {each}: gone" for each in given - texts]
     return problems

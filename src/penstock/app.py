@@ -21,10 +21,12 @@ from penstock.buffer.books import Books
 from penstock.buffer.ring import SOURCE_SHARE, Ring
 from penstock.errors import DatabaseUnavailableError, SinkError, UnavailableError
 from penstock.http.server import HttpServer
+from penstock.net.admission import Admission, terms_of
 from penstock.net.incoming import Intake
 from penstock.net.listener import ForwardListener
 from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
+from penstock.reloading import Reloading, Terminal, hangup_stops
 from penstock.rows import RowEncoder
 from penstock.settings import Settings
 from penstock.sink.claim_periods import ClaimPeriods
@@ -39,6 +41,7 @@ from penstock.sink.postgres import PostgresWriter, next_receiver
 from penstock.sink.spool import Spool
 from penstock.sink.spooler import Spooler
 from penstock.stopping import Ending, Parts, Stop
+from penstock.telemetry.logs import set_log_level
 from penstock.telemetry.metrics import Metrics
 from penstock.telemetry.systemd import Systemd
 
@@ -82,14 +85,16 @@ def run(
     settings: Settings,
     *,
     on_ready: Callable[[Listening], None],
+    reload: Callable[[], Settings],
     spool_dir: Path,
     database: Supervised | None = None,
 ) -> Stopped:
-    """Run the server until SIGTERM, SIGINT or SIGHUP; return how it ended.
+    """Run the server until SIGTERM or SIGINT; return how it ended.
 
-    Blocks. Calls `on_ready` once senders can connect. The spool is in `spool_dir`
-    unless the settings name another. `database` is restarted when it
-    dies, if it is ours.
+    Blocks. Calls `on_ready` once senders can connect, and `reload`, in a thread, for
+    the settings anew at SIGHUP; when the terminal is closed, SIGHUP ends it too. The
+    spool is in `spool_dir` unless the settings name another. `database` is restarted
+    when it dies, if it is ours.
 
     Raises:
         UnavailableError: the database or an address is not to be had.
@@ -98,7 +103,7 @@ def run(
     # The SIGABRT of systemd's watchdog leaves in the log where the loop hangs.
     faulthandler.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        server = Server(settings, spool_dir)
+        server = Server(settings, reload, spool_dir)
         was_clean = runner.run(server.run(on_ready, database))
     return Stopped(was_clean, server.seconds_left() if was_clean else 0.0)
 
@@ -106,8 +111,11 @@ def run(
 class Server:
     """All parts of one server."""
 
-    def __init__(self, settings: Settings, spool_dir: Path) -> None:
+    def __init__(
+        self, settings: Settings, reload: Callable[[], Settings], spool_dir: Path
+    ) -> None:
         self._settings = settings
+        self._terms = terms_of(settings)
         named = settings.spool.spool_dir
         self._spool_dir = spool_dir if named == "auto" else Path(named)
         self._spooler: Spooler | None = None
@@ -115,6 +123,15 @@ class Server:
         self._books = Books()
         self._systemd = Systemd(*config.service_manager())
         self._stop = Stop(settings.process.shutdown_timeout_seconds)
+        self._admission = Admission(self._terms, self._metrics.receive)
+        self._reloading = Reloading(
+            settings,
+            reload,
+            self._apply,
+            self._metrics.reload,
+            # nohup: the end of the terminal is nothing to us.
+            Terminal(self._terminal_closed) if hangup_stops() else None,
+        )
 
     async def run(
         self, on_ready: Callable[[Listening], None], database: Supervised | None = None
@@ -141,9 +158,11 @@ class Server:
                 watch = tasks.create_task(self._listener.watch(), name="watch")
                 upkeep = tasks.create_task(self._maintain(), name="maintenance")
                 spooling = tasks.create_task(self._spool(), name="spool")
+                reloading = tasks.create_task(self._reloading.run(), name="reload")
                 telling = tasks.create_task(self._tell_systemd(writing), name="systemd")
                 await self._serve(database)
-                return await self._end((*writing, watch, upkeep, telling), spooling)
+                others = (watch, upkeep, reloading, telling)
+                return await self._end((*writing, *others), spooling)
         finally:
             await self._http.close()
             if self._spooler is not None:
@@ -207,18 +226,33 @@ class Server:
             Intake(
                 self._ring,
                 books,
-                RowEncoder(settings.columns, receiver=receiver),
+                RowEncoder(settings.columns, receiver=receiver, limits=settings.wire),
                 settings.wire,
                 self._metrics.receive,
                 Turns(),
                 Waiting(max_bytes=int(settings.ring.ring_bytes * SOURCE_SHARE)),
                 settings.limits,
             ),
+            make_doorway=self._admission.doorways(self._terms),
             # Each writer has a connection to PostgreSQL.
             reserved_files=settings.copy.writers + settings.http.http_max_connections,
         )
         self._build_spooler()
         self._http = HttpServer(settings.http, self._metrics, self._unready_reasons)
+
+    async def _apply(self, settings: Settings) -> None:
+        """Give each part what a reload has brought; raises before any has changed."""
+        terms = terms_of(settings)
+        self._http.check(settings.http)
+        await self._listener.reload(
+            settings.listen,
+            settings.limits,
+            self._settings.wire,
+            self._admission.doorways(terms),
+        )
+        self._admission.change(terms)
+        self._http.reload(settings.http)
+        set_log_level(settings.process.log_level)
 
     def _make_writers(self, receiver: int) -> list[Writer]:
         settings = self._settings
@@ -347,16 +381,16 @@ class Server:
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup: the end of the terminal is nothing to us.
-            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue
-            loop.add_signal_handler(number, self._told_to_stop, number)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._told_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reloading.hung_up)
 
-    def _told_to_stop(self, number: signal.Signals) -> None:
+    def _told_to_stop(self) -> None:
         if not self._stop.asked.is_set():
             self._stop.ask()
-        # Whoever asks twice does not want to wait. But a closed terminal sends SIGHUP
-        # twice: from the shell, and from the system after it.
-        elif number != signal.SIGHUP:
+        else:  # whoever asks twice does not want to wait
             self._stop.hurried.set()
+
+    def _terminal_closed(self) -> None:
+        if not self._stop.asked.is_set():
+            self._stop.ask()

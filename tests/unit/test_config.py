@@ -22,7 +22,17 @@ from penstock.config import (
 from penstock.errors import SettingsError
 from penstock.settings import Accepted, Settings
 
-ALL = [(name, each.default, accepted) for name, each, accepted in all_settings()]
+ALL = [
+    (name, each.default, accepted)
+    for name, each, accepted in all_settings()
+    if accepted.table is None and not accepted.secret
+]
+SECRETS = [name for name, _, accepted in all_settings() if accepted.secret]
+# What is of no use without something else; tests/unit/config has them.
+NOT_ALONE = (
+    *("tls", "handshake", "empty_shared_key", "other_networks", "http_host"),
+    *("tls_client_names",),
+)
 NUMBERS = [
     (name, default, accepted)
     for name, default, accepted in ALL
@@ -74,7 +84,10 @@ def test_every_number_has_a_least_value() -> None:
 
 
 def test_names_say_the_unit() -> None:
-    counts = ("port", "rows", "writers", "hours", "days")
+    counts = (
+        *("port", "rows", "writers", "hours", "days", "connections", "entries"),
+        *("keys", "ratio", "address", "second"),
+    )
     for name, default, _ in NUMBERS:
         units = ("bytes", "seconds", *counts)
         assert name.rpartition("_")[2] in units, name
@@ -120,11 +133,20 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize(("name", "default", "accepted"), ALL, ids=[a[0] for a in ALL])
+ALONE = [
+    each for each in ALL if each[0] not in NOT_ALONE and not each[0].endswith("_file")
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "default", "accepted"), ALONE, ids=[a[0] for a in ALONE]
+)
 def test_flags_go_over_the_environment_and_that_over_the_default(
     name: str, default: Any, accepted: Accepted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = OTHERS[type(default)](accepted)
+    if other == default:
+        other = accepted.choices[0]
     expected: Any = type(default)(other) if not isinstance(default, tuple) else ()
     if isinstance(default, tuple):
         expected = ("some.key", "another")
@@ -283,6 +305,14 @@ def test_an_empty_variable_is_one_that_is_not_set(
     """Compose files set such: PENSTOCK_HOST= must not mean every interface."""
     monkeypatch.setenv(environment_name(name), "")
     assert load_settings("", {}) == Settings(database_url="")
+
+
+def test_a_secret_is_taken_from_no_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SECRETS == ["shared_key", "http_token"]
+    for name in SECRETS:
+        assert value(load_settings("", {name: "seen by all"}), name) == ""
+        monkeypatch.setenv(environment_name(name), "a secret")
+        assert value(load_settings("", {name: "seen by all"}), name) == "a secret"
 
 
 @pytest.mark.parametrize("name", ["host", "http_host"])

@@ -1,6 +1,7 @@
-"""How every command finds its database: by URL, else the embedded one.
+"""How every command finds its configuration and its database.
 
-It owns the two options and their meaning. It must not talk to the database.
+It owns the three options and their meaning: the file, a URL, else the embedded
+database. It must not talk to the database.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,8 +18,36 @@ from penstock.embedded import default_data_dir, open_database
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+_CONFIG_FILE = "penstock.config_file"
+
+
+def config_option(command: Command) -> Command:
+    """Add --config to a command; `config_file` returns it."""
+
+    def keep(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+        ctx.meta[_CONFIG_FILE] = value
+
+    return click.option(
+        "--config",
+        type=click.Path(readable=False),
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=keep,
+        help="Configuration file, in TOML (PENSTOCK_CONFIG).",
+    )(command)
+
+
+def config_file() -> str | None:
+    """Return what this command was given as --config."""
+    context = click.get_current_context(silent=True)
+    found: str | None = None if context is None else context.meta.get(_CONFIG_FILE)
+    return found
+
+
 def database_options(command: Command) -> Command:
-    """Add --database-url and --data-dir to a command."""
+    """Add --database-url, --data-dir and --config to a command."""
+    command = config_option(command)
     command = click.option(
         "--data-dir",
         # Not click's own check of the rights: what PostgreSQL needs is asked later, and
@@ -49,7 +78,7 @@ def found_database(
     Raises:
         EmbeddedPostgresError: the embedded PostgreSQL cannot be used.
     """
-    url = config.database_url(database_url)
+    url = config.database_url(database_url, config_file=config_file())
     if url is not None:
         yield url
         return
@@ -66,4 +95,5 @@ def found_database(
 
 def embedded_data_dir(data_dir: str | None) -> Path:
     """Return the embedded PostgreSQL's data directory: as given, else the default."""
-    return config.data_dir(data_dir) or default_data_dir()
+    given = config.data_dir(data_dir, config_file=config_file())
+    return given or default_data_dir()

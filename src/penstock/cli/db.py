@@ -7,7 +7,7 @@ import time
 import click
 
 from penstock import config
-from penstock.cli.database import database_options, found_database
+from penstock.cli.database import config_file, database_options, found_database
 from penstock.cli.server_options import maintenance_options
 from penstock.sink.maintenance import maintain
 from penstock.sink.maintenance_round import Upkeep
@@ -62,7 +62,12 @@ def maintain_command(
     done now, or by cron. Several at once do no harm: one does it.
     """
     with found_database(database_url, data_dir) as url:
-        settings = config.load_settings(url, flags)
+        settings = config.load_settings(
+            url,
+            flags,
+            config_file=config_file(),
+            only=("partitions", "maintenance"),
+        )
         report = asyncio.run(
             maintain(
                 url,

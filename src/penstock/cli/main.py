@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "sql": "sql",
     "rejected": "rejected",
     "db": "db",
+    "config": "config",
     "doctor": "doctor",
 }
 
@@ -89,5 +90,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         cli.main(args=argv, prog_name="penstock")
     except PenstockError as error:
-        click.echo(f"penstock: {error}", err=True)
+        for line in str(error).splitlines():
+            click.echo(f"penstock: {line}", err=True)
         sys.exit(error.exit_code)

@@ -11,7 +11,7 @@ import click
 import orjson
 
 from penstock import config
-from penstock.cli.database import database_options, found_database
+from penstock.cli.database import config_file, database_options, found_database
 from penstock.cli.output import print_json, print_table
 from penstock.cli.rejected_view import as_dict, as_lines, chunk_text
 from penstock.cli.spans import span
@@ -143,13 +143,14 @@ def replay_command(
     that it is stored once, however often and by how many this is run. The others
     stay as they are; then the exit code is 1.
 
-    The settings of columns and limits are read from the environment, as `serve` reads
-    them.
+    The settings of columns and limits are read as `serve` reads them.
     """
     _check_choice(is_all, [ids, reason, tag], "IDs, --reason, --tag")
     wanted = Wanted(ids=ids or None, reason=reason, tag=tag)
     with found_database(database_url, data_dir) as url:
-        settings = config.load_settings(url, {})
+        settings = config.load_settings(
+            url, {}, config_file=config_file(), only=("columns", "wire")
+        )
         done = asyncio.run(replay(url, settings, wanted, limit=limit, dry_run=dry_run))
     gone = len(set(ids)) - done.events - done.remaining.total() - done.elsewhere
     if ids and limit is None and gone > 0 and reason is None and tag is None:

@@ -16,6 +16,7 @@ from types import FrameType
 
 import click
 
+from penstock.cli.database import config_file, config_option
 from penstock.cli.send_input import BadInputError, InputFile, LineEncoder
 from penstock.cli.signals import EXIT_INTERRUPTED
 from penstock.config import setting_value
@@ -272,7 +273,7 @@ def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
     "--port",
     metavar="PORT",
     type=click.IntRange(1, 65535),
-    help="Port to send to.  [default: PENSTOCK_PORT, else 24224]",
+    help="Port to send to.  [default: PENSTOCK_PORT, the file's, else 24224]",
 )
 @click.option(
     "--format",
@@ -319,6 +320,7 @@ def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
 @click.option(
     "-q", "--quiet", is_flag=True, help="No bar, and no count if all is well."
 )
+@config_option
 def command(
     files: tuple[str, ...],
     tag: str,
@@ -339,7 +341,7 @@ def command(
     paths = _inputs(files)
     settings = ClientSettings(
         host=host,
-        port=port or setting_value("port"),
+        port=port or setting_value("port", config_file=config_file()),
         ack=not no_ack,
         timeout_seconds=timeout or None,
         retries=retries,

@@ -5,8 +5,8 @@ import sys
 import click
 
 from penstock import app, config
-from penstock.cli.server_options import check_addresses, server_options
-from penstock.embedded import default_data_dir
+from penstock.cli.database import config_file, embedded_data_dir
+from penstock.cli.server_options import check_addresses, load_told, server_options
 from penstock.sink.connection import without_password
 from penstock.telemetry.logs import set_up_logs
 
@@ -30,13 +30,14 @@ def command(database_url: str | None, **flags: str | None) -> None:
     PENSTOCK_HTTP_PORT. All of them: docs/settings.md. Put a URL with a password into
     PENSTOCK_DATABASE_URL: a command line can be read by everybody on the machine.
     """
-    url = config.database_url(database_url)
+    file = config_file()
+    url = config.database_url(database_url, config_file=file)
     if url is None:
         raise click.UsageError(
             "which database? Give --database-url or PENSTOCK_DATABASE_URL,"
             " or let `penstock up` bring its own."
         )
-    settings = config.load_settings(url, flags)
+    settings = load_told(url, flags)
     check_addresses(settings)
     set_up_logs(settings.process.log_format, settings.process.log_level)
 
@@ -47,7 +48,12 @@ def command(database_url: str | None, **flags: str | None) -> None:
             f" database {without_password(url)}"
         )
 
-    data_dir = config.data_dir(None) or default_data_dir()
+    data_dir = embedded_data_dir(None)
     spool_dir = data_dir / f"spool-{settings.listen.port}"
-    stopped = app.run(settings, on_ready=print_ready, spool_dir=spool_dir)
+    stopped = app.run(
+        settings,
+        on_ready=print_ready,
+        reload=lambda: config.load_settings(url, flags, config_file=file),
+        spool_dir=spool_dir,
+    )
     sys.exit(0 if stopped.was_clean else 1)

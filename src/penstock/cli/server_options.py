@@ -6,13 +6,14 @@ of hosts too, so that a wrong one is refused before anything is started.
 """
 
 import socket
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
 
-from penstock.config import all_settings, flag_name
+from penstock.cli.database import config_file, config_option
+from penstock.config import all_settings, flag_name, load
 from penstock.errors import UnavailableError
 from penstock.settings import MaintenanceSettings, PartitionSettings, Settings
 
@@ -24,7 +25,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def server_options(command: Command) -> Command:
     """Add an option for each setting of the server to a command."""
     every = {name for name, _, _ in all_settings()}
-    return _with_options(command, every, shown=SHOWN)
+    return config_option(_with_options(command, every, shown=SHOWN))
 
 
 def maintenance_options(command: Command) -> Command:
@@ -42,10 +43,11 @@ def _with_options(
     command: Command, names: Container[str], *, shown: Container[str]
 ) -> Command:
     for name, each, accepted in reversed(list(all_settings())):
-        if name not in names:
+        if name not in names or accepted.secret:
             continue
         default = each.default
         shown_default = ",".join(default) if isinstance(default, tuple) else default
+        shown_default = "none" if shown_default == "" else shown_default
         command = click.option(
             flag_name(name),
             name,
@@ -54,6 +56,18 @@ def _with_options(
             hidden=name not in shown,
         )(command)
     return command
+
+
+def load_told(database_url: str, flags: Mapping[str, str | None]) -> Settings:
+    """Load the settings, and say on stderr what is no mistake for certain.
+
+    Raises:
+        SettingsError: something is not as it should be.
+    """
+    loaded = load(database_url, flags, config_file=config_file())
+    for warning in loaded.warnings:
+        click.echo(f"penstock: {warning}", err=True)
+    return loaded.settings
 
 
 def check_addresses(settings: Settings) -> None:

@@ -2,13 +2,14 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from penstock import __version__, app
-from penstock.cli.database import embedded_data_dir
-from penstock.cli.server_options import check_addresses, server_options
+from penstock.cli.database import config_file, embedded_data_dir
+from penstock.cli.server_options import check_addresses, load_told, server_options
 from penstock.cli.signals import (
     EXIT_INTERRUPTED,
     interrupt_on_stop_signals,
@@ -45,7 +46,8 @@ def command(data_dir: str | None, **flags: str | None) -> None:
     """
     directory = embedded_data_dir(data_dir)
     # The URL is known when the server has started; a wrong setting is refused before.
-    settings = load_settings("", flags)
+    settings = load_told("", flags)
+    file = config_file()
     set_up_logs(settings.process.log_format, settings.process.log_level)
     check_addresses(settings)
     # Until the server catches signals itself: PostgreSQL is stopped on every way out.
@@ -55,7 +57,8 @@ def command(data_dir: str | None, **flags: str | None) -> None:
     try:
         postgres.start()
         stopped = app.run(
-            load_settings(postgres.url, flags),
+            replace(settings, database_url=postgres.url),
+            reload=lambda: load_settings(postgres.url, flags, config_file=file),
             on_ready=lambda listening: print_ready(listening, postgres.url, directory),
             spool_dir=directory / "spool",
             database=app.Supervised(

@@ -40,6 +40,7 @@ class Inbox(ABC):
         "_is_lost",
         "_is_resting",
         "_reader",
+        "_sender",
         "_source",
         "_tell",
         "_waits_for_room",
@@ -50,6 +51,7 @@ class Inbox(ABC):
 
     def __init__(self, intake: Intake, source: SourceId, peer: Peer) -> None:
         self.peer = peer
+        self._sender = peer.sender
         self.received_bytes = 0
         self.has_work = False  # has asked for a turn, and not yet come to an end
         self._intake = intake
@@ -184,7 +186,13 @@ class Inbox(ABC):
         self._incoming = Incoming(
             self._intake,
             message,
-            Origin(self._source, self.peer.sender, received_seconds, self._tell),
+            Origin(
+                self._source,
+                self._sender,
+                received_seconds,
+                self._tell,
+                self.peer.tags,
+            ),
         )
         self._acks.expect(self._incoming.delivery)
         self._asks_for_acks |= message.ack is not None

@@ -192,6 +192,9 @@ class TlsProtocol(asyncio.Protocol):
         try:
             while left:
                 left = left[self._tls.write(left) :]
+        except ssl.SSLWantReadError:
+            # Until the rest comes nothing can be written, and no client does that.
+            self._fail(BROKEN, "half a change of the key")
         except ssl.SSLError as error:
             self._fail(BROKEN, in_words(error))
         else:

@@ -6,6 +6,7 @@ that carries what stood beside it. It must not say what a row is: `entries` does
 """
 
 import struct
+from collections import deque
 
 import msgpack
 
@@ -16,7 +17,6 @@ from penstock.rows.entries import (
     read_entry,
     record_with_extras,
 )
-from penstock.rows.plain import Plain
 from penstock.rows.times import (
     EVENT_TIME_CODE,
     GROUP_END_SECONDS,
@@ -100,9 +100,15 @@ def _careful_entries(encoded: EncodedRows) -> list[bytes]:
     """Walk the entries as `RowStream` does; groups begin and end among them."""
     metadata, group = encoded.beside or (None, None)
     data = encoded.entries
+    # What was rejected is known by its bytes: some of it for a limit, which may be
+    # another one by now. No value of msgpack begins with another whole one.
+    rejected = deque(event.raw for event in encoded.rejected)
     entries: list[bytes] = []
     offset = 0
     while offset < len(data):
+        if rejected and data.startswith(rejected[0], offset):
+            offset += len(rejected.popleft())
+            continue
         outcome, end = read_entry(data, offset, encoded.received_microseconds)
         if isinstance(outcome, GroupMarker):
             group = outcome.body
@@ -116,7 +122,7 @@ def _careful_entries(encoded: EncodedRows) -> list[bytes]:
     return entries
 
 
-def _rebuilt(entry: ReadEntry, metadata: Plain, group: Plain) -> bytes:
+def _rebuilt(entry: ReadEntry, metadata: bytes | None, group: bytes | None) -> bytes:
     """Write an entry whose record and time are the row's."""
     record: bytes = msgpack.packb(record_with_extras(entry, metadata, group))
     return _ENTRY_HEAD + _time_of(entry.microseconds) + record

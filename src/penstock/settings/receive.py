@@ -205,7 +205,9 @@ class SecuritySettings:
     slow_down_seconds: float = setting(
         1.0,
         "After a failed login the next answer to this address waits so long, and twice"
-        " as long after each further one, up to 30 s; a success ends it.",
+        " as long after each further one, up to 30 s; a success ends it. Clients there"
+        " with other names wait so long once, twice as long when two names fail, and so"
+        " on.",
         low=0.0,
         high=30.0,
     )
@@ -256,7 +258,7 @@ class WireLimits:
         "Keys of one map within a record, at most; a record with more goes to"
         " rejected_event. Elasticsearch, known for large ones, takes 1,000.",
         low=100,
-        high=1_000_000,
+        high=50_000,
     )
 
 

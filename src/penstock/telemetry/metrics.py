@@ -29,6 +29,7 @@ from penstock.telemetry.receive import (
     DuplicateMetrics,
     ReceiveMetrics,
 )
+from penstock.telemetry.reload import ReloadMetrics
 from penstock.telemetry.upkeep import MaintenanceMetrics
 
 _ROWS_BUCKETS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000)
@@ -151,6 +152,7 @@ class Metrics:
         self.receive = ReceiveMetrics(self.registry, duplicates)
         self.sink = SinkMetrics(self.registry, duplicates)
         self.maintenance = MaintenanceMetrics(self.registry)
+        self.reload = ReloadMetrics(self.registry)
         self.http = HttpMetrics(self.registry)
         Gauge(
             "penstock_build_info",

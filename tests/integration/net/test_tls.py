@@ -466,8 +466,7 @@ def test_a_listener_can_tell_who_is_still_shaking_hands(
             link = served.client(context)
             await served.until(lambda: served.connections)
             connection = served.connections[0]
-            while connection.is_closing:  # it is not told of its transport yet
-                await asyncio.sleep(0)
+            await asyncio.sleep(0.01)  # for it to be told of its transport
             assert connection.is_shaking_hands
             await asyncio.to_thread(link.shake_hands)
             await served.session()
