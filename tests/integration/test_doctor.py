@@ -128,7 +128,7 @@ def test_a_metrics_page_for_all_without_a_token_is_a_failure(
 
 def test_fewer_open_files_than_connections_is_a_finding(home: Path) -> None:
     """In a process of its own: a hard limit is lowered for good."""
-    limited = ("prlimit", "--nofile=512:1024", "--")
+    limited = ("sh", "-c", 'ulimit -n 1024; exec "$@"', "sh")
     question = ("doctor", "--data-dir", str(home / "data"), "--max-connections")
     found = {}
     for most in ("500", "1000"):
