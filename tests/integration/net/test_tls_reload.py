@@ -20,6 +20,7 @@ from cryptography import x509
 from penstock.errors import SettingsError
 from penstock.model import SourceId
 from penstock.net.certificates import TlsServer, load_terms
+from penstock.net.peer import Peer
 from penstock.net.session import ForwardSession
 from penstock.net.tls import TlsProtocol
 from penstock.settings import TlsSettings
@@ -59,17 +60,14 @@ class Listener:
         return TlsProtocol(
             self.tls.current,
             self._session,
-            address="127.0.0.1",
-            failed=self.failures.append,
+            failed=lambda reason, _: self.failures.append(reason),
         )
 
     def _session(self, name: str) -> ForwardSession:
         self.names.add(name)
-        return ForwardSession(
-            self.server.intake,
-            SourceId(next(self._sources)),
-            on_lost=lambda session: None,
-        )
+        peer = Peer(address="127.0.0.1", certificate_name=name)
+        source = SourceId(next(self._sources))
+        return ForwardSession(self.server.intake, source, peer, self.server)
 
     async def commit(self) -> None:
         while True:
