@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 import click
 
 from penstock.cli.database import config_file, config_option
 from penstock.cli.send_input import BadInputError, InputFile, LineEncoder
+from penstock.cli.send_destination import destination, destination_options
 from penstock.cli.signals import EXIT_INTERRUPTED
-from penstock.config import setting_value
 from penstock.errors import PenstockError
 from penstock.net.client import ClientSettings, ForwardClient, Tally, build_chunk
 
@@ -49,6 +50,7 @@ Examples:
   tail -F app.log | penstock send --tag app.web
   penstock send --format json --time-key ts archive/*.jsonl.gz
   penstock send --rate 50 --tag trial sample.jsonl
+  penstock send --host logs.example.org --tls --shared-key-file key app.log
 
 Events travel in chunks, and a chunk is acked when it is committed. After a lost
 connection the chunks not acked are sent again: each is stored at least once, one whose
@@ -60,7 +62,7 @@ Exit status:
   0    all events are acked (with --no-ack: written)
   1    bad input (the line is named) or acks are missing (the count says how many)
   2    usage
-  3    the server cannot be reached, or asks for a login
+  3    the server cannot be reached, or does not let us in
   130  Ctrl-C
 """
 
@@ -324,8 +326,6 @@ def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
 def command(
     files: tuple[str, ...],
     tag: str,
-    host: str,
-    port: int | None,
     line_format: str,
     time_key: str | None,
     rate: float | None,
@@ -334,6 +334,7 @@ def command(
     timeout: float,
     retries: int | None,
     quiet: bool,
+    **where: Any,
 ) -> None:
     # One parameter for each option is click's contract. The help page is HELP.
     if line_format == "lines" and time_key is not None:

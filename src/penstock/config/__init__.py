@@ -43,6 +43,7 @@ from penstock.settings import (
     Settings,
     SpoolSettings,
     TlsSettings,
+    User,
     WireLimits,
 )
 
@@ -59,8 +60,10 @@ __all__ = [
     "load",
     "load_settings",
     "needs_restart",
+    "password_in",
     "service_manager",
     "setting_value",
+    "shared_key",
 ]
 
 CONCERNS: dict[str, type] = {
@@ -162,6 +165,36 @@ def setting_value(
                     raise SettingsError("\n".join(reader.problems))
                 return each.default if value is None else value
     raise KeyError(name)
+
+
+def shared_key(file: str | None) -> str:
+    """Return the key that a sender shares with the server; "" if there is none.
+
+    It is in `file`, the one of the flag, or else as the server's is given.
+
+    Raises:
+        SettingsError: the file does not hold a key.
+    """
+    if file is not None:
+        return _secret(SecuritySettings, "shared_key", {"shared_key_file": file})
+    names = ("shared_key", "shared_key_file")
+    return _secret(
+        SecuritySettings, "shared_key", {name: setting_value(name) for name in names}
+    )
+
+
+def password_in(file: str) -> str:
+    """Return the password in a file, the one of the flag. Raises as above."""
+    return _secret(User, "password", {"password_file": file})
+
+
+def _secret(kind: type, name: str, values: dict[str, Any]) -> str:
+    problems: list[str] = []
+    fill_secrets(kind, values, "", problems.append)
+    if problems:
+        file_name = f"{name}_file"
+        raise SettingsError(problems[0].replace(file_name, flag_name(file_name), 1))
+    return str(values.get(name, ""))
 
 
 def database_url(flag: str | None, *, config_file: str | None = None) -> str | None:
