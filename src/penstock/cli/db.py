@@ -61,8 +61,9 @@ def maintain_command(
     `up` and `serve` do so themselves every few minutes; this is for those who want it
     done now, or by cron. Several at once do no harm: one does it.
     """
-    with found_database(database_url, data_dir) as url:
-        settings = config.load_settings(url, flags)
+    config_file = flags[config.CONFIG_FILE]
+    with found_database(database_url, data_dir, config_file=config_file) as url:
+        settings = config.load_settings(url, flags, ("partitions", "maintenance"))
         report = asyncio.run(
             maintain(
                 url,

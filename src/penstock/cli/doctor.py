@@ -19,6 +19,7 @@ import click
 
 from penstock import __version__, config
 from penstock.cli.database import database_options, embedded_data_dir
+from penstock.cli.server_options import config_option
 from penstock.embedded import running_url
 from penstock.errors import PenstockError
 from penstock.sink.connection import connect, without_password
@@ -43,12 +44,13 @@ class Finding(NamedTuple):
 
 @click.command("doctor", short_help="Check this installation.")
 @database_options
-def command(database_url: str | None, data_dir: str | None) -> None:
+@config_option
+def command(**flags: str | None) -> None:
     """Check what this installation has, and say how to mend what it lacks.
 
     Changes nothing. Exit status: 0 if it can run, 1 if something has to be mended.
     """
-    findings = list(_examine(config.database_url(database_url), data_dir))
+    findings = list(_examine(flags))
     for finding in findings:
         click.echo(f"{finding.mark:5}{finding.what}")
         if finding.mend:
@@ -57,19 +59,21 @@ def command(database_url: str | None, data_dir: str | None) -> None:
         sys.exit(1)
 
 
-def _examine(database_url: str | None, data_dir: str | None) -> Iterator[Finding]:
+def _examine(flags: config.Flags) -> Iterator[Finding]:
+    file = config.config_file_name(flags)
+    database_url = config.database_url(flags["database_url"], file)
     yield Finding("ok", f"Penstock {__version__}, Python {platform.python_version()}")
     yield from _packages()
     yield Finding(
         "ok", "rows are encoded in plain Python; this version has no compiled encoder"
     )
     if database_url is None:
-        directory = embedded_data_dir(data_dir)
+        directory = embedded_data_dir(flags["data_dir"], file)
         yield from _embedded(directory)
         database_url = running_url(directory)
     if database_url is not None:
         yield from asyncio.run(_database(database_url))
-    yield from _port()
+    yield from _port(file)
     yield from _file_limit()
 
 
@@ -153,8 +157,9 @@ async def _database(url: str) -> list[Finding]:
     return findings
 
 
-def _port() -> Iterator[Finding]:
-    host, port = config.setting_value("host"), config.setting_value("port")
+def _port(file: str | None) -> Iterator[Finding]:
+    host = config.setting_value("host", config_file=file)
+    port = config.setting_value("port", config_file=file)
     try:
         with socket.create_connection((host, port), timeout=1.0):
             yield Finding("ok", f"something listens on {host}:{port}")
