@@ -20,6 +20,7 @@ from cryptography import x509
 from penstock.errors import SettingsError
 from penstock.model import SourceId
 from penstock.net.certificates import TlsServer, load_terms
+from penstock.net.peer import Peer
 from penstock.net.session import ForwardSession
 from penstock.net.tls import TlsProtocol
 from penstock.settings import TlsSettings
@@ -68,7 +69,8 @@ class Listener:
         return ForwardSession(
             self.server.intake,
             SourceId(next(self._sources)),
-            on_lost=lambda session: None,
+            Peer(address="127.0.0.1", certificate_name=name),
+            self.server,
         )
 
     async def commit(self) -> None:
