@@ -123,7 +123,7 @@ def test_a_metrics_page_for_all_without_a_token_is_a_failure(
     ended = here(*question, PENSTOCK_HTTP_HOST="0.0.0.0")
     assert ended.returncode == 1
     (finding,) = failures(ended.stdout)
-    assert "there is no http_token" in finding
+    assert "set http_token_file" in finding
 
 
 def test_fewer_open_files_than_connections_is_a_finding(home: Path) -> None:

@@ -17,9 +17,8 @@ from typing import Any
 
 import click
 
-from penstock.cli.database import config_file, config_option
-from penstock.cli.send_input import BadInputError, InputFile, LineEncoder
 from penstock.cli.send_destination import destination, destination_options
+from penstock.cli.send_input import BadInputError, InputFile, LineEncoder
 from penstock.cli.signals import EXIT_INTERRUPTED
 from penstock.errors import PenstockError
 from penstock.net.client import ClientSettings, ForwardClient, Tally, build_chunk
@@ -270,13 +269,7 @@ def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
     "files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
 )
 @click.option("--tag", default="penstock.send", help="Tag of the events.")
-@click.option("--host", default="127.0.0.1", help="Host name or address to send to.")
-@click.option(
-    "--port",
-    metavar="PORT",
-    type=click.IntRange(1, 65535),
-    help="Port to send to.  [default: PENSTOCK_PORT, the file's, else 24224]",
-)
+@destination_options
 @click.option(
     "--format",
     "line_format",
@@ -322,7 +315,6 @@ def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
 @click.option(
     "-q", "--quiet", is_flag=True, help="No bar, and no count if all is well."
 )
-@config_option
 def command(
     files: tuple[str, ...],
     tag: str,
@@ -341,8 +333,7 @@ def command(
         raise click.UsageError("--time-key reads JSON records: not with --format lines")
     paths = _inputs(files)
     settings = ClientSettings(
-        host=host,
-        port=port or setting_value("port", config_file=config_file()),
+        destination=destination(**where),
         ack=not no_ack,
         timeout_seconds=timeout or None,
         retries=retries,

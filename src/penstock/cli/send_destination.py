@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from penstock.cli.server_options import config_option
 from penstock.config import flag_name, password_in, setting_value, shared_key
 from penstock.net.certificates import PemFile, sender_context
 from penstock.net.client_link import Destination, Login
@@ -21,8 +22,9 @@ _OPTIONS = (
         "--port",
         metavar="PORT",
         type=click.IntRange(1, 65535),
-        help="Port to send to.  [default: PENSTOCK_PORT, else 24224]",
+        help="Port to send to.  [default: PENSTOCK_PORT, else the file's, else 24224]",
     ),
+    config_option,
     click.option(
         "--tls",
         is_flag=True,
@@ -51,8 +53,8 @@ _OPTIONS = (
         "--shared-key-file",
         metavar="FILE",
         type=_FILE,
-        help="The key that the server asks for.  [default: PENSTOCK_SHARED_KEY, or the"
-        " file that PENSTOCK_SHARED_KEY_FILE names]",
+        help="The key that the server asks for.  [default: as for `penstock serve`:"
+        " PENSTOCK_SHARED_KEY, the file that PENSTOCK_SHARED_KEY_FILE names, --config]",
     ),
     click.option("--user", metavar="NAME", help="The user that the server asks for."),
     click.option(
@@ -69,7 +71,12 @@ def destination_options(command: Command) -> Command:
 
 
 def destination(
-    *, host: str, port: int | None, tls: bool, **options: str | None
+    *,
+    host: str,
+    port: int | None,
+    config: str | None,
+    tls: bool,
+    **options: str | None,
 ) -> Destination:
     """Return what these options mean.
 
@@ -85,20 +92,19 @@ def destination(
         raise click.UsageError(f"{given[0].setting} needs --tls")
     return Destination(
         host=host,
-        port=port or setting_value("port"),
+        port=port or setting_value("port", config_file=config),
         tls=sender_context(trusted, certificate, key) if tls else None,
         login=_login(
-            options["shared_key_file"], options["user"], options["password_file"]
+            shared_key(options["shared_key_file"], config),
+            options["user"],
+            options["password_file"],
         ),
     )
 
 
-def _login(
-    key_file: str | None, user: str | None, password_file: str | None
-) -> Login | None:
+def _login(key: str, user: str | None, password_file: str | None) -> Login | None:
     if (user is None) != (password_file is None):
         raise click.UsageError("--user and --password-file need each other")
-    key = shared_key(key_file)
     if not key:
         if user is not None:
             raise click.UsageError("--user needs --shared-key-file")
