@@ -123,7 +123,8 @@ def test_a_metrics_page_for_all_without_a_token_is_a_failure(
     ended = here(*question, PENSTOCK_HTTP_HOST="0.0.0.0")
     assert ended.returncode == 1
     (finding,) = failures(ended.stdout)
-    assert "there is no http_token" in finding
+    assert "PENSTOCK_HTTP_HOST" in finding
+    assert "http_token_file" in finding
 
 
 def test_fewer_open_files_than_connections_is_a_finding(home: Path) -> None:
@@ -154,3 +155,42 @@ def test_a_superusers_login_is_a_finding(here: Here, database: Database) -> None
     assert "postgres is a superuser" in finding
     url = database.url.replace("postgres@", "doctors_patient@")
     assert "superuser" not in here("doctor", "--database-url", url).stdout
+
+
+CONFIGURATION = """
+[listen]
+host = "127.0.0.1"
+handshake = "off"
+
+[[listeners]]
+host = "0.0.0.0"
+port = 24230
+
+[[listeners]]
+path = "/run/penstock/forward.sock"
+mode = "0666"
+
+[security]
+shared_key_file = "{key}"
+"""
+
+
+def test_every_listener_of_the_file_is_looked_at(here: Here, home: Path) -> None:
+    key, file = home / "key", home / "penstock.toml"
+    key.write_text("a-key-that-is-long-enough\n")
+    key.chmod(0o644)
+    file.write_text(CONFIGURATION.format(key=key))
+    ended = here("doctor", "--data-dir", str(home / "data"), "--config", str(file))
+    assert ended.returncode == 0, ended.stdout
+    found = "\n".join(warnings(ended.stdout))
+    assert "0.0.0.0:24230 asks for the shared key, without TLS" in found
+    assert "forward.sock is open: every user of this machine" in found
+    assert f"shared_key: {key} has mode 0644" in found
+    assert f"-> chmod o= {key}" in found
+    assert "127.0.0.1:24224: from this machine only" in ended.stdout
+    key.write_text("\n")
+    ended = here("doctor", "--data-dir", str(home / "data"), "--config", str(file))
+    assert ended.returncode == 1
+    (finding,) = failures(ended.stdout)
+    assert f"{key} is empty" in finding
+    assert "from this machine only" not in ended.stdout, "nothing is called closed"

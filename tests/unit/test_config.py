@@ -311,8 +311,8 @@ def test_a_secret_is_taken_from_no_flag(monkeypatch: pytest.MonkeyPatch) -> None
     assert SECRETS == ["shared_key", "http_token"]
     for name in SECRETS:
         assert value(load_settings("", {name: "seen by all"}), name) == ""
-        monkeypatch.setenv(environment_name(name), "a secret")
-        assert value(load_settings("", {name: "seen by all"}), name) == "a secret"
+        monkeypatch.setenv(environment_name(name), "a-secret")
+        assert value(load_settings("", {name: "seen by all"}), name) == "a-secret"
 
 
 @pytest.mark.parametrize("name", ["host", "http_host"])

@@ -22,7 +22,11 @@ _CONFIG_FILE = "penstock.config_file"
 
 
 def config_option(command: Command) -> Command:
-    """Add --config to a command; `config_file` returns it."""
+    """Add --config to a command, once; `config_file` returns it."""
+    # Where click keeps the options of what is to become a command.
+    options: list[click.Parameter] = getattr(command, "__click_params__", [])
+    if any(each.name == "config" for each in options):
+        return command
 
     def keep(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
         ctx.meta[_CONFIG_FILE] = value

@@ -19,7 +19,11 @@ from pathlib import Path
 import click
 
 from penstock import __version__, config
-from penstock.cli.database import database_options, embedded_data_dir
+from penstock.cli.database import (
+    config_file,
+    database_options,
+    embedded_data_dir,
+)
 from penstock.cli.doctor_database import database
 from penstock.cli.doctor_files import certificates, secrets, spool
 from penstock.cli.doctor_network import listening
@@ -52,7 +56,7 @@ def command(
     """
     # What is found is told below, not in the words of a log line.
     logging.getLogger("penstock").addHandler(logging.NullHandler())
-    findings = list(_examine(config.database_url(database_url), data_dir, flags))
+    findings = list(_examine(database_url, data_dir, flags))
     for finding in findings:
         click.echo(f"{finding.mark:5}{finding.what}")
         if finding.mend:
@@ -69,7 +73,12 @@ def _examine(
     yield Finding(
         "ok", "rows are encoded in plain Python; this version has no compiled encoder"
     )
-    directory = embedded_data_dir(data_dir)
+    try:
+        database_url = config.database_url(database_url, config_file=config_file())
+        directory = embedded_data_dir(data_dir)
+    except SettingsError as error:
+        yield from _wrong(error)
+        return
     is_embedded = database_url is None
     if database_url is None:
         yield from _embedded(directory)
@@ -77,12 +86,19 @@ def _examine(
     if database_url is not None:
         yield from asyncio.run(database(database_url, is_embedded=is_embedded))
     try:
-        settings = config.load_settings(database_url or "", flags)
+        loaded = config.load(database_url or "", flags, config_file=config_file())
     except SettingsError as error:
-        for line in str(error).splitlines():
-            yield Finding("fail", line, "correct the setting; docs/settings.md")
+        yield from _wrong(error)
         return
-    yield from _settings(settings, directory)
+    for warning in loaded.warnings:
+        yield Finding("warn", warning)
+    yield from _settings(loaded.settings, directory)
+
+
+def _wrong(error: SettingsError) -> Iterator[Finding]:
+    """Yield a finding for each setting that is wrong."""
+    for line in str(error).splitlines():
+        yield Finding("fail", line, "correct it; docs/settings.md says what is taken")
 
 
 def _settings(settings: Settings, directory: Path) -> Iterator[Finding]:

@@ -80,7 +80,9 @@ CONCERNS: dict[str, type] = {
 }
 # What a reload applies: whole concerns, and settings of others.
 _RELOADED_CONCERNS = frozenset({"listen", "tls", "security", "limits"})
-_RELOADED = frozenset({"http_token", "http_token_file", "log_level"})
+_RELOADED = frozenset(
+    {"http_token", "http_token_file", "http_max_connections", "log_level"}
+)
 DEFAULT = "default"
 
 

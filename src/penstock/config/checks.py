@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Callable, Iterator
 
 from penstock.errors import SettingsError
+from penstock.http.token import NOT_SENDABLE, is_sendable
 from penstock.net.certificates import load_terms
 from penstock.settings import Listener, ListenSettings, Settings
 
@@ -129,7 +130,11 @@ def _tls(settings: Settings, where: Where) -> Iterator[str]:
 
 def _http(settings: Settings, where: Where) -> Iterator[str]:
     http = settings.http
-    if http.http_token or http.http_token_file or _is_loopback(http.http_host):
+    if http.http_token:
+        if not is_sendable(http.http_token):
+            yield f"{where('http_token')} {NOT_SENDABLE}"
+        return
+    if http.http_token_file or _is_loopback(http.http_host):
         return
     yield (
         f"{where('http_host')} is {http.http_host}, which others can reach: set"

@@ -332,6 +332,7 @@ def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) 
         ("[[listeners]]\nhost='127.0.0.1'\n", "127.0.0.1:24224 is listened on twice"),
         ("[[listeners]]\npath='/b'\n[[listeners]]\npath='/b'\n", "listened on twice"),
         ("[http]\nhttp_host = '0.0.0.0'\n", "line 2: http_host is 0.0.0.0, which"),
+        ("[http]\nhttp_token = 'two words'\n", "line 2: http_token has a character"),
         ("[tls]\ntls_client_names = ['a']\n[listen]\ntls=true\n", "tls_certificate"),
         ("[tls]\ntls_certificate_file = '/nowhere'\n", "line 2: tls_certificate_file"),
     ],
