@@ -147,14 +147,35 @@ def test_fewer_open_files_than_connections_is_a_finding(home: Path) -> None:
     assert "LimitNOFILE" in finding
 
 
-def test_a_superusers_login_is_a_finding(here: Here, database: Database) -> None:
-    database.administer("DROP ROLE IF EXISTS doctors_patient")
-    database.administer("CREATE ROLE doctors_patient LOGIN")
-    ended = here("doctor", "--database-url", database.url)
-    (finding,) = (each for each in warnings(ended.stdout) if "superuser" in each)
-    assert "postgres is a superuser" in finding
-    url = database.url.replace("postgres@", "doctors_patient@")
-    assert "superuser" not in here("doctor", "--database-url", url).stdout
+def rights_of(here: Here, url: str) -> list[str]:
+    """Return what is said of the rights of the login in this URL."""
+    ended = here("doctor", "--database-url", url)
+    return [each for each in warnings(ended.stdout) if "the login" in each]
+
+
+def test_a_login_with_rights_that_it_does_not_need_is_a_finding(
+    here: Here, database: Database
+) -> None:
+    (finding,) = rights_of(here, database.url)
+    assert "the login postgres is a superuser" in finding
+    assert "-> let the server log in as a member of penstock_writer" in finding
+    login = f"patient_{database.name}"
+    database.administer(f"CREATE ROLE {login} LOGIN")
+    database.fetch(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {login}")
+    url = database.url.replace("postgres@", f"{login}@")
+    assert rights_of(here, url) == []
+    database.fetch(f"ALTER TABLE logs OWNER TO {login}")
+    writer = "FROM pg_roles WHERE rolname = 'penstock_writer'"
+    is_there = bool(database.administer(f"SELECT 1 {writer}"))
+    if not is_there:
+        assert rights_of(here, url) == [], "there is no other role to be"
+        database.administer("CREATE ROLE penstock_writer")
+    try:
+        (finding,) = rights_of(here, url)
+    finally:
+        if not is_there:
+            database.administer("DROP ROLE penstock_writer")
+    assert f"the login {login} owns the tables" in finding
 
 
 CONFIGURATION = """

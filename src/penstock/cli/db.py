@@ -7,7 +7,7 @@ import time
 import click
 
 from penstock import config
-from penstock.cli.database import config_file, database_options, found_database
+from penstock.cli.database import database_options, found_database
 from penstock.cli.server_options import maintenance_options
 from penstock.sink.maintenance import maintain
 from penstock.sink.maintenance_round import Upkeep
@@ -61,13 +61,9 @@ def maintain_command(
     `up` and `serve` do so themselves every few minutes; this is for those who want it
     done now, or by cron. Several at once do no harm: one does it.
     """
-    with found_database(database_url, data_dir) as url:
-        settings = config.load_settings(
-            url,
-            flags,
-            config_file=config_file(),
-            only=("partitions", "maintenance"),
-        )
+    config_file = flags[config.CONFIG_FILE]
+    with found_database(database_url, data_dir, config_file=config_file) as url:
+        settings = config.load_settings(url, flags, ("partitions", "maintenance"))
         report = asyncio.run(
             maintain(
                 url,

@@ -19,11 +19,7 @@ from pathlib import Path
 import click
 
 from penstock import __version__, config
-from penstock.cli.database import (
-    config_file,
-    database_options,
-    embedded_data_dir,
-)
+from penstock.cli.database import database_options, embedded_data_dir
 from penstock.cli.doctor_database import database
 from penstock.cli.doctor_files import certificates, secrets, spool
 from penstock.cli.doctor_network import listening
@@ -56,7 +52,13 @@ def command(
     """
     # What is found is told below, not in the words of a log line.
     logging.getLogger("penstock").addHandler(logging.NullHandler())
-    findings = list(_examine(database_url, data_dir, flags))
+    file = flags[config.CONFIG_FILE]
+    try:
+        url = config.database_url(database_url, file)
+        directory = embedded_data_dir(data_dir, file)
+    except SettingsError:  # of the file; it is told with the settings
+        url, directory = database_url, embedded_data_dir(data_dir)
+    findings = list(_examine(url, directory, flags))
     for finding in findings:
         click.echo(f"{finding.mark:5}{finding.what}")
         if finding.mend:
@@ -66,19 +68,13 @@ def command(
 
 
 def _examine(
-    database_url: str | None, data_dir: str | None, flags: dict[str, str | None]
+    database_url: str | None, directory: Path, flags: dict[str, str | None]
 ) -> Iterator[Finding]:
     yield Finding("ok", f"Penstock {__version__}, Python {platform.python_version()}")
     yield from _packages()
     yield Finding(
         "ok", "rows are encoded in plain Python; this version has no compiled encoder"
     )
-    try:
-        database_url = config.database_url(database_url, config_file=config_file())
-        directory = embedded_data_dir(data_dir)
-    except SettingsError as error:
-        yield from _wrong(error)
-        return
     is_embedded = database_url is None
     if database_url is None:
         yield from _embedded(directory)
@@ -86,19 +82,15 @@ def _examine(
     if database_url is not None:
         yield from asyncio.run(database(database_url, is_embedded=is_embedded))
     try:
-        loaded = config.load(database_url or "", flags, config_file=config_file())
+        configuration = config.load(flags)
     except SettingsError as error:
-        yield from _wrong(error)
+        for line in str(error).splitlines():
+            mend = "correct it; docs/settings.md says what is taken"
+            yield Finding("fail", line, mend)
         return
-    for warning in loaded.warnings:
+    for warning in configuration.warnings:
         yield Finding("warn", warning)
-    yield from _settings(loaded.settings, directory)
-
-
-def _wrong(error: SettingsError) -> Iterator[Finding]:
-    """Yield a finding for each setting that is wrong."""
-    for line in str(error).splitlines():
-        yield Finding("fail", line, "correct it; docs/settings.md says what is taken")
+    yield from _settings(configuration.settings, directory)
 
 
 def _settings(settings: Settings, directory: Path) -> Iterator[Finding]:

@@ -16,8 +16,8 @@ from types import FrameType
 
 import click
 
-from penstock.cli.database import config_file, config_option
 from penstock.cli.send_input import BadInputError, InputFile, LineEncoder
+from penstock.cli.server_options import config_option
 from penstock.cli.signals import EXIT_INTERRUPTED
 from penstock.config import setting_value
 from penstock.errors import PenstockError
@@ -273,8 +273,9 @@ def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
     "--port",
     metavar="PORT",
     type=click.IntRange(1, 65535),
-    help="Port to send to.  [default: PENSTOCK_PORT, the file's, else 24224]",
+    help="Port to send to.  [default: PENSTOCK_PORT, else the file's, else 24224]",
 )
+@config_option
 @click.option(
     "--format",
     "line_format",
@@ -320,12 +321,12 @@ def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
 @click.option(
     "-q", "--quiet", is_flag=True, help="No bar, and no count if all is well."
 )
-@config_option
 def command(
     files: tuple[str, ...],
     tag: str,
     host: str,
     port: int | None,
+    config: str | None,
     line_format: str,
     time_key: str | None,
     rate: float | None,
@@ -341,7 +342,7 @@ def command(
     paths = _inputs(files)
     settings = ClientSettings(
         host=host,
-        port=port or setting_value("port", config_file=config_file()),
+        port=port or setting_value("port", config_file=config),
         ack=not no_ack,
         timeout_seconds=timeout or None,
         retries=retries,

@@ -74,9 +74,8 @@ class GuardedDoorway:
     def _deny(self, peer: Peer) -> None:
         shared = self._handshakes
         shared.metrics.refused("network_denied")
-        unlogged = shared.log_book.news(peer.address, shared.clock())
-        if unlogged is not None:
+        fields = shared.log_book.line_for(peer.address, shared.clock())
+        if fields is not None:
             logger.warning(
-                "closing a connection: its address is in no network",
-                extra={"peer": peer.address, "failures_without_a_line": unlogged},
+                "closing a connection: its address is in no network", extra=fields
             )

@@ -324,12 +324,8 @@ class HandshakeProtocol(asyncio.Protocol):
 
     def _news(self) -> dict[str, str | int] | None:
         """Return what a line begins with; None if this address had one just before."""
-        shared, address = self._handshakes, self._peer.address
-        unlogged = shared.log_book.news(address, shared.clock())
-        if unlogged is None:
-            return None
-        more = {"failures_without_a_line": unlogged} if unlogged else {}
-        return {"peer": address, **more}
+        shared = self._handshakes
+        return shared.log_book.line_for(self._peer.address, shared.clock())
 
     def _hint_at_same_name(self, ping: Ping) -> None:
         ours = self._rules.self_hostname

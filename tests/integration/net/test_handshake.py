@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import gc
 import socket
+import ssl
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from penstock.net.certificates import TlsServer, load_terms
 from penstock.net.doorway import GuardedDoorway
 from penstock.net.entering import Entrant
 from penstock.net.handshake import LINGER_BYTES, HandshakeProtocol, Handshakes
@@ -25,10 +27,9 @@ from penstock.net.listener import ForwardListener
 from penstock.net.peer import UNIX_SENDER, Peer
 from penstock.net.rules import Rules
 from penstock.net.session import ForwardSession
-from penstock.settings import Listener, ListenSettings, SecuritySettings
+from penstock.settings import Listener, ListenSettings, SecuritySettings, TlsSettings
 from penstock.settings.receive import NetworkRule, User
 from penstock.wire.handshake import key_digest, password_digest
-from tests.unit.net.test_session import LOOPS
 from tests.unit.net.test_session import Server as Behind
 
 PATIENCE_SECONDS = 20.0
@@ -54,8 +55,14 @@ class Watched(GuardedDoorway):
 class Server:
     """A listener with its doorways, and the sessions behind them."""
 
-    def __init__(self, settings: SecuritySettings, listen: ListenSettings) -> None:
+    def __init__(
+        self,
+        settings: SecuritySettings,
+        listen: ListenSettings,
+        tls: TlsServer | None = None,
+    ) -> None:
         self.behind = Behind()
+        self.tls = tls
         self.handshakes = Handshakes(
             Rules(settings), self.behind.intake.metrics, handshake_seconds=30.0
         )
@@ -69,7 +76,7 @@ class Server:
         self.clients: list[Client] = []
 
     def _make_doorway(self, listener: ListenSettings | Listener) -> GuardedDoorway:
-        return Watched(listener, self.handshakes, entrants=self.entrants)
+        return Watched(listener, self.handshakes, self.tls, entrants=self.entrants)
 
     @property
     def peers(self) -> list[Peer]:
@@ -93,10 +100,12 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: SecuritySettings = KEY, **listen: Any
+    settings: SecuritySettings = KEY, tls: TlsServer | None = None, **listen: Any
 ) -> AsyncIterator[Server]:
     """Serve during the block; then every connection is closed, and gone."""
-    server = Server(settings, ListenSettings(host="127.0.0.1", port=0, **listen))
+    spoken = "on" if tls else "off"
+    where = ListenSettings(host="127.0.0.1", port=0, tls=spoken, **listen)
+    server = Server(settings, where, tls)
     await server.listener.start()
     try:
         yield server
@@ -128,10 +137,13 @@ class Client:
     @classmethod
     async def connect(cls, server: Server) -> "Client":
         client = await cls.open(server)
-        kind, options = msgpack.unpackb(await client.read())
-        assert kind == "HELO"
-        client.nonce, client.auth = options["nonce"], options["auth"]
+        client.take_helo(await client.read())
         return client
+
+    def take_helo(self, read: bytes) -> None:
+        kind, options = msgpack.unpackb(read)
+        assert kind == "HELO"
+        self.nonce, self.auth = options["nonce"], options["auth"]
 
     async def read(self) -> bytes:
         reading = asyncio.get_running_loop().sock_recv(self._socket, READ_BYTES)
@@ -173,12 +185,6 @@ async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < give_up
         await asyncio.sleep(0.005)
-
-
-@pytest.fixture(params=list(LOOPS))
-def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
-    with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-        yield runner
 
 
 def event(chunk: str, *, tag: str = "app") -> bytes:
@@ -490,5 +496,39 @@ def test_a_key_that_a_reload_brings_is_asked_for_at_once(
             assert await after.log_in() == ""
             await before.send(event("c2"))
             await until(lambda: server.events == 2)
+
+    runner.run(scenario())
+
+
+# --- within TLS
+
+
+@pytest.mark.parametrize("key", [b"secret", b"guess"])
+def test_within_tls_the_handshake_is_the_same(
+    runner: asyncio.Runner, settings: TlsSettings, context: ssl.SSLContext, key: bytes
+) -> None:
+    def talk(port: int) -> list[bytes]:
+        raw = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
+        with context.wrap_socket(raw, server_hostname="localhost") as link:
+            client = Client(link)
+            client.take_helo(link.recv(READ_BYTES))
+            link.sendall(client.ping(key) + event("c"))
+            return [link.recv(READ_BYTES), link.recv(READ_BYTES)]
+
+    async def scenario() -> None:
+        async with serving(tls=TlsServer(load_terms(settings))) as server:
+            talking = asyncio.create_task(asyncio.to_thread(talk, server.listener.port))
+            if key == b"secret":
+                await until(lambda: server.events == 1)
+                server.behind.commit_all()
+                pong, ack = await talking
+                assert msgpack.unpackb(pong)[:2] == ["PONG", True]
+                assert msgpack.unpackb(ack) == {"ack": "c"}
+                (peer,) = server.peers
+                assert peer.client_hostname == "client"
+            else:
+                pong, end = await talking
+                assert msgpack.unpackb(pong)[1:3] == [False, "shared_key mismatch"]
+                assert (end, server.peers) == (b"", [])
 
     runner.run(scenario())
