@@ -322,7 +322,7 @@ def test_a_connection_past_a_limit_is_closed_without_a_byte_and_counted(
                 await it.stored(1, 2)
 
     runner.run(scenario())
-    said = [each for each in caplog.records if "refusing" in each.message]
+    said = [each for each in caplog.records if "has met a limit" in each.message]
     assert len(said) == 1, "not a line for each"
 
 
