@@ -39,6 +39,7 @@ from penstock.sink.claims import Claims
 from penstock.sink.migrations import migrate
 from penstock.sink.partitions import Partitions
 from penstock.sink.postgres import PostgresWriter
+from penstock.sink.roles import make_roles
 
 # Two busy cores start PostgreSQL in some seconds; nothing takes this long unless
 # something is wrong.
@@ -204,8 +205,10 @@ def create_database(
 
 @pytest.fixture(scope="session")
 def template(postgres: EmbeddedPostgres) -> str:
-    """The database that others are copies of: migrated, and empty."""
-    run_async(migrate(create_database(postgres, "template0", TEMPLATE).url))
+    """The database that others are copies of: migrated, with its roles, and empty."""
+    made = create_database(postgres, "template0", TEMPLATE)
+    run_async(migrate(made.url))
+    run_async(make_roles(made.url))
     return TEMPLATE
 
 

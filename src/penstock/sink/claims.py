@@ -41,7 +41,9 @@ class Claims:
         It may not know yet that it is lost, and would hold its claims until it does.
         """
         if self._session is not None:
-            await connection.fetch(self._blocks["end_predecessor"], *self._session)
+            async with connection.transaction():
+                await connection.execute(self._blocks["be_the_login"])
+                await connection.fetch(self._blocks["end_predecessor"], *self._session)
         self._session = await connection.fetchrow(self._blocks["this_session"])
 
     async def begin_batch(self, connection: asyncpg.Connection, batch: Batch) -> bool:
@@ -52,7 +54,9 @@ class Claims:
 
     async def end_stalled(self, connection: asyncpg.Connection) -> None:
         """End the sessions of other Penstocks that stand still with claims in hand."""
-        await connection.fetch(self._blocks["end_stalled"], STALLED_SECONDS)
+        async with connection.transaction():
+            await connection.execute(self._blocks["be_the_login"])
+            await connection.fetch(self._blocks["end_stalled"], STALLED_SECONDS)
 
     async def claim(self, connection: asyncpg.Connection, batch: Batch) -> Claimed:
         """Claim the segments that may have come before; the others are fresh."""
