@@ -30,7 +30,7 @@ import psutil
 import pytest
 
 from penstock.cli.main import main
-from penstock.embedded import EmbeddedPostgres
+from penstock.embedded import EmbeddedPostgres, url_as
 from penstock.model import Batch, Delivery, Segment, SourceId
 from penstock.rows import RowEncoder
 from penstock.settings import ColumnSettings, PartitionSettings
@@ -223,6 +223,16 @@ def database(postgres: EmbeddedPostgres, template: str) -> Iterator[Database]:
     made = create_database(postgres, template)
     yield made
     drop_database(made)
+
+
+@pytest.fixture
+def login(database: Database) -> Iterator[Database]:
+    """The database as a server's own login sees it, which can do what ingest does."""
+    name = f"server_{database.name}"
+    database.administer(f"CREATE ROLE {name} LOGIN")
+    run_async(make_roles(database.url, writers=[name]))
+    yield database._replace(url=url_as(database.url, name))
+    database.administer(f"DROP ROLE {name}")
 
 
 @pytest.fixture

@@ -51,8 +51,8 @@ HAVING count(*) = (SELECT count(*) FROM periods)
 SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
 
 -- be_the_login --
--- A session is its login's, whatever role it has taken: only the login may end it. To the
--- end of the transaction.
+-- A session is its login's, whatever role it has taken: the login alone may end it, or
+-- know when it began. To the end of the transaction.
 SET LOCAL ROLE NONE
 
 -- end_predecessor --
