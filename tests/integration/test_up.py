@@ -165,6 +165,25 @@ def test_nothing_listens_on_tcp_but_our_two_ports_on_loopback(
     assert program.stop() == 0
 
 
+def test_it_stores_as_one_who_can_neither_read_nor_change_what_is_stored(
+    data_dir: Path, start: Start
+) -> None:
+    program = start(*up(data_dir)).wait_ready()
+    (url,) = re.findall(r"database +(\S+)", program.stdout)
+    sessions = "SELECT DISTINCT usename FROM pg_stat_activity WHERE query ~ 'penstock_'"
+    writers = f"SELECT array_agg(usename::text) FROM ({sessions}) AS u"
+    assert "penstock_writer" in str(run_async(value_in(url, writers)))
+    may = "SELECT has_table_privilege('penstock_writer', 'logs', '{}')"
+    assert run_async(value_in(url, may.format("INSERT")))
+    for right in ("SELECT", "UPDATE", "DELETE", "TRUNCATE"):
+        assert not run_async(value_in(url, may.format(right)))
+    # A reload does not find the settings changed that `up` makes itself.
+    program.send_signal(signal.SIGHUP)
+    wait_until(lambda: "reload" in program.stderr, "it has reloaded")
+    assert "database_url" not in program.stderr
+    assert program.stop() == 0
+
+
 def test_it_says_on_stdout_where_it_listens_and_logs_on_stderr(
     data_dir: Path, start: Start
 ) -> None:
