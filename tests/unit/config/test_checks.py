@@ -112,7 +112,7 @@ def test_a_key_is_one_that_can_be_read_without_a_password(
     assert "own.key is encrypted" in problem
     (tmp_path / "own.key").write_text("hush")
     (problem,) = problems(tls)
-    assert "own.key holds no private key in PEM" in problem
+    assert "own.key holds no private key" in problem
 
 
 def test_a_key_may_stand_in_the_certificates_file(
@@ -124,3 +124,21 @@ def test_a_key_may_stand_in_the_certificates_file(
     with (tmp_path / "own.pem").open("ab") as file:
         file.write((tmp_path / "own.key").read_bytes())
     load(text)
+
+
+def test_a_certificate_that_openssl_would_not_speak_with_is_refused(
+    problems: Problems, tls: str, tmp_path: Path
+) -> None:
+    """The key fits and both are PEM; what is between it and its CA is damaged."""
+    with (tmp_path / "own.pem").open("ab") as file:
+        file.write(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    (problem,) = problems(tls)
+    assert problem.startswith("penstock.toml:4: tls_certificate_file: ")
+    assert "damaged" in problem
+
+
+def test_a_client_ca_that_nobody_would_be_asked_for_is_refused(
+    problems: Problems, tls: str
+) -> None:
+    (problem,) = problems("[tls]\ntls_client_ca_file = 'ca.pem'")
+    assert "tls_certificate_file is missing" in problem
