@@ -21,6 +21,7 @@ from penstock.config.loading import (
     needs_restart,
     setting_value,
 )
+from penstock.config.sender_secrets import password_in, shared_key
 
 __all__ = [
     "CONCERNS",
@@ -37,6 +38,8 @@ __all__ = [
     "load",
     "load_settings",
     "needs_restart",
+    "password_in",
     "service_manager",
     "setting_value",
+    "shared_key",
 ]

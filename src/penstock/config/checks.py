@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from penstock.config.tls_files import tls_file_problems
 from penstock.errors import SettingsError
+from penstock.http.token import NOT_SENDABLE, is_sendable
 from penstock.net.certificates import load_terms
 from penstock.settings import Listener, ListenSettings, Settings, TlsSettings
 
@@ -185,6 +186,8 @@ def _lacks_ca(tls: TlsSettings) -> bool:
 
 def _http(settings: Settings, where: Where) -> Iterator[str]:
     http = settings.http
+    if http.http_token and not is_sendable(http.http_token):
+        yield f"{where('http_token')} {NOT_SENDABLE}"
     if http.http_token or http.http_token_file or is_loopback(http.http_host):
         return
     yield (

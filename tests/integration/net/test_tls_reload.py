@@ -60,18 +60,14 @@ class Listener:
         return TlsProtocol(
             self.tls.current,
             self._session,
-            address="127.0.0.1",
-            failed=self.failures.append,
+            failed=lambda reason, _: self.failures.append(reason),
         )
 
     def _session(self, name: str) -> ForwardSession:
         self.names.add(name)
-        return ForwardSession(
-            self.server.intake,
-            SourceId(next(self._sources)),
-            Peer(address="127.0.0.1", certificate_name=name),
-            self.server,
-        )
+        peer = Peer(address="127.0.0.1", certificate_name=name)
+        source = SourceId(next(self._sources))
+        return ForwardSession(self.server.intake, source, peer, self.server)
 
     async def commit(self) -> None:
         while True:

@@ -36,6 +36,7 @@ WRONG = {
     "[[networks]]\ncidr = '::1'\nusers = ['b']": ":3: networks[0].users: there is no u",
     "[[networks]]\ncidr = '::1'\n[[networks]]\ncidr = '::1/128'": ":4: networks[1].cid",
     "[security]\nother_networks = 'deny'": ":2: other_networks is deny, and there are",
+    "[http]\nhttp_token = 'two words'": ":2: http_token has a character that no HTTP",
     "[http]\nhttp_host = '0.0.0.0'": ":2: http_host is 0.0.0.0, which others can reach",
     "[http]\nhttp_host = 'example.org'": ":2: http_host is example.org, which others",
     "[limits]\nmax_connections = 10\nmax_connections_per_address = 11": ":3: max_conne",
