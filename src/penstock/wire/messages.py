@@ -147,6 +147,8 @@ class MessageReader:
         The first of them says whether the sender speaks msgpack or JSON, for good.
         """
         if self._frames is None:
+            if not data:
+                return
             is_json = data.startswith((b"[", b"{"))
             reader = JsonFrameReader if is_json else FrameReader
             self._frames = reader(max_frame_bytes=self._limits.max_frame_bytes)
