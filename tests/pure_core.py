@@ -29,6 +29,9 @@ NEXT_FRAME = fixarray(
     fixmap((fixstr(b"chunk"), fixstr(b"next"))),
 )
 NEXT_ACK = b"\x81\xa3ack\xa4next"
+# The same where a connection speaks JSON.
+NEXT_JSON = b'["glued.on",%d,{"n":"e"},{"chunk":"next"}]' % T
+NEXT_JSON_ACK = b'{"ack":"next"}'
 
 # The ways every case is run (house rule 13).
 WAYS = ("whole", "byte by byte", "next frame glued on")
@@ -42,7 +45,8 @@ def arriving(way: str, data: bytes) -> list[bytes]:
         case "byte by byte":
             return [data[i : i + 1] for i in range(len(data))]
         case "next frame glued on":
-            return [data + NEXT_FRAME]
+            is_json = data.startswith((b"[", b"{"))
+            return [data + (NEXT_JSON if is_json else NEXT_FRAME)]
         case _:
             raise AssertionError(way)
 
@@ -65,7 +69,7 @@ class Received:
             "glued.on",
             {"n": "e"},
         )
-        assert self.acks.pop() == NEXT_ACK
+        assert self.acks.pop() in (NEXT_ACK, NEXT_JSON_ACK)
         return self
 
 

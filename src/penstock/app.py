@@ -24,6 +24,8 @@ from penstock.http.server import HttpServer
 from penstock.net.admission import Admission, terms_of
 from penstock.net.incoming import Intake
 from penstock.net.listener import ForwardListener
+from penstock.net.opened import Opened
+from penstock.net.partials import Partials
 from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
 from penstock.reloading import Reloading, Terminal, hangup_stops
@@ -231,6 +233,8 @@ class Server:
                 self._metrics.receive,
                 Turns(),
                 Waiting(max_bytes=int(settings.ring.ring_bytes * SOURCE_SHARE)),
+                Partials(max_bytes=settings.limits.max_partial_bytes),
+                Opened(max_bytes=settings.wire.max_decompressed_bytes),
                 settings.limits,
             ),
             make_doorway=self._admission.doorways(self._terms),
@@ -243,6 +247,7 @@ class Server:
     async def _apply(self, settings: Settings) -> None:
         """Give each part what a reload has brought; raises before any has changed."""
         terms = terms_of(settings)
+        self._http.check(settings.http)
         await self._listener.reload(
             settings.listen,
             settings.limits,
@@ -250,6 +255,7 @@ class Server:
             self._admission.doorways(terms),
         )
         self._admission.change(terms)
+        self._http.reload(settings.http)
         set_log_level(settings.process.log_level)
 
     def _make_writers(self, receiver: int) -> list[Writer]:

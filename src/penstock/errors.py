@@ -37,9 +37,14 @@ class ProtocolError(PenstockError):
 
 
 class SettingsError(PenstockError):
-    """A setting has a value that is not accepted."""
+    """Settings have values that are not accepted; `problems` has a line for each."""
 
     exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        # What somebody wrote may hold line ends; a problem is one line all the same.
+        self.problems = tuple(" ".join(each.splitlines()) for each in problems)
+        super().__init__("\n".join(self.problems))
 
 
 class UnavailableError(PenstockError):

@@ -357,19 +357,38 @@ def the_line(ended: subprocess.CompletedProcess[str], exit_code: int) -> str:
     return line
 
 
-class Program:
-    """`penstock up` or `penstock serve`, looked at from outside."""
+# Makes its stdin the terminal that it is started from, and goes on as what follows.
+AT_TERMINAL = (
+    "import fcntl, os, sys, termios;"
+    "fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
-    def __init__(self, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+
+class Program:
+    """`penstock up` or `penstock serve`, looked at from outside.
+
+    `terminal` is that which it is started from, if there is one.
+    """
+
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        environment: dict[str, str],
+        terminal: int | None = None,
+    ) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="penstock-test-"))
         self._stdout, self._stderr = self._home / "stdout", self._home / "stderr"
         if arguments[0] == "serve":  # whose spool is at home by default
             spool = str(self._home / "spool")
             environment = {"PENSTOCK_SPOOL_DIR": spool} | environment
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            command = penstock(*arguments)
+            if terminal is not None:
+                command = [sys.executable, "-c", AT_TERMINAL, *command]
             self.process = subprocess.Popen(
-                penstock(*arguments),
-                stdin=subprocess.DEVNULL,
+                command,
+                stdin=subprocess.DEVNULL if terminal is None else terminal,
                 stdout=stdout,
                 stderr=stderr,
                 env=clean_environment(**environment),
@@ -481,10 +500,13 @@ def start() -> Iterator[Start]:
     started: list[Program] = []
 
     def start_one(
-        *arguments: str, free_ports: bool = True, **environment: str
+        *arguments: str,
+        free_ports: bool = True,
+        terminal: int | None = None,
+        **environment: str,
     ) -> Program:
         ports = ("--port", "0", "--http-port", "0") if free_ports else ()
-        started.append(Program((*arguments, *ports), environment))
+        started.append(Program((*arguments, *ports), environment, terminal))
         return started[-1]
 
     yield start_one

@@ -7,7 +7,7 @@ import time
 import click
 
 from penstock import config
-from penstock.cli.database import config_file, database_options, found_database
+from penstock.cli.database import database_options, found_database
 from penstock.cli.server_options import maintenance_options
 from penstock.sink.maintenance import maintain
 from penstock.sink.maintenance_round import Upkeep
@@ -65,7 +65,7 @@ def roles_command(
     nor change those that are stored. To be run as the owner of the tables, who may make
     roles (CREATEROLE) or finds them made; as often as you like. `up` does so itself.
     """
-    is_ours = config.database_url(database_url, config_file=config_file()) is None
+    is_ours = config.database_url(database_url) is None
     with found_database(database_url, data_dir) as url:
         report = asyncio.run(
             make_roles(url, writers=writers, readers=readers, is_ours=is_ours)
@@ -103,13 +103,9 @@ def maintain_command(
     for those who want it done now, or by cron, as the owner of the tables. Several at
     once do no harm: one does it.
     """
-    with found_database(database_url, data_dir) as url:
-        settings = config.load_settings(
-            url,
-            flags,
-            config_file=config_file(),
-            only=("partitions", "maintenance"),
-        )
+    config_file = flags[config.CONFIG_FILE]
+    with found_database(database_url, data_dir, config_file=config_file) as url:
+        settings = config.load_settings(url, flags, ("partitions", "maintenance"))
         report = asyncio.run(
             maintain(
                 url,

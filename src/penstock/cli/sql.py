@@ -11,7 +11,7 @@ import click
 import orjson
 
 from penstock import config
-from penstock.cli.database import config_file, database_options, found_database
+from penstock.cli.database import database_options, found_database
 from penstock.cli.output import print_csv, print_json, print_table
 from penstock.embedded import url_as
 from penstock.errors import PenstockError
@@ -74,7 +74,7 @@ def command(
     Example:
       penstock sql "select level, count(*) from logs group by level"
     """
-    is_embedded = config.database_url(database_url, config_file=config_file()) is None
+    is_embedded = config.database_url(database_url) is None
     with found_database(database_url, data_dir) as url:
         work = (
             _fetch_as_reader(url, statement) if is_embedded else _fetch(url, statement)

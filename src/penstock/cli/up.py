@@ -9,14 +9,14 @@ from pathlib import Path
 import click
 
 from penstock import __version__, app
-from penstock.cli.database import config_file, embedded_data_dir
-from penstock.cli.server_options import check_addresses, load_told, server_options
+from penstock.cli.database import embedded_data_dir
+from penstock.cli.server_options import check_addresses, loaded, server_options
 from penstock.cli.signals import (
     EXIT_INTERRUPTED,
     interrupt_on_stop_signals,
     keep_cleaning_up,
 )
-from penstock.config import load_settings
+from penstock.config import CONFIG_FILE
 from penstock.embedded import EmbeddedPostgres, default_data_dir, url_as
 from penstock.settings import Settings
 from penstock.sink.migrations import migrate
@@ -43,30 +43,33 @@ def command(data_dir: str | None, **flags: str | None) -> None:
 
     Everything is kept in the data directory. Ctrl-C or SIGTERM commits what is in
     memory and stops both, and so does the end of the terminal; a second Ctrl-C or
-    SIGTERM does not wait for that.
+    SIGTERM does not wait for that. SIGHUP has the configuration read again.
 
-    Each option can also be set in the environment: --http-port is
-    PENSTOCK_HTTP_PORT. All of them: docs/settings.md.
+    Each option can also be set in the environment or in the configuration file:
+    --http-port is PENSTOCK_HTTP_PORT, and http_port in [http]. All of them:
+    docs/settings.md, or `penstock config reference`.
     """
-    directory = embedded_data_dir(data_dir)
     # The URL is known when the server has started; a wrong setting is refused before.
-    settings = load_told("", flags)
-    file = config_file()
+    settings = loaded(flags)
+    directory = embedded_data_dir(data_dir, flags[CONFIG_FILE])
     set_up_logs(settings.process.log_format, settings.process.log_level)
     check_addresses(settings)
     # Until the server catches signals itself: PostgreSQL is stopped on every way out.
     interrupt_on_stop_signals()
     patience_seconds = settings.process.shutdown_timeout_seconds
     postgres = EmbeddedPostgres(directory)
+
+    def load() -> Settings:
+        """Read the settings again, of the server on this PostgreSQL."""
+        return with_least_rights(loaded(flags), postgres.url)
+
     try:
         postgres.start()
         asyncio.run(prepare(postgres.url))
         stopped = app.run(
-            with_least_rights(settings, postgres.url),
-            reload=lambda: with_least_rights(
-                load_settings("", flags, config_file=file), postgres.url
-            ),
+            load(),
             on_ready=lambda listening: print_ready(listening, postgres.url, directory),
+            reload=load,
             spool_dir=directory / "spool",
             database=app.Supervised(
                 postgres.is_running,

@@ -1,26 +1,18 @@
-"""Who is let in at which listener: TLS, then the handshake, then the session.
+"""What senders are let in by: keys, rules and certificates, made of the settings.
 
-It owns the order of these stages, and what of them a listener has. What each does, and
-what the settings mean for one peer, is theirs and `rules`'.
+It owns that all of them are made before any is in force. What a connection goes through
+is `doorway`'s, and what the settings mean for one peer `rules`'.
 """
 
-import logging
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
-from penstock.net.certificates import TlsTerms, load_terms
-from penstock.net.entering import Entrant
-from penstock.net.handshake import HandshakeProtocol, Handshakes
-from penstock.net.peer import Peer
+from penstock.net.certificates import TlsServer, TlsTerms, load_terms
+from penstock.net.doorway import GuardedDoorway
+from penstock.net.handshake import Handshakes
 from penstock.net.rules import Rules
-from penstock.net.session import ForwardSession
-from penstock.net.tls import TlsProtocol
 from penstock.settings import Listener, ListenSettings, Settings
 from penstock.telemetry.receive import ReceiveMetrics
-
-logger = logging.getLogger(__name__)
 
 
 class Terms(NamedTuple):
@@ -47,78 +39,22 @@ def terms_of(settings: Settings) -> Terms:
 
 
 class Admission:
-    """Lets peers in; a reload replaces its terms whole."""
+    """What the doorways of all listeners share; a reload changes its terms whole."""
 
     def __init__(self, terms: Terms, metrics: ReceiveMetrics) -> None:
-        self._metrics = metrics
         self._handshakes = Handshakes(terms.rules, metrics, terms.handshake_seconds)
 
     def doorways(
         self, terms: Terms
-    ) -> Callable[[ListenSettings | Listener], "ListenerDoorway"]:
-        """Return what makes a listener's doorway under these terms."""
-        return lambda listener: ListenerDoorway(
-            listener, terms, self._handshakes, self._metrics
-        )
+    ) -> Callable[[ListenSettings | Listener], GuardedDoorway]:
+        """Return what makes a listener's doorway with the certificate of these terms.
+
+        The rules are those in force, which `change` brings.
+        """
+        tls = None if terms.tls is None else TlsServer(terms.tls)
+        return lambda listener: GuardedDoorway(listener, self._handshakes, tls)
 
     def change(self, terms: Terms) -> None:
         """Ask new connections for what is asked for now; failed logins stay known."""
         self._handshakes.rules = terms.rules
         self._handshakes.handshake_seconds = terms.handshake_seconds
-
-
-class ListenerDoorway:
-    """What stands before the sessions of one listener."""
-
-    def __init__(
-        self,
-        listener: ListenSettings | Listener,
-        terms: Terms,
-        handshakes: Handshakes,
-        metrics: ReceiveMetrics,
-    ) -> None:
-        self._tls = terms.tls if listener.tls == "on" else None
-        self._rules = terms.rules
-        self._asks_for_key = terms.rules.requires_handshake(listener)
-        self._handshakes = handshakes
-        self._metrics = metrics
-
-    def open(
-        self, entrant: Entrant
-    ) -> TlsProtocol | HandshakeProtocol | ForwardSession | None:
-        """Return the connection's first stage; None closes it, without a word."""
-        peer = entrant.peer
-        # With the handshake it is told why, as Fluentd tells it.
-        if not self._asks_for_key and self._rules.access_of(peer.address).is_denied:
-            self._metrics.refused("network_denied")
-            logger.warning(
-                "refusing a connection: its address is in no network",
-                extra={"peer": peer.address},
-            )
-            return None
-        if self._tls is None:
-            return self._after_tls(entrant, "", is_first=True)
-        return TlsProtocol(
-            self._tls,
-            partial(self._after_tls, entrant, is_first=False),
-            address=peer.address,
-            failed=self._metrics.failed_tls,
-            on_lost=entrant.lost,
-        )
-
-    def _after_tls(
-        self, entrant: Entrant, certificate_name: str, *, is_first: bool
-    ) -> HandshakeProtocol | ForwardSession:
-        peer = replace(entrant.peer, certificate_name=certificate_name)
-        if not self._asks_for_key:
-            return self._begin(entrant, peer)
-        return HandshakeProtocol(
-            self._handshakes,
-            peer,
-            entrant.begin,
-            on_lost=entrant.lost if is_first else None,
-        )
-
-    def _begin(self, entrant: Entrant, peer: Peer) -> ForwardSession:
-        tags = self._rules.access_of(peer.address).tags
-        return entrant.begin(replace(peer, tags=tags))

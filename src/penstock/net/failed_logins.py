@@ -136,14 +136,19 @@ class LogBook:
     def __len__(self) -> int:
         return len(self._logged)
 
-    def news(self, address: str, now: float) -> int | None:
-        """Return how many had no line since the last one, or None: no line now."""
+    def line_for(self, address: str, now: float) -> dict[str, str | int] | None:
+        """Return the fields that a line begins with, or None: no line now.
+
+        How many had none since the last one is among them.
+        """
         logged = self._logged.find(address)
         if logged is not None and now < logged.seconds + LOG_SECONDS:
             logged.unlogged += 1
             return None
         self._logged.keep(address, _Logged(now))
-        return 0 if logged is None else logged.unlogged
+        unlogged = 0 if logged is None else logged.unlogged
+        more = {"failures_without_a_line": unlogged} if unlogged else {}
+        return {"peer": address, **more}
 
 
 class _LeastRecent(Generic[T]):

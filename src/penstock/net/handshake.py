@@ -75,6 +75,7 @@ class Handshakes:
     later: Callable[[float, Callable[[], None]], Timer] = _later
     slow_down: SlowDown = field(default_factory=SlowDown)
     log_book: LogBook = field(default_factory=LogBook)
+    tls_log_book: LogBook = field(default_factory=LogBook)
     # Names of ours that a client had too, and that was said.
     same_names: set[str] = field(default_factory=set)
 
@@ -324,12 +325,8 @@ class HandshakeProtocol(asyncio.Protocol):
 
     def _news(self) -> dict[str, str | int] | None:
         """Return what a line begins with; None if this address had one just before."""
-        shared, address = self._handshakes, self._peer.address
-        unlogged = shared.log_book.news(address, shared.clock())
-        if unlogged is None:
-            return None
-        more = {"failures_without_a_line": unlogged} if unlogged else {}
-        return {"peer": address, **more}
+        shared = self._handshakes
+        return shared.log_book.line_for(self._peer.address, shared.clock())
 
     def _hint_at_same_name(self, ping: Ping) -> None:
         ours = self._rules.self_hostname

@@ -198,7 +198,7 @@ def test_only_so_many_addresses_are_remembered_those_who_failed_last(
     for n in range(100):
         attempts.slow_down.failed(A, n, 100.0, first_seconds=1.0)
         attempts.fail(100.0, f"192.0.2.{n + 10}")
-        book.news(f"192.0.2.{n}", 100.0)
+        book.line_for(f"192.0.2.{n}", 100.0)
     assert len(attempts.slow_down) == len(book) == 10
     assert attempts.succeed(100.0, A) is None
     assert attempts.succeed(100.0, "192.0.2.10") == 100.0
@@ -206,11 +206,12 @@ def test_only_so_many_addresses_are_remembered_those_who_failed_last(
 
 def test_an_address_has_one_line_in_a_while_and_the_others_are_counted() -> None:
     book = LogBook()
-    assert book.news(A, 100.0) == 0
-    assert [book.news(A, 101.0) for _ in range(7)] == [None] * 7
-    assert book.news(B, 101.0) == 0, "another's flood hides nobody"
-    assert book.news(A, 100.0 + LOG_SECONDS) == 7
-    assert book.news(A, 101.0 + LOG_SECONDS) is None
+    assert book.line_for(A, 100.0) == {"peer": A}
+    assert [book.line_for(A, 101.0) for _ in range(7)] == [None] * 7
+    assert book.line_for(B, 101.0) == {"peer": B}, "another's flood hides nobody"
+    later = 100.0 + LOG_SECONDS
+    assert book.line_for(A, later) == {"peer": A, "failures_without_a_line": 7}
+    assert book.line_for(A, later + 1) is None
 
 
 @pytest.mark.parametrize(

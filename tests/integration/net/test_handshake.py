@@ -8,24 +8,28 @@ import asyncio
 import contextlib
 import gc
 import socket
+import ssl
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
 
-from penstock.model import SourceId
+from penstock.net.certificates import TlsServer, load_terms
+from penstock.net.doorway import GuardedDoorway
+from penstock.net.entering import Entrant
 from penstock.net.handshake import LINGER_BYTES, HandshakeProtocol, Handshakes
-from penstock.net.peer import UNIX_SENDER, Peer, normal_address
+from penstock.net.listener import ForwardListener
+from penstock.net.peer import UNIX_SENDER, Peer
 from penstock.net.rules import Rules
 from penstock.net.session import ForwardSession
-from penstock.settings import SecuritySettings
+from penstock.settings import Listener, ListenSettings, SecuritySettings, TlsSettings
 from penstock.settings.receive import NetworkRule, User
 from penstock.wire.handshake import key_digest, password_digest
-from tests.unit.net.test_session import LOOPS
 from tests.unit.net.test_session import Server as Behind
 
 PATIENCE_SECONDS = 20.0
@@ -36,82 +40,81 @@ BOB = User(name="bob", password="builder")
 KEY = SecuritySettings(shared_key="secret", self_hostname="server")
 
 
-class Server:
-    """A listener that asks for the handshake, and the sessions behind it."""
+class Watched(GuardedDoorway):
+    """Notes who came."""
 
-    def __init__(self, settings: SecuritySettings) -> None:
+    def __init__(self, *args: Any, entrants: list[Entrant]) -> None:
+        super().__init__(*args)
+        self._entrants = entrants
+
+    def open(self, entrant: Entrant) -> asyncio.Protocol | None:
+        self._entrants.append(entrant)
+        return super().open(entrant)
+
+
+class Server:
+    """A listener with its doorways, and the sessions behind them."""
+
+    def __init__(
+        self,
+        settings: SecuritySettings,
+        listen: ListenSettings,
+        tls: TlsServer | None = None,
+    ) -> None:
         self.behind = Behind()
+        self.tls = tls
         self.handshakes = Handshakes(
             Rules(settings), self.behind.intake.metrics, handshake_seconds=30.0
         )
-        self.peers: list[Peer] = []
-        self.port = 0
-        self.path: Path | None = None
-        self.accepted = self.gone = 0
+        self.entrants: list[Entrant] = []
+        self.listener = ForwardListener(
+            listen,
+            replace(self.behind.intake, clock=time.monotonic),
+            make_doorway=self._make_doorway,
+        )
+        self.path = listen.listeners[0].path if listen.listeners else ""
         self.clients: list[Client] = []
 
-    def accept(self) -> asyncio.Protocol:
-        self.accepted += 1
-        return _Accepted(self)
+    def _make_doorway(self, listener: ListenSettings | Listener) -> GuardedDoorway:
+        return Watched(listener, self.handshakes, self.tls, entrants=self.entrants)
 
-    def follow(self, peer: Peer) -> asyncio.Protocol:
-        self.peers.append(peer)
-        return ForwardSession(
-            self.behind.intake, SourceId(len(self.peers)), on_lost=self.lost
-        )
+    @property
+    def peers(self) -> list[Peer]:
+        """Return who was let in."""
+        return [each.session.peer for each in self.entrants if each.session]
 
-    def lost(self, stage: asyncio.Protocol) -> None:
-        self.gone += 1
-
-    def failures(self, reason: str) -> float:
-        return self.behind.metric("penstock_login_failures_total", reason=reason)
+    @property
+    def open_connections(self) -> float:
+        return self.behind.metric("penstock_connections")
 
     @property
     def events(self) -> int:
         return self.behind.ring.used_events
 
+    def failures(self, reason: str) -> float:
+        return self.behind.metric("penstock_login_failures_total", reason=reason)
+
+    def refused(self, reason: str) -> float:
+        return self.behind.metric("penstock_connections_refused_total", reason=reason)
+
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: SecuritySettings = KEY, path: Path | None = None
+    settings: SecuritySettings = KEY, tls: TlsServer | None = None, **listen: Any
 ) -> AsyncIterator[Server]:
     """Serve during the block; then every connection is closed, and gone."""
-    server, loop = Server(settings), asyncio.get_running_loop()
-    if path is not None:
-        server.path = path
-        listener = await loop.create_unix_server(server.accept, str(path))
-    else:
-        listener = await loop.create_server(server.accept, "127.0.0.1", 0)
-        server.port = listener.sockets[0].getsockname()[1]
+    spoken = "on" if tls else "off"
+    where = ListenSettings(host="127.0.0.1", port=0, tls=spoken, **listen)
+    server = Server(settings, where, tls)
+    await server.listener.start()
     try:
         yield server
     finally:
         for client in server.clients:
             client.close()
         server.behind.commit_all()  # a session stays for the acks that it owes
-        await until(lambda: server.gone == server.accepted)
-        listener.close()
-        await listener.wait_closed()
-
-
-class _Accepted(asyncio.Protocol):
-    """What the accept loop does: it knows the peer before the first stage begins."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    def connection_made(self, transport: Any) -> None:
-        name = transport.get_extra_info("peername")
-        address = normal_address(name[0]) if isinstance(name, tuple) else UNIX_SENDER
-        server = self._server
-        stage = HandshakeProtocol(
-            server.handshakes,
-            Peer(address=address),
-            server.follow,
-            on_lost=server.lost,
-        )
-        transport.set_protocol(stage)
-        stage.connection_made(transport)
+        await until(lambda: server.open_connections == 0)
+        await server.listener.stop_accepting()
 
 
 class Client:
@@ -122,17 +125,25 @@ class Client:
         self.nonce = self.auth = b""
 
     @classmethod
-    async def connect(cls, server: Server) -> "Client":
-        family = socket.AF_INET if server.path is None else socket.AF_UNIX
+    async def open(cls, server: Server) -> "Client":
+        family = socket.AF_UNIX if server.path else socket.AF_INET
         client = cls(socket.socket(family, socket.SOCK_STREAM))
         server.clients.append(client)
         client._socket.setblocking(False)
-        where = str(server.path) if server.path else ("127.0.0.1", server.port)
+        where = server.path or ("127.0.0.1", server.listener.port)
         await asyncio.get_running_loop().sock_connect(client._socket, where)
-        kind, options = msgpack.unpackb(await client.read())
-        assert kind == "HELO"
-        client.nonce, client.auth = options["nonce"], options["auth"]
         return client
+
+    @classmethod
+    async def connect(cls, server: Server) -> "Client":
+        client = await cls.open(server)
+        client.take_helo(await client.read())
+        return client
+
+    def take_helo(self, read: bytes) -> None:
+        kind, options = msgpack.unpackb(read)
+        assert kind == "HELO"
+        self.nonce, self.auth = options["nonce"], options["auth"]
 
     async def read(self) -> bytes:
         reading = asyncio.get_running_loop().sock_recv(self._socket, READ_BYTES)
@@ -176,14 +187,8 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-@pytest.fixture(params=list(LOOPS))
-def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
-    with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-        yield runner
-
-
-def event(chunk: str) -> bytes:
-    packed: bytes = msgpack.packb(["app", 1, {"n": 1}, {"chunk": chunk}])
+def event(chunk: str, *, tag: str = "app") -> bytes:
+    packed: bytes = msgpack.packb([tag, 1, {"n": 1}, {"chunk": chunk}])
     return packed
 
 
@@ -195,7 +200,8 @@ def test_a_session_behind_the_handshake_is_as_any_other(
     runner: asyncio.Runner, is_unix: bool, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
-        async with serving(path=tmp_path / "s" if is_unix else None) as server:
+        socket_there = Listener(path=str(tmp_path / "s"), handshake="on")
+        async with serving(listeners=(socket_there,) if is_unix else ()) as server:
             client = await Client.connect(server)
             assert await client.log_in() == ""
             for chunk in ("one", "two"):
@@ -223,6 +229,7 @@ def test_events_right_behind_the_ping_are_taken(runner: asyncio.Runner) -> None:
 OF_HERE = NetworkRule(
     cidr="127.0.0.0/8", shared_key="of-here", users=("bob",), tags=("app.*",)
 )
+TAGS_OF_HERE = NetworkRule(cidr="127.0.0.0/8", tags=("app.*",))
 OF_THERE = NetworkRule(cidr="10.0.0.0/8", shared_key="of-there")
 
 
@@ -297,7 +304,7 @@ def test_who_is_refused_reads_why_and_then_the_end_whatever_it_wrote_on(
             assert pong == ["PONG", False, "shared_key mismatch", "", ""]
             assert await client.read() == b""
             client.close()
-            await until(lambda: server.gone == 1)
+            await until(lambda: not server.open_connections)
             assert (server.peers, server.events) == ([], 0)
 
     runner.run(scenario())
@@ -352,7 +359,7 @@ def test_a_refused_client_that_stays_is_closed_all_the_same(
         async with serving() as server:
             client = await Client.connect(server)
             assert await client.log_in(b"guess") != ""
-            await until(lambda: server.gone == 1)
+            await until(lambda: not server.open_connections)
             with contextlib.suppress(ConnectionError):
                 for _ in range(10):
                     await client.send(event("c"))
@@ -396,7 +403,7 @@ def test_heartbeats_with_a_handshake_are_healthy_and_leave_nothing(
     """Fluentd does a full handshake each second and closes (protocol facts, 5)."""
 
     def alive() -> int:
-        kinds = (HandshakeProtocol, ForwardSession)
+        kinds = (HandshakeProtocol, ForwardSession, Entrant)
         return sum(isinstance(each, kinds) for each in gc.get_objects())
 
     async def scenario() -> None:
@@ -408,12 +415,12 @@ def test_heartbeats_with_a_handshake_are_healthy_and_leave_nothing(
                 for _ in range(250):
                     await asyncio.gather(*[beat(server, how) for how in range(8)])
                     server.clients.clear()
-                await until(lambda: server.gone == 2000)
-                await asyncio.sleep(0)
-                assert alive() == before
+                await until(lambda: not server.open_connections)
+                assert len(server.peers) == 1000
+                server.entrants.clear()
+                await until(lambda: alive() == before)
             finally:
                 gc.enable()
-            assert len(server.peers) == 1000
             reasons = ("no_ping", "shared_key", "password", "too_soon")
             assert sum(server.failures(reason) for reason in reasons) == 0
             assert [each for each in caplog.records if "penstock" in each.name] == []
@@ -427,8 +434,124 @@ def test_clients_that_reset_before_their_helo_do_no_harm(
     async def scenario() -> None:
         async with serving() as server:
             for _ in range(50):
-                Client(socket.create_connection(("127.0.0.1", server.port))).reset()
+                where = ("127.0.0.1", server.listener.port)
+                Client(socket.create_connection(where)).reset()
             client = await Client.connect(server)
             assert await client.log_in() == ""
 
     runner.run(scenario())
+
+
+# --- listeners that ask for nothing
+
+
+def test_a_listener_without_handshake_writes_no_byte_and_its_networks_hold(
+    runner: asyncio.Runner,
+) -> None:
+    settings = SecuritySettings(networks=(NetworkRule(cidr="::/0"), TAGS_OF_HERE))
+
+    async def scenario() -> None:
+        async with serving(settings) as server:
+            client = await Client.open(server)
+            await client.send(event("c1", tag="root") + event("c2", tag="app.web"))
+            await until(lambda: server.events == 2)
+            server.behind.commit_all()
+            acks = msgpack.packb({"ack": "c1"}) + msgpack.packb({"ack": "c2"})
+            read = b""
+            while len(read) < len(acks):
+                read += await client.read()
+            assert read == acks
+            assert [row.tag for row in server.behind.rows()] == ["app.web"]
+            rejected = "penstock_rejected_events_total"
+            assert server.behind.metric(rejected, reason="tag_not_allowed") == 1
+
+    runner.run(scenario())
+
+
+def test_a_listener_without_handshake_closes_whom_it_denies_without_a_byte(
+    runner: asyncio.Runner,
+) -> None:
+    settings = SecuritySettings(networks=(OF_THERE,), other_networks="deny")
+
+    async def scenario() -> None:
+        async with serving(settings, handshake="off") as server:
+            client = await Client.open(server)
+            with contextlib.suppress(ConnectionResetError):
+                assert await client.read() == b""
+            assert (server.peers, server.refused("network_denied")) == ([], 1)
+
+    runner.run(scenario())
+
+
+def test_a_key_that_a_reload_brings_is_asked_for_at_once(
+    runner: asyncio.Runner,
+) -> None:
+    async def scenario() -> None:
+        async with serving(SecuritySettings()) as server:
+            before = await Client.open(server)
+            await before.send(event("c1"))
+            await until(lambda: server.events == 1)
+            server.handshakes.rules = Rules(KEY)
+            after = await Client.connect(server)
+            assert await after.log_in() == ""
+            await before.send(event("c2"))
+            await until(lambda: server.events == 2)
+
+    runner.run(scenario())
+
+
+# --- within TLS
+
+
+@pytest.mark.parametrize("key", [b"secret", b"guess"])
+def test_within_tls_the_handshake_is_the_same(
+    runner: asyncio.Runner, settings: TlsSettings, context: ssl.SSLContext, key: bytes
+) -> None:
+    def talk(port: int) -> list[bytes]:
+        raw = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
+        with context.wrap_socket(raw, server_hostname="localhost") as link:
+            client = Client(link)
+            client.take_helo(link.recv(READ_BYTES))
+            link.sendall(client.ping(key) + event("c"))
+            return [link.recv(READ_BYTES), link.recv(READ_BYTES)]
+
+    async def scenario() -> None:
+        async with serving(tls=TlsServer(load_terms(settings))) as server:
+            talking = asyncio.create_task(asyncio.to_thread(talk, server.listener.port))
+            if key == b"secret":
+                await until(lambda: server.events == 1)
+                server.behind.commit_all()
+                pong, ack = await talking
+                assert msgpack.unpackb(pong)[:2] == ["PONG", True]
+                assert msgpack.unpackb(ack) == {"ack": "c"}
+                (peer,) = server.peers
+                assert peer.client_hostname == "client"
+            else:
+                pong, end = await talking
+                assert msgpack.unpackb(pong)[1:3] == [False, "shared_key mismatch"]
+                assert (end, server.peers) == (b"", [])
+
+    runner.run(scenario())
+
+
+def test_connections_that_speak_no_tls_are_counted_each_and_logged_once(
+    runner: asyncio.Runner, settings: TlsSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    def talk(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as link:
+            link.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            return link.recv(READ_BYTES)
+
+    async def scenario() -> None:
+        async with serving(tls=TlsServer(load_terms(settings))) as server:
+            for _ in range(3):
+                assert await asyncio.to_thread(talk, server.listener.port) == b""
+            failures = "penstock_tls_failures_total"
+            assert server.behind.metric(failures, reason="handshake") == 3
+
+    runner.run(scenario())
+    [line] = [each for each in caplog.records if each.name.startswith("penstock")]
+    assert line.levelname == "WARNING"
+    assert line.__dict__["peer"] == "127.0.0.1"
+    assert line.__dict__["reason"] == "handshake"
+    assert line.__dict__["error"] == "no TLS: an HTTP request"
