@@ -50,6 +50,14 @@ REJECTED_REASONS = {
     " of the chunk is stored as rows.",
     "decompression_limit": "The chunk inflates to more than `max_decompressed_bytes`."
     " `raw` holds the compressed bytes.",
+    "decompression_ratio": "The chunk inflates to more than `max_decompression_ratio`"
+    " times its size, past the first 16 MiB. `raw` holds the compressed bytes.",
+    "decompression_members": "The chunk is compressed in more than 200,000 pieces."
+    " `raw` holds the compressed bytes.",
+    "too_many_entries": "What is behind the first `max_chunk_entries` entries of a"
+    " message; those are stored. It is one rejected event.",
+    "beside_limit": "The metadata and the group that a message puts beside each of its"
+    " records have come to `max_decompressed_bytes`; this entry's would go past it.",
     "signal_metrics": "Fluent Bit metrics (`fluent_signal` 1) are no log events.",
     "signal_traces": "Fluent Bit traces (`fluent_signal` 2) are no log events.",
     "signal_other": "Another `fluent_signal` than 0, 1 or 2.",
@@ -60,6 +68,7 @@ PROTOCOL_REASONS = {
     "not_forward": "The bytes are no forward message: HTTP, a TLS handshake, JSON, an"
     " SSH banner. The log line says what they look like.",
     "malformed_msgpack": "A message that is no msgpack, or nests past 1,024 levels.",
+    "malformed_json": "A message that begins as JSON and is none, or no message.",
     "frame_too_large": "A message of more than `max_frame_bytes`.",
     "invalid_tag": "A tag that is neither a string nor nil.",
     "too_many_options": "A message with more options than any client sends: 64.",

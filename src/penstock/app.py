@@ -285,7 +285,7 @@ class Server:
     async def _maintain(self) -> None:
         settings = self._settings
         await maintain_periodically(
-            settings.database_url,
+            settings.maintenance.maintenance_database_url or settings.database_url,
             Upkeep(settings.partitions, settings.maintenance),
             self._metrics.maintenance,
         )

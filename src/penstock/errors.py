@@ -5,6 +5,7 @@
     ├── SettingsError          a setting is wrong                   exit code 2
     ├── UnavailableError       out of reach, in use, not permitted  exit code 3
     │   ├── DatabaseUnavailableError
+    │   │   └── NotOwnerError      only the owner of the tables may do that
     │   └── EmbeddedPostgresError
     └── SinkError              a batch was not stored
         ├── TransientSinkError   try again: connection, resources, shutdown
@@ -54,6 +55,10 @@ class UnavailableError(PenstockError):
 
 class DatabaseUnavailableError(UnavailableError):
     """PostgreSQL does not answer, refuses us, or is not one we can work with."""
+
+
+class NotOwnerError(DatabaseUnavailableError):
+    """The login may not do what only the owner of the tables may."""
 
 
 class EmbeddedPostgresError(UnavailableError):

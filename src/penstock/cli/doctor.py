@@ -82,12 +82,15 @@ def _examine(
     if database_url is not None:
         yield from asyncio.run(database(database_url, is_embedded=is_embedded))
     try:
-        settings = config.load_settings(database_url or "", flags)
+        configuration = config.load(flags)
     except SettingsError as error:
         for line in str(error).splitlines():
-            yield Finding("fail", line, "correct the setting; docs/settings.md")
+            mend = "correct it; docs/settings.md says what is taken"
+            yield Finding("fail", line, mend)
         return
-    yield from _settings(settings, directory)
+    for warning in configuration.warnings:
+        yield Finding("warn", warning)
+    yield from _settings(configuration.settings, directory)
 
 
 def _settings(settings: Settings, directory: Path) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ def maintenance_options(command: Command) -> Command:
         each.name
         for concern in (PartitionSettings, MaintenanceSettings)
         for each in fields(concern)
-        if each.name != "maintenance_interval_seconds"
+        if not each.name.startswith("maintenance_")  # of the server's own
     }
     return config_option(_with_options(command, names, shown=names))
 

@@ -1,5 +1,6 @@
 """`penstock up`: the embedded PostgreSQL and the server, until Ctrl-C."""
 
+import asyncio
 import shlex
 import sys
 from dataclasses import replace
@@ -16,8 +17,10 @@ from penstock.cli.signals import (
     keep_cleaning_up,
 )
 from penstock.config import CONFIG_FILE
-from penstock.embedded import EmbeddedPostgres, default_data_dir
+from penstock.embedded import EmbeddedPostgres, default_data_dir, url_as
 from penstock.settings import Settings
+from penstock.sink.migrations import migrate
+from penstock.sink.roles import WRITER, make_roles
 from penstock.telemetry.logs import set_up_logs
 
 # What a newcomer wants to see, quick in a large table too: the one index is on ts.
@@ -58,10 +61,11 @@ def command(data_dir: str | None, **flags: str | None) -> None:
 
     def load() -> Settings:
         """Read the settings again, of the server on this PostgreSQL."""
-        return replace(loaded(flags), database_url=postgres.url)
+        return with_least_rights(loaded(flags), postgres.url)
 
     try:
         postgres.start()
+        asyncio.run(prepare(postgres.url))
         stopped = app.run(
             load(),
             on_ready=lambda listening: print_ready(listening, postgres.url, directory),
@@ -82,6 +86,25 @@ def command(data_dir: str | None, **flags: str | None) -> None:
         postgres.stop(patience_seconds)
         keep_cleaning_up()  # Python drops its handlers before it ends
     sys.exit(0 if stopped.was_clean else 1)
+
+
+async def prepare(database_url: str) -> None:
+    """Bring the schema up to date, and see that the server can do with few rights."""
+    await migrate(database_url)
+    report = await make_roles(database_url, is_ours=True)
+    for advice in report.advice:
+        click.echo(f"penstock: {advice}", err=True)
+
+
+def with_least_rights(settings: Settings, database_url: str) -> Settings:
+    """Let the server store rows as one who can do nothing else with them.
+
+    Its maintenance needs more; `database_url` is the superuser's.
+    """
+    maintenance = replace(settings.maintenance, maintenance_database_url=database_url)
+    return replace(
+        settings, database_url=url_as(database_url, WRITER), maintenance=maintenance
+    )
 
 
 def print_ready(listening: app.Listening, database_url: str, data_dir: Path) -> None:

@@ -1,14 +1,17 @@
 """What cannot be set together, and what cannot be used as it is set.
 
 It owns the rules between settings; the range of each is its own. It must not know the
-parts that the settings are for: what it looks at is files, addresses and names.
+parts that the settings are for, but asks `net` whether the files of TLS are of use.
 """
 
 import ipaddress
 from collections.abc import Callable, Iterator
 
 from penstock.config.tls_files import tls_file_problems
-from penstock.settings import Listener, ListenSettings, Settings
+from penstock.errors import SettingsError
+from penstock.http.token import NOT_SENDABLE, is_sendable
+from penstock.net.certificates import load_terms
+from penstock.settings import Listener, ListenSettings, Settings, TlsSettings
 
 # sun_path has 108 bytes with its NUL on Linux, 104 on macOS (unix(7), unix(4)).
 MAX_SOCKET_PATH_BYTES = 103
@@ -156,16 +159,35 @@ def _tls(settings: Settings, where: Where) -> Iterator[str]:
                 yield f"{name} is on, which needs tls_certificate_file and tls_key_file"
         if tls.tls_key_file:
             yield f"{where('tls_key_file')}: tls_certificate_file is missing"
-    if tls.tls_client_names and not tls.tls_client_ca_file:
+    if _lacks_ca(tls):
         yield (
             f"{where('tls_client_names')} are given without tls_client_ca_file: no"
             " client would show a certificate"
         )
-    yield from tls_file_problems(tls, where)
+    problems = list(tls_file_problems(tls, where))
+    yield from problems
+    # What only a handshake shows; what the files lack is told above, all of it.
+    if not problems and tls.tls_certificate_file and not _lacks_ca(tls):
+        try:
+            load_terms(tls)
+        except SettingsError as error:
+            named = str(error).partition(" ")[0].rstrip(":")
+            yield where(named) + str(error).removeprefix(named)
+    if tls.tls_client_ca_file and not tls.tls_certificate_file:
+        yield (
+            f"{where('tls_client_ca_file')}: tls_certificate_file is missing, so no"
+            " client is asked for its own"
+        )
+
+
+def _lacks_ca(tls: TlsSettings) -> bool:
+    return bool(tls.tls_client_names) and not tls.tls_client_ca_file
 
 
 def _http(settings: Settings, where: Where) -> Iterator[str]:
     http = settings.http
+    if http.http_token and not is_sendable(http.http_token):
+        yield f"{where('http_token')} {NOT_SENDABLE}"
     if http.http_token or http.http_token_file or is_loopback(http.http_host):
         return
     yield (

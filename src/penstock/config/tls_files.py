@@ -1,6 +1,6 @@
-"""Whether the files of TLS can be used: read, and loaded by OpenSSL.
+"""What is wrong with the files of TLS, as far as all of it can be told at once.
 
-It owns the words for what is wrong with them. Whom a server trusts is not decided here.
+Whether they are of use is found by `net`, which loads them and tells the first fault.
 """
 
 import ssl
@@ -52,8 +52,7 @@ def _own(certificate: str, key: str, where: Callable[..., str]) -> Iterator[str]
             yield f"{where('tls_key_file')}: {key} is not the key of {certificate}"
         elif asked:
             yield f"{where('tls_key_file')}: {key} is encrypted; give one that is not"
-        else:
-            yield f"{where('tls_key_file')}: {key} holds no private key in PEM"
+        # Of what else there may be `net` has the words, where the files are loaded.
 
 
 def _unreadable(file: str) -> str:
@@ -66,8 +65,4 @@ def _unreadable(file: str) -> str:
 
 
 def _holds_certificates(file: str) -> bool:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
-    except ssl.SSLError:
-        return False
-    return True
+    return b"-----BEGIN CERTIFICATE-----" in Path(file).read_bytes()

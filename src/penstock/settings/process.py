@@ -40,6 +40,7 @@ class HttpSettings:
         "Connections to the HTTP side, at most: probes and a Prometheus need a few.",
         low=1,
         high=100_000,
+        is_reloaded=True,
     )
 
 

@@ -236,8 +236,6 @@ class SecuritySettings:
 class WireLimits:
     """How much one message may be."""
 
-    IS_RELOADED: ClassVar[bool] = True
-
     max_frame_bytes: int = setting(
         64 * MIB,
         "The largest message taken from a sender. Fluentd sends up to 8 MiB from a"

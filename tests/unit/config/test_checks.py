@@ -36,6 +36,7 @@ WRONG = {
     "[[networks]]\ncidr = '::1'\nusers = ['b']": ":3: networks[0].users: there is no u",
     "[[networks]]\ncidr = '::1'\n[[networks]]\ncidr = '::1/128'": ":4: networks[1].cid",
     "[security]\nother_networks = 'deny'": ":2: other_networks is deny, and there are",
+    "[http]\nhttp_token = 'two words'": ":2: http_token has a character that no HTTP",
     "[http]\nhttp_host = '0.0.0.0'": ":2: http_host is 0.0.0.0, which others can reach",
     "[http]\nhttp_host = 'example.org'": ":2: http_host is example.org, which others",
     "[limits]\nmax_connections = 10\nmax_connections_per_address = 11": ":3: max_conne",
@@ -111,7 +112,7 @@ def test_a_key_is_one_that_can_be_read_without_a_password(
     assert "own.key is encrypted" in problem
     (tmp_path / "own.key").write_text("hush")
     (problem,) = problems(tls)
-    assert "own.key holds no private key in PEM" in problem
+    assert "own.key holds no private key" in problem
 
 
 def test_a_key_may_stand_in_the_certificates_file(
@@ -123,3 +124,21 @@ def test_a_key_may_stand_in_the_certificates_file(
     with (tmp_path / "own.pem").open("ab") as file:
         file.write((tmp_path / "own.key").read_bytes())
     load(text)
+
+
+def test_a_certificate_that_openssl_would_not_speak_with_is_refused(
+    problems: Problems, tls: str, tmp_path: Path
+) -> None:
+    """The key fits and both are PEM; what is between it and its CA is damaged."""
+    with (tmp_path / "own.pem").open("ab") as file:
+        file.write(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    (problem,) = problems(tls)
+    assert problem.startswith("penstock.toml:4: tls_certificate_file: ")
+    assert "damaged" in problem
+
+
+def test_a_client_ca_that_nobody_would_be_asked_for_is_refused(
+    problems: Problems, tls: str
+) -> None:
+    (problem,) = problems("[tls]\ntls_client_ca_file = 'ca.pem'")
+    assert "tls_certificate_file is missing" in problem

@@ -8,8 +8,8 @@ import pytest
 from penstock import config
 from penstock.settings import Settings, is_reloaded
 
-APPLIED_CONCERNS = {"listen", "tls", "security", "limits", "wire"}
-APPLIED = {"log_level", "http_token", "http_token_file"}
+APPLIED_CONCERNS = {"listen", "tls", "security", "limits"}
+APPLIED = {"log_level", "http_token", "http_token_file", "http_max_connections"}
 EVERY = [
     (concern, name, each.default)
     for concern, kind in config.CONCERNS.items()

@@ -28,9 +28,8 @@ def test_a_file_holds_a_secret_and_one_line_end(
     load: Load, tmp_path: Path, content: bytes, secret: str
 ) -> None:
     (tmp_path / "key").write_bytes(content)
-    text = "[security]\nshared_key_file = 'key'\n[http]\nhttp_token_file = 'key'"
-    settings = load(text).settings
-    assert settings.security.shared_key == settings.http.http_token == secret
+    text = "[security]\nshared_key_file = 'key'"
+    assert load(text).settings.security.shared_key == secret
     text = f"{USER}password_file = 'key'\n[[networks]]\ncidr = '::1'\nusers = ['web']"
     assert load(text).settings.security.users[0].password == secret
     text = "[[networks]]\ncidr = '::1'\nshared_key_file = 'key'"
