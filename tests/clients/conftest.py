@@ -27,7 +27,8 @@ def site() -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def serve(site: Site) -> Iterator[Serve]:
     """Have a Penstock with this setup; the one that runs already, if it is that."""
-    penstock, running = Penstock(), []
+    penstock = Penstock()
+    running: list[Setup] = []
 
     def serve(setup: Setup) -> Penstock:
         if running != [setup]:

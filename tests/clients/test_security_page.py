@@ -15,8 +15,8 @@ from tests.acceptance.penstock_process import Penstock, wait_until
 from tests.authority import Authority
 from tests.clients.agents import Agent, FluentBit
 from tests.clients.conftest import Serve
-from tests.docs.docker_driver import DockerDriver
 from tests.docs.doc_blocks import parse_blocks
+from tests.docs.docker_driver import DockerDriver
 from tests.docs.setups import CLIENT_NAME, PAGE, Setup, Site, free_ports, read_setups
 
 SETUPS = read_setups()
