@@ -17,6 +17,7 @@ CREATED := $(VENV)/.penstock-created
 RUN     := $(VENV)/.penstock-run
 DEV     := $(VENV)/.penstock-dev
 PACKAGE := $(VENV)/.penstock-package
+FUZZER  := $(VENV)/.penstock-fuzzer
 CLIENTS := $(NODE)/node_modules/.penstock-clients
 # Exists while pip works: found at the start, it tells of a setup that was interrupted.
 UNFINISHED := $(VENV)/.penstock-unfinished
@@ -47,7 +48,7 @@ endif
 endif
 
 .PHONY: help setup up test check unit integration acceptance clients docs \
-  format lint types imports bench torture lock clean FORCE
+  format lint types imports bench torture fuzz lock clean FORCE
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -105,6 +106,9 @@ bench: $(RUN) $(PACKAGE) ## measure end to end, beside PostgreSQL's own limit
 torture: $(DEV) $(PACKAGE) ## faults for some minutes, then the tally; ARGS="--minutes 30"
 	@exec $(BIN)/python -m tests.torture $(ARGS)
 
+fuzz: $(DEV) $(PACKAGE) $(FUZZER) ## fuzz the pure core; ARGS="--seconds 3600"
+	@exec $(BIN)/python -m tests.fuzz $(ARGS)
+
 clean: ## remove all that these targets made
 	rm -rf $(VENV) $(NODE)/node_modules benchmarks/results build dist src/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -143,6 +147,12 @@ $(DEV): $(RUN)
 	@$(INSTALL) -r requirements/dev.txt || $(HINT)
 	@rm $(UNFINISHED) && touch $@
 
+# Where there is no wheel of it, the fuzzer goes on without, and says so.
+$(FUZZER): $(DEV) requirements/fuzz.txt
+	@$(INSTALL) -r requirements/fuzz.txt || \
+	  echo "make: no atheris for this Python and system" >&2
+	@touch $@
+
 # Penstock itself, editable; its build backend is in the lock.
 $(PACKAGE): $(RUN) pyproject.toml
 	@$(PIP) install $(if $(V),,-qq) --no-deps --no-build-isolation -e . || $(HINT)
@@ -174,5 +184,6 @@ lock: $(CREATED) ## resolve pyproject.toml into requirements/*.txt
 	$(COMPILE) $(ARGS) requirements/lock.in -o requirements/lock.txt
 	$(COMPILE) $(ARGS) --extra embedded pyproject.toml requirements/build.in \
 	  -o requirements/run.txt
+	$(COMPILE) $(ARGS) --group fuzz -o requirements/fuzz.txt
 	$(COMPILE) $(ARGS) --extra embedded --group dev -c requirements/run.txt \
 	  pyproject.toml requirements/build.in -o requirements/dev.txt

@@ -24,6 +24,8 @@ from penstock.http.server import HttpServer
 from penstock.net.admission import Admission, terms_of
 from penstock.net.incoming import Intake
 from penstock.net.listener import ForwardListener
+from penstock.net.opened import Opened
+from penstock.net.partials import Partials
 from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
 from penstock.reloading import Reloading, Terminal, hangup_stops
@@ -231,6 +233,8 @@ class Server:
                 self._metrics.receive,
                 Turns(),
                 Waiting(max_bytes=int(settings.ring.ring_bytes * SOURCE_SHARE)),
+                Partials(max_bytes=settings.limits.max_partial_bytes),
+                Opened(max_bytes=settings.wire.max_decompressed_bytes),
                 settings.limits,
             ),
             make_doorway=self._admission.doorways(self._terms),
@@ -281,7 +285,7 @@ class Server:
     async def _maintain(self) -> None:
         settings = self._settings
         await maintain_periodically(
-            settings.database_url,
+            settings.maintenance.maintenance_database_url or settings.database_url,
             Upkeep(settings.partitions, settings.maintenance),
             self._metrics.maintenance,
         )

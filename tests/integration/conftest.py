@@ -30,7 +30,7 @@ import psutil
 import pytest
 
 from penstock.cli.main import main
-from penstock.embedded import EmbeddedPostgres
+from penstock.embedded import EmbeddedPostgres, url_as
 from penstock.model import Batch, Delivery, Segment, SourceId
 from penstock.rows import RowEncoder
 from penstock.settings import ColumnSettings, PartitionSettings
@@ -39,6 +39,7 @@ from penstock.sink.claims import Claims
 from penstock.sink.migrations import migrate
 from penstock.sink.partitions import Partitions
 from penstock.sink.postgres import PostgresWriter
+from penstock.sink.roles import make_roles
 
 # Two busy cores start PostgreSQL in some seconds; nothing takes this long unless
 # something is wrong.
@@ -204,8 +205,10 @@ def create_database(
 
 @pytest.fixture(scope="session")
 def template(postgres: EmbeddedPostgres) -> str:
-    """The database that others are copies of: migrated, and empty."""
-    run_async(migrate(create_database(postgres, "template0", TEMPLATE).url))
+    """The database that others are copies of: migrated, with its roles, and empty."""
+    made = create_database(postgres, "template0", TEMPLATE)
+    run_async(migrate(made.url))
+    run_async(make_roles(made.url))
     return TEMPLATE
 
 
@@ -220,6 +223,16 @@ def database(postgres: EmbeddedPostgres, template: str) -> Iterator[Database]:
     made = create_database(postgres, template)
     yield made
     drop_database(made)
+
+
+@pytest.fixture
+def login(database: Database) -> Iterator[Database]:
+    """The database as a server's own login sees it, which can do what ingest does."""
+    name = f"server_{database.name}"
+    database.administer(f"CREATE ROLE {name} LOGIN")
+    run_async(make_roles(database.url, writers=[name]))
+    yield database._replace(url=url_as(database.url, name))
+    database.administer(f"DROP ROLE {name}")
 
 
 @pytest.fixture

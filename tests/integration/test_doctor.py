@@ -123,12 +123,13 @@ def test_a_metrics_page_for_all_without_a_token_is_a_failure(
     ended = here(*question, PENSTOCK_HTTP_HOST="0.0.0.0")
     assert ended.returncode == 1
     (finding,) = failures(ended.stdout)
-    assert "there is no http_token" in finding
+    assert "PENSTOCK_HTTP_HOST" in finding
+    assert "http_token_file" in finding
 
 
 def test_fewer_open_files_than_connections_is_a_finding(home: Path) -> None:
     """In a process of its own: a hard limit is lowered for good."""
-    limited = ("prlimit", "--nofile=512:1024", "--")
+    limited = ("sh", "-c", 'ulimit -n 1024; exec "$@"', "sh")
     question = ("doctor", "--data-dir", str(home / "data"), "--max-connections")
     found = {}
     for most in ("500", "1000"):
@@ -146,11 +147,71 @@ def test_fewer_open_files_than_connections_is_a_finding(home: Path) -> None:
     assert "LimitNOFILE" in finding
 
 
-def test_a_superusers_login_is_a_finding(here: Here, database: Database) -> None:
-    database.administer("DROP ROLE IF EXISTS doctors_patient")
-    database.administer("CREATE ROLE doctors_patient LOGIN")
-    ended = here("doctor", "--database-url", database.url)
-    (finding,) = (each for each in warnings(ended.stdout) if "superuser" in each)
-    assert "postgres is a superuser" in finding
-    url = database.url.replace("postgres@", "doctors_patient@")
-    assert "superuser" not in here("doctor", "--database-url", url).stdout
+def rights_of(here: Here, url: str) -> list[str]:
+    """Return what is said of the rights of the login in this URL."""
+    ended = here("doctor", "--database-url", url)
+    return [each for each in warnings(ended.stdout) if "the login" in each]
+
+
+def test_a_login_with_rights_that_it_does_not_need_is_a_finding(
+    here: Here, database: Database
+) -> None:
+    (finding,) = rights_of(here, database.url)
+    assert "the login postgres is a superuser" in finding
+    assert "-> let the server log in as a member of penstock_writer" in finding
+    login = f"patient_{database.name}"
+    database.administer(f"CREATE ROLE {login} LOGIN")
+    database.fetch(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {login}")
+    url = database.url.replace("postgres@", f"{login}@")
+    assert rights_of(here, url) == []
+    database.fetch(f"ALTER TABLE logs OWNER TO {login}")
+    writer = "FROM pg_roles WHERE rolname = 'penstock_writer'"
+    is_there = bool(database.administer(f"SELECT 1 {writer}"))
+    if not is_there:
+        assert rights_of(here, url) == [], "there is no other role to be"
+        database.administer("CREATE ROLE penstock_writer")
+    try:
+        (finding,) = rights_of(here, url)
+    finally:
+        if not is_there:
+            database.administer("DROP ROLE penstock_writer")
+    assert f"the login {login} owns the tables" in finding
+
+
+CONFIGURATION = """
+[listen]
+host = "127.0.0.1"
+handshake = "off"
+
+[[listeners]]
+host = "0.0.0.0"
+port = 24230
+
+[[listeners]]
+path = "/run/penstock/forward.sock"
+mode = "0666"
+
+[security]
+shared_key_file = "{key}"
+"""
+
+
+def test_every_listener_of_the_file_is_looked_at(here: Here, home: Path) -> None:
+    key, file = home / "key", home / "penstock.toml"
+    key.write_text("a-key-that-is-long-enough\n")
+    key.chmod(0o644)
+    file.write_text(CONFIGURATION.format(key=key))
+    ended = here("doctor", "--data-dir", str(home / "data"), "--config", str(file))
+    assert ended.returncode == 0, ended.stdout
+    found = "\n".join(warnings(ended.stdout))
+    assert "0.0.0.0:24230 asks for the shared key, without TLS" in found
+    assert "forward.sock is open: every user of this machine" in found
+    assert f"shared_key: {key} has mode 0644" in found
+    assert f"-> chmod o= {key}" in found
+    assert "127.0.0.1:24224: from this machine only" in ended.stdout
+    key.write_text("\n")
+    ended = here("doctor", "--data-dir", str(home / "data"), "--config", str(file))
+    assert ended.returncode == 1
+    (finding,) = failures(ended.stdout)
+    assert f"{key} is empty" in finding
+    assert "from this machine only" not in ended.stdout, "nothing is called closed"

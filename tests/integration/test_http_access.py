@@ -2,7 +2,11 @@
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import aiohttp
 import pytest
@@ -11,6 +15,7 @@ from penstock.errors import SettingsError
 from penstock.http.server import HttpServer
 from penstock.settings import HttpSettings
 from penstock.telemetry.metrics import Metrics
+from tests.integration.conftest import Database, Start, wait_until
 
 TOKEN = "c0rrect-horse.battery_staple"
 PATHS = ["/metrics", "/ready", "/", "/nothing", "/metrics/", "/health/", "//health"]
@@ -161,3 +166,44 @@ async def test_a_reload_cannot_take_the_token_away_where_it_is_needed() -> None:
     assert (await exposed.ask("/metrics"))[0] == 401
     assert (await exposed.ask("/metrics", TOKEN))[0] == 200
     await exposed.server.close()
+
+
+def test_the_token_of_a_file_is_replaced_by_a_reload(
+    database: Database, start: Start, home: Path
+) -> None:
+    """As Prometheus reads that file: the line end is no part of it."""
+    file = home / "http_token"
+    file.write_text(TOKEN + "\n")
+    file.chmod(0o600)
+    program = start(
+        *("serve", "--database-url", database.url),
+        PENSTOCK_HTTP_TOKEN_FILE=str(file),
+        PENSTOCK_HTTP_HOST="0.0.0.0",
+    ).wait_ready()
+
+    def status(token: str) -> int:
+        url = f"http://127.0.0.1:{program.http_port}/metrics"
+        headers = {"Authorization": f"Bearer {token}"}
+        try:
+            with urlopen(Request(url, headers=headers), timeout=10) as answer:
+                return int(answer.status)
+        except HTTPError as error:
+            with error:
+                return error.code
+
+    assert (status(TOKEN), status("wrong"), program.get("/health")[0]) == (
+        200,
+        401,
+        200,
+    )
+    new = "another-token-of-some-length"
+    file.write_text(new + "\r\n")
+    program.send_signal(signal.SIGHUP)
+    wait_until(lambda: status(new) == 200, "the new token is taken")
+    assert status(TOKEN) == 401
+    file.write_text("\n")
+    program.send_signal(signal.SIGHUP)
+    wait_until(lambda: "is refused" in program.stderr, "an empty file is refused")
+    assert (status(new), status("")) == (200, 401)
+    assert TOKEN not in program.stderr and new not in program.stderr
+    assert program.stop() == 0

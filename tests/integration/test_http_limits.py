@@ -33,8 +33,13 @@ class Limited:
             HttpSettings(http_port=0, http_max_connections=MOST), self.metrics, list
         )
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.server.port)
+    async def connect(
+        self, source: str = "127.0.0.1"
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        port = self.server.port
+        return await asyncio.open_connection(
+            "127.0.0.1", port, local_addr=(source, None)
+        )
 
     async def say(self, request: bytes) -> bytes:
         """Send bytes; return all that comes until the connection is closed."""
@@ -68,6 +73,20 @@ async def test_however_many_are_silent_the_next_one_is_answered(
             assert b"alive" in await limited.say(HEALTH)
         assert limited.refused("max_connections") >= 9 * MOST
         assert len(limited.server._connections) <= MOST
+
+
+async def test_many_of_one_address_do_not_close_one_of_another(
+    limited: Limited,
+) -> None:
+    """It may be slow: its request is as long on its way as it is."""
+    reader, slow = await limited.connect("127.0.0.2")
+    async with contextlib.AsyncExitStack() as silent:
+        for _ in range(3 * MOST):
+            silent.callback((await limited.connect())[1].close)
+        slow.write(HEALTH)
+        assert b"alive" in await reader.read()
+    assert limited.refused("max_connections") >= 2 * MOST
+    slow.close()
 
 
 async def test_who_asks_is_not_closed_for_who_is_silent(limited: Limited) -> None:
@@ -219,7 +238,7 @@ def test_thousands_who_say_nothing_keep_no_probe_and_no_log_out(
 ) -> None:
     """With few open files too, of which enough are left for what matters."""
     program = start("serve", "--database-url", database.url).wait_ready()
-    few = 150
+    few = 256
     resource.prlimit(program.pid, resource.RLIMIT_NOFILE, (few, few))
     address = ("127.0.0.1", program.http_port)
     with contextlib.ExitStack() as open_ones:

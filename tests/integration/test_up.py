@@ -165,6 +165,27 @@ def test_nothing_listens_on_tcp_but_our_two_ports_on_loopback(
     assert program.stop() == 0
 
 
+def test_it_stores_as_one_who_can_neither_read_nor_change_what_is_stored(
+    data_dir: Path, start: Start
+) -> None:
+    program = start(*up(data_dir)).wait_ready()
+    (url,) = re.findall(r"database +(\S+)", program.stdout)
+    logins = (
+        "SELECT array_agg(DISTINCT usename::text) FROM pg_stat_activity"
+        " WHERE application_name = 'penstock'"
+    )
+    assert run_async(value_in(url, logins)) == ["penstock_writer"]
+    may = "SELECT has_table_privilege('penstock_writer', 'logs', '{}')"
+    assert run_async(value_in(url, may.format("INSERT")))
+    for right in ("SELECT", "UPDATE", "DELETE", "TRUNCATE"):
+        assert not run_async(value_in(url, may.format(right)))
+    # A reload does not find the settings changed that `up` makes itself.
+    program.send_signal(signal.SIGHUP)
+    wait_until(lambda: "is read again" in program.stderr, "it has reloaded")
+    assert "database_url" not in program.stderr
+    assert program.stop() == 0
+
+
 def test_it_says_on_stdout_where_it_listens_and_logs_on_stderr(
     data_dir: Path, start: Start
 ) -> None:
@@ -265,7 +286,9 @@ def test_a_port_that_is_taken_is_named_and_postgresql_is_stopped_again(
 def test_a_host_that_is_none_is_named_before_anything_is_made(
     here: Here, home: Path, flag: str
 ) -> None:
-    line = the_line(here(*up(home / "data", flag, "bogus.invalid")), 3)
+    token = "x" * 32  # what others may reach by HTTP has one
+    ended = here(*up(home / "data", flag, "bogus.invalid"), PENSTOCK_HTTP_TOKEN=token)
+    line = the_line(ended, 3)
     assert "cannot listen on bogus.invalid: " in line
     assert line.endswith(flag)
     assert "-2" not in line

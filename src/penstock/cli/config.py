@@ -1,181 +1,112 @@
-"""`penstock config`: is the configuration right, what is in force, what can be set.
+"""`penstock config`: whether the settings are good, which hold, which there are.
 
-It owns how settings are written as TOML. It must not decide what is right.
+It must not start anything, nor print a secret.
 """
 
-import json
-from collections.abc import Iterator
-from dataclasses import Field, fields
-from textwrap import wrap
 from typing import Any
 
 import click
+import orjson
 
-from penstock.cli.database import config_file, database_options
-from penstock.cli.server_options import load_told, server_options
-from penstock.config import CONCERNS, DEFAULT, database_url, load
-from penstock.config.values import accepted_by
-from penstock.settings import Accepted, Settings
+from penstock import config
+from penstock.cli.database import database_options
+from penstock.cli.server_options import server_options
+from penstock.config.writing import (
+    effective_values,
+    is_changed,
+    reference,
+    written_toml,
+)
 from penstock.sink.connection import without_password
 
-SECRET = "***"
-_WIDTH = 78
+OUTPUTS = ("toml", "json")
 
 
-@click.group("config", short_help="Check, show and explain the configuration.")
+@click.group("config", short_help="Check the settings, show them, list all of them.")
 def command() -> None:
-    """Check the configuration, show what is in force, explain what can be set.
+    """Check the settings, show which hold and why, list all there are.
 
-    Settings come from the command line, else the environment, else the file that
-    --config or PENSTOCK_CONFIG names, else their defaults.
+    They are read from where `up` and `serve` read them: flags, the environment, the
+    file that --config or PENSTOCK_CONFIG names.
     """
 
 
 @command.command("check")
+@database_options
 @server_options
 def check_command(**flags: str | None) -> None:
-    """Say what is wrong with the configuration, all of it at once.
+    """Tell whether the server would start with these settings.
 
-    Takes the options of `serve` too. Exit status: 0 if it is right, else 2.
+    What is wrong is told a line each, with the flag, the variable or the line of the
+    file. Exit status: 0 if all is good, 2 if not.
     """
-    load_told("", flags)
-    where = config_file()
-    click.echo(f"{where}: right" if where else "the configuration is right")
+    configuration = config.load(flags)
+    warn(configuration)
+    click.echo(f"{configuration.file or 'the settings'}: good")
 
 
 @command.command("show")
+@click.option("--changed", is_flag=True, help="Only what differs from its default.")
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["toml", "json"]),
-    default="toml",
-    help="What to write.",
+    type=click.Choice(OUTPUTS),
+    default=OUTPUTS[0],
+    help="The form. Default: toml.",
 )
-@click.option("--changed", is_flag=True, help="Only what is not by default.")
 @database_options
 @server_options
-def show_command(
-    output: str,
-    changed: bool,
-    database_url: str | None,
-    data_dir: str | None,
-    **flags: str | None,
-) -> None:
-    """Show the settings that are in force, and where each is from.
+def show_command(changed: bool, output: str, **flags: str | None) -> None:
+    """Show the settings that hold, and where each was given.
 
-    Secrets are shown as ***. Takes the options of `serve` too.
+    Secrets are shown as ***, and a database's URL without its password.
     """
-    file = config_file()
-    loaded = load(database_url or "", flags, config_file=file)
-    rows = [
-        (concern, each, value, loaded.origins.get(each.name, DEFAULT))
-        for concern, each, value in _all_values(loaded.settings)
-        if not changed or loaded.origins.get(each.name, DEFAULT) != DEFAULT
-    ]
-    where = _shown_url(database_url)
+    configuration = config.load(flags)
+    warn(configuration)
+    values = effective_values(configuration, without_password)
+    if changed:
+        values = only_changed(configuration, values)
     if output == "json":
-        shown = {
-            each.name: {"value": _hidden(value, each), "from": origin}
-            for _, each, value, origin in rows
-        }
-        click.echo(json.dumps({"database_url": where, "settings": shown}, indent=2))
-        return
-    click.echo(f"database_url = {_toml(where)}" if where else "# no database_url")
-    lists = [row for row in rows if accepted_by(row[1]).table is not None]
-    concern_before = ""
-    for concern, each, value, origin in rows:
-        if accepted_by(each).table is not None:
-            continue
-        if concern != concern_before:
-            click.echo(f"\n[{concern}]")
-            concern_before = concern
-        click.echo(f"{each.name} = {_toml(_hidden(value, each))}  # {origin}")
-    for _, each, value, origin in lists:
-        for table in _hidden(value, each):
-            click.echo(f"\n[[{each.name}]]  # {origin}")
-            for name, part in table.items():
-                click.echo(f"{name} = {_toml(part)}")
+        click.echo(as_json(values, configuration))
+    else:
+        click.echo(written_toml(values, configuration.origins), nl=False)
 
 
 @command.command("reference")
 def reference_command() -> None:
-    """Write a configuration file with every setting in it, explained.
-
-    All are commented out and have their defaults: uncomment what you want to change.
-    """
-    click.echo("\n".join(reference()))
+    """Print a configuration file of all settings, with defaults and explanations."""
+    click.echo(reference(), nl=False)
 
 
-def reference() -> Iterator[str]:
-    """Yield the lines of the reference file."""
-    yield "# Penstock's configuration. What is commented out is the default."
-    yield ""
-    yield '#database_url = "postgresql://penstock_writer@db.example/logs"'
-    yield '#data_dir = "/var/lib/penstock"'
-    lists: list[Field[Any]] = []
-    for concern, kind in CONCERNS.items():
-        yield from ("", f"[{concern}]")
-        for each in fields(kind):
-            if accepted_by(each).table is not None:
-                lists.append(each)
-            else:
-                yield from _explained(each)
-    for each in lists:
-        table = accepted_by(each).table
-        assert table is not None
-        yield ""
-        yield from _comment(accepted_by(each).help_text)
-        yield f"#[[{each.name}]]"
-        for part in fields(table):
-            yield from _explained(part)
+def warn(configuration: config.Configuration) -> None:
+    """Say on stderr what is no error, and yet is not meant so."""
+    for warning in configuration.warnings:
+        click.echo(f"penstock: warning: {warning}", err=True)
 
 
-def _explained(each: Field[Any]) -> Iterator[str]:
-    accepted = accepted_by(each)
-    yield ""
-    yield from _comment(accepted.help_text)
-    if words := _accepted_words(each, accepted):
-        yield from _comment(f"Accepted: {words}.")
-    yield f"#{each.name} = {_toml(each.default)}"
+def only_changed(
+    configuration: config.Configuration, values: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return of these settings those that differ from their defaults."""
+    changed = {
+        concern: {
+            name: value
+            for name, value in table.items()
+            if is_changed(configuration, concern, name)
+        }
+        for concern, table in values.items()
+    }
+    return {concern: table for concern, table in changed.items() if table}
 
 
-def _comment(text: str) -> Iterator[str]:
-    yield from (f"# {line}" for line in wrap(text, _WIDTH))
-
-
-def _accepted_words(each: Field[Any], accepted: Accepted) -> str:
-    if accepted.choices or accepted.low is not None:
-        return accepted.in_words()
-    return ""
-
-
-def _all_values(settings: Settings) -> Iterator[tuple[str, Field[Any], Any]]:
-    for concern, kind in CONCERNS.items():
-        for each in fields(kind):
-            yield concern, each, getattr(getattr(settings, concern), each.name)
-
-
-def _hidden(value: Any, each: Field[Any]) -> Any:
-    """Return a value as it may be shown."""
-    accepted = accepted_by(each)
-    if accepted.table is not None:
-        return [
-            {
-                part.name: _hidden(getattr(table, part.name), part)
-                for part in fields(accepted.table)
-            }
-            for table in value
-        ]
-    return SECRET if accepted.secret and value else value
-
-
-def _toml(value: Any) -> str:
-    """Return a value as TOML: its texts, numbers and arrays are JSON's too."""
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value)
-
-
-def _shown_url(flag: str | None) -> str:
-    url = database_url(flag, config_file=config_file())
-    return "" if url is None else without_password(url)
+def as_json(
+    values: dict[str, dict[str, Any]], configuration: config.Configuration
+) -> str:
+    """Return an object of the settings, each with its value and its origin."""
+    shown = {
+        name: {"value": value, "origin": configuration.origins.get(name, "default")}
+        for table in values.values()
+        for name, value in table.items()
+    }
+    # A name may hold bytes that are no UTF-8; JSON cannot.
+    return orjson.dumps(shown, option=orjson.OPT_INDENT_2, default=str).decode()

@@ -1,7 +1,6 @@
-"""How every command finds its configuration and its database.
+"""How every command finds its database: by URL, else the embedded one.
 
-It owns the three options and their meaning: the file, a URL, else the embedded
-database. It must not talk to the database.
+It owns the two options and their meaning. It must not talk to the database.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,36 +17,8 @@ from penstock.embedded import default_data_dir, open_database
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-_CONFIG_FILE = "penstock.config_file"
-
-
-def config_option(command: Command) -> Command:
-    """Add --config to a command; `config_file` returns it."""
-
-    def keep(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-        ctx.meta[_CONFIG_FILE] = value
-
-    return click.option(
-        "--config",
-        type=click.Path(readable=False),
-        metavar="FILE",
-        is_eager=True,
-        expose_value=False,
-        callback=keep,
-        help="Configuration file, in TOML (PENSTOCK_CONFIG).",
-    )(command)
-
-
-def config_file() -> str | None:
-    """Return what this command was given as --config."""
-    context = click.get_current_context(silent=True)
-    found: str | None = None if context is None else context.meta.get(_CONFIG_FILE)
-    return found
-
-
 def database_options(command: Command) -> Command:
-    """Add --database-url, --data-dir and --config to a command."""
-    command = config_option(command)
+    """Add --database-url and --data-dir to a command."""
     command = click.option(
         "--data-dir",
         # Not click's own check of the rights: what PostgreSQL needs is asked later, and
@@ -65,7 +36,11 @@ def database_options(command: Command) -> Command:
 
 @contextmanager
 def found_database(
-    database_url: str | None, data_dir: str | None, *, create: bool = False
+    database_url: str | None,
+    data_dir: str | None,
+    *,
+    create: bool = False,
+    config_file: str | None = None,
 ) -> Iterator[str]:
     """Yield the URL of the database, which answers until the block ends.
 
@@ -73,16 +48,17 @@ def found_database(
     stopped after it, also when SIGTERM or SIGHUP ends the block.
 
     Args:
+        config_file: as --config names it; else PENSTOCK_CONFIG does.
         create: make the embedded database where there is none, rather than refuse.
 
     Raises:
         EmbeddedPostgresError: the embedded PostgreSQL cannot be used.
     """
-    url = config.database_url(database_url, config_file=config_file())
+    url = config.database_url(database_url, config_file)
     if url is not None:
         yield url
         return
-    directory = embedded_data_dir(data_dir)
+    directory = embedded_data_dir(data_dir, config_file)
     with (
         stop_signals_interrupting(),
         open_database(directory, create=create) as embedded_url,
@@ -93,7 +69,6 @@ def found_database(
             keep_cleaning_up()
 
 
-def embedded_data_dir(data_dir: str | None) -> Path:
+def embedded_data_dir(data_dir: str | None, config_file: str | None = None) -> Path:
     """Return the embedded PostgreSQL's data directory: as given, else the default."""
-    given = config.data_dir(data_dir, config_file=config_file())
-    return given or default_data_dir()
+    return config.data_dir(data_dir, config_file) or default_data_dir()

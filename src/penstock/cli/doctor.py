@@ -52,7 +52,13 @@ def command(
     """
     # What is found is told below, not in the words of a log line.
     logging.getLogger("penstock").addHandler(logging.NullHandler())
-    findings = list(_examine(config.database_url(database_url), data_dir, flags))
+    file = flags[config.CONFIG_FILE]
+    try:
+        url = config.database_url(database_url, file)
+        directory = embedded_data_dir(data_dir, file)
+    except SettingsError:  # of the file; it is told with the settings
+        url, directory = database_url, embedded_data_dir(data_dir)
+    findings = list(_examine(url, directory, flags))
     for finding in findings:
         click.echo(f"{finding.mark:5}{finding.what}")
         if finding.mend:
@@ -62,14 +68,13 @@ def command(
 
 
 def _examine(
-    database_url: str | None, data_dir: str | None, flags: dict[str, str | None]
+    database_url: str | None, directory: Path, flags: dict[str, str | None]
 ) -> Iterator[Finding]:
     yield Finding("ok", f"Penstock {__version__}, Python {platform.python_version()}")
     yield from _packages()
     yield Finding(
         "ok", "rows are encoded in plain Python; this version has no compiled encoder"
     )
-    directory = embedded_data_dir(data_dir)
     is_embedded = database_url is None
     if database_url is None:
         yield from _embedded(directory)
@@ -77,12 +82,15 @@ def _examine(
     if database_url is not None:
         yield from asyncio.run(database(database_url, is_embedded=is_embedded))
     try:
-        settings = config.load_settings(database_url or "", flags)
+        configuration = config.load(flags)
     except SettingsError as error:
         for line in str(error).splitlines():
-            yield Finding("fail", line, "correct the setting; docs/settings.md")
+            mend = "correct it; docs/settings.md says what is taken"
+            yield Finding("fail", line, mend)
         return
-    yield from _settings(settings, directory)
+    for warning in configuration.warnings:
+        yield Finding("warn", warning)
+    yield from _settings(configuration.settings, directory)
 
 
 def _settings(settings: Settings, directory: Path) -> Iterator[Finding]:

@@ -5,6 +5,33 @@ from penstock.errors import PenstockError
 from penstock.sink.connection import connect, without_password
 from penstock.sink.migrations import migration_status
 
+# What the server's login may do beyond what it needs; nothing if it may not. That it
+# owns the tables counts where there is a role that could do without.
+RIGHTS = """
+    SELECT session_user::text AS login,
+           CASE WHEN rolsuper THEN 'is a superuser'
+                WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = 'penstock_writer')
+                     AND EXISTS (SELECT FROM pg_class
+                                 WHERE oid = to_regclass('logs')
+                                   AND pg_has_role(session_user, relowner, 'USAGE'))
+                THEN 'owns the tables' END AS excess
+      FROM pg_roles WHERE rolname = session_user
+"""
+
+
+def _rights(login: str, excess: str | None) -> list[Finding]:
+    if excess is None:
+        return []
+    return [
+        Finding(
+            "warn",
+            f"the login {login} {excess}: whoever gets hold of it can read and change"
+            " stored logs",
+            "let the server log in as a member of penstock_writer and of nothing else;"
+            " docs/production.md says how",
+        )
+    ]
+
 
 async def database(url: str, *, is_embedded: bool) -> list[Finding]:
     """Look at the database, as the server's login sees it."""
@@ -13,10 +40,7 @@ async def database(url: str, *, is_embedded: bool) -> list[Finding]:
         try:
             server = await connection.fetchval("SHOW server_version")
             fsync = await connection.fetchval("SELECT current_setting('fsync')")
-            login = await connection.fetchval("SELECT session_user::text")
-            is_superuser = await connection.fetchval(
-                "SELECT rolsuper FROM pg_roles WHERE rolname = session_user"
-            )
+            rights = await connection.fetchrow(RIGHTS)
         finally:
             await connection.close()
         statuses = await migration_status(url)
@@ -34,16 +58,9 @@ async def database(url: str, *, is_embedded: bool) -> list[Finding]:
                 "ALTER SYSTEM SET fsync = on, and reload",
             )
         )
-    if is_superuser and not is_embedded:
-        findings.append(
-            Finding(
-                "warn",
-                f"{login} is a superuser: whoever gets hold of this login owns the"
-                " whole PostgreSQL",
-                "log in as a role that can do no more than is needed;"
-                " docs/production.md says which",
-            )
-        )
+    # The embedded one has no other login.
+    if rights is not None and not is_embedded:
+        findings += _rights(rights["login"], rights["excess"])
     pending = [each.name for each in statuses if each.applied_at is None]
     if pending:
         findings.append(

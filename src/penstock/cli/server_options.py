@@ -2,52 +2,80 @@
 
 It owns which of them the help page shows: those that a person changes in the first
 week. The others work all the same and are in docs/settings.md. It looks up the names
-of hosts too, so that a wrong one is refused before anything is started.
+of hosts too, so that a wrong one is refused before anything is started. What is only
+strange it tells in the log.
 """
 
+import logging
 import socket
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
 
-from penstock.cli.database import config_file, config_option
-from penstock.config import all_settings, flag_name, load
+from penstock import config
+from penstock.config import CONFIG_FILE, all_settings, flag_name
 from penstock.errors import UnavailableError
 from penstock.settings import MaintenanceSettings, PartitionSettings, Settings
 
 SHOWN = frozenset({"host", "port", "http_host", "http_port", "log_format", "log_level"})
 
+logger = logging.getLogger(__name__)
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def server_options(command: Command) -> Command:
-    """Add an option for each setting of the server to a command."""
+    """Add --config and an option for each setting of the server to a command."""
     every = {name for name, _, _ in all_settings()}
     return config_option(_with_options(command, every, shown=SHOWN))
 
 
 def maintenance_options(command: Command) -> Command:
-    """Add an option for each setting of maintenance to a command."""
+    """Add --config and an option for each setting of maintenance to a command."""
     names = {
         each.name
         for concern in (PartitionSettings, MaintenanceSettings)
         for each in fields(concern)
-        if each.name != "maintenance_interval_seconds"
+        if not each.name.startswith("maintenance_")  # of the server's own
     }
-    return _with_options(command, names, shown=names)
+    return config_option(_with_options(command, names, shown=names))
+
+
+def config_option(command: Command) -> Command:
+    """Add --config, which names the configuration file."""
+    return click.option(
+        flag_name(CONFIG_FILE),
+        CONFIG_FILE,
+        metavar="FILE",
+        help="Configuration file, TOML (PENSTOCK_CONFIG).",
+    )(command)
+
+
+def loaded(flags: config.Flags) -> Settings:
+    """Read the settings, at the start or again, and log what is strange in them.
+
+    Raises:
+        SettingsError: something is wrong with them.
+    """
+    configuration = config.load(flags)
+    for warning in configuration.warnings:
+        logger.warning("a setting is not as it is meant", extra={"warning": warning})
+    return configuration.settings
 
 
 def _with_options(
     command: Command, names: Container[str], *, shown: Container[str]
 ) -> Command:
     for name, each, accepted in reversed(list(all_settings())):
+        # A command line can be read by everybody on the machine: secrets have no flag.
         if name not in names or accepted.secret:
             continue
         default = each.default
         shown_default = ",".join(default) if isinstance(default, tuple) else default
-        shown_default = "none" if shown_default == "" else shown_default
+        if default in ("", ()):
+            shown_default = "none"
         command = click.option(
             flag_name(name),
             name,
@@ -56,18 +84,6 @@ def _with_options(
             hidden=name not in shown,
         )(command)
     return command
-
-
-def load_told(database_url: str, flags: Mapping[str, str | None]) -> Settings:
-    """Load the settings, and say on stderr what is no mistake for certain.
-
-    Raises:
-        SettingsError: something is not as it should be.
-    """
-    loaded = load(database_url, flags, config_file=config_file())
-    for warning in loaded.warnings:
-        click.echo(f"penstock: {warning}", err=True)
-    return loaded.settings
 
 
 def check_addresses(settings: Settings) -> None:
@@ -79,6 +95,7 @@ def check_addresses(settings: Settings) -> None:
     for name, host in (
         ("host", settings.listen.host),
         ("http_host", settings.http.http_host),
+        *(("listeners", each.host) for each in settings.listen.listeners if each.host),
     ):
         try:
             socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)

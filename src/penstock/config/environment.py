@@ -14,8 +14,9 @@ PREFIX = "PENSTOCK_"
 # URL, and the parts of it (Kubernetes documentation, "Service", environment variables).
 _OF_KUBERNETES = re.compile(
     r"PENSTOCK_(\w+_)?"
-    r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?)"
+    r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
 )
+_URL_OF_KUBERNETES = ("tcp://", "udp://", "sctp://")
 
 
 def environment_name(setting: str) -> str:
@@ -24,15 +25,21 @@ def environment_name(setting: str) -> str:
 
 
 def variable(setting: str) -> str | None:
-    """Return what the environment says of a setting, None if nothing.
+    """Return what the environment says of a setting, None if it has no such variable.
 
-    Compose files set variables to nothing; that is not a value.
+    A variable that is set to nothing is an empty text: what that means is the
+    setting's to say.
     """
-    text = os.environ.get(environment_name(setting)) or None
-    # PENSTOCK_PORT=tcp://10.0.0.1:24224 is Kubernetes' and not meant for us.
-    if text is not None and text.startswith(("tcp://", "udp://")):
-        return None
-    return text
+    name = environment_name(setting)
+    text = os.environ.get(name)
+    return None if text is not None and _is_of_kubernetes(name, text) else text
+
+
+def _is_of_kubernetes(name: str, text: str) -> bool:
+    # PENSTOCK_PORT=tcp://10.0.0.1:24224; the same text as a key would be one.
+    if name.endswith("_PORT") and text.startswith(_URL_OF_KUBERNETES):
+        return True
+    return _OF_KUBERNETES.fullmatch(name) is not None
 
 
 def unknown_variables(known: Iterable[str]) -> list[str]:
@@ -40,10 +47,10 @@ def unknown_variables(known: Iterable[str]) -> list[str]:
     ours = {environment_name(each) for each in known}
     return sorted(
         name
-        for name in os.environ
+        for name, text in os.environ.items()
         if name.startswith(PREFIX)
         and name not in ours
-        and not _OF_KUBERNETES.fullmatch(name)
+        and not _is_of_kubernetes(name, text)
     )
 
 

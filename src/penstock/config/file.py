@@ -4,13 +4,13 @@ It owns where in the file a setting stands. It must not know what a value means.
 """
 
 import difflib
+import re
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from penstock.config.lines import Path as KeyPath
 from penstock.config.lines import key_lines, line_of
@@ -19,17 +19,9 @@ from penstock.errors import SettingsError
 
 # A configuration is some kilobytes; what is larger is another file.
 MAX_FILE_BYTES = 1024 * 1024
+_AT_LINE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 # What tells where things are, and belongs to no concern.
 PLACES = ("database_url", "data_dir")
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A value as it stands in the file, and what to call its place."""
-
-    value: Any
-    source: str
-    line: int
 
 
 @dataclass(slots=True)
@@ -37,9 +29,17 @@ class ConfigFile:
     """What a file says: by setting, and what in it is not understood."""
 
     name: str
-    values: dict[str, Written] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict, repr=False)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    lines: dict[KeyPath, int] = field(default_factory=dict, repr=False)
+    # Where each setting stands, as a way through the tables.
+    paths: dict[str, KeyPath] = field(default_factory=dict)
+
+    def place(self, setting: str, *within: str | int) -> str:
+        """Return the file and the line of a setting, or of what is within it."""
+        line = line_of(self.lines, (*self.paths[setting], *within))
+        return f"{self.name}:{line}"
 
 
 def read_config_file(name: str, concerns: dict[str, type]) -> ConfigFile:
@@ -51,20 +51,23 @@ def read_config_file(name: str, concerns: dict[str, type]) -> ConfigFile:
     text = _read(name)
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{name}: not TOML: {error}") from error
-    found = ConfigFile(name)
-    _Sorter(found, concerns, key_lines(text)).sort(tables)
+    except RecursionError as error:
+        raise SettingsError(f"{name}: not TOML: nested too deeply") from error
+    except ValueError as error:  # tomllib's own error is one, and an endless number
+        raise SettingsError(_not_toml(name, str(error))) from error
+    found = ConfigFile(name, lines=key_lines(text))
+    _Sorter(found, concerns).sort(tables)
     _warn_of_readers(found, concerns)
     return found
 
 
 def _read(name: str) -> str:
-    path = Path(name)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        with Path(name).open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+        if len(raw) > MAX_FILE_BYTES:
             raise SettingsError(f"{name}: larger than a configuration file ever is")
-        return path.read_text(encoding="utf-8")
+        return raw.decode()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SettingsError(
@@ -74,6 +77,14 @@ def _read(name: str) -> str:
         raise SettingsError(f"{name}: not TOML: not encoded in UTF-8") from error
 
 
+def _not_toml(name: str, words: str) -> str:
+    """Put tomllib's own words behind the line they are about."""
+    found = _AT_LINE.search(words)
+    if found is None:
+        return f"{name}: not TOML: {words}"
+    return f"{name}:{found[1]}: not TOML: {words[: found.start()]}, column {found[2]}"
+
+
 class _Sorter:
     """Puts a file's values to the settings they are of."""
 
@@ -81,11 +92,9 @@ class _Sorter:
         self,
         found: ConfigFile,
         concerns: dict[str, type],
-        lines: dict[KeyPath, int],
     ) -> None:
         self._found = found
         self._concerns = concerns
-        self._lines = lines
 
     def sort(self, tables: dict[str, Any]) -> None:
         """Take each key of the file's top."""
@@ -114,16 +123,14 @@ class _Sorter:
                 self._take(path, name, value)
 
     def _place(self, name: str, value: Any) -> None:
-        if isinstance(value, str) and value:
+        if isinstance(value, str) and value and "\0" not in value:
             self._take((name,), name, value)
         else:
-            self._complain((name,), f"{name} is no text")
+            self._complain((name,), f"{name} is no text, or an empty one")
 
     def _take(self, path: KeyPath, name: str, value: Any) -> None:
-        line = line_of(self._lines, path)
-        self._found.values[name] = Written(
-            value, f"{self._found.name}:{line}: {name}", line
-        )
+        self._found.values[name] = value
+        self._found.paths[name] = path
 
     def _unknown(self, path: KeyPath, known: Iterable[str]) -> None:
         name = str(path[-1])
@@ -143,7 +150,7 @@ class _Sorter:
         self._complain(path, f"{name} is no setting{where}{hint}")
 
     def _complain(self, path: KeyPath, words: str) -> None:
-        line = line_of(self._lines, path)
+        line = line_of(self._found.lines, path)
         self._found.problems.append(f"{self._found.name}:{line}: {words}")
 
 
@@ -156,31 +163,46 @@ def lists_of(concerns: dict[str, type]) -> Iterator[tuple[str, Field[Any]]]:
 
 
 def _warn_of_readers(found: ConfigFile, concerns: dict[str, type]) -> None:
-    """Say that others may read the file, if there is a secret in it."""
-    is_open = Path(found.name).stat().st_mode & stat.S_IROTH
-    if is_open and _secrets_in(found, concerns):
+    """Say that everybody may read the file, if there is a secret in it.
+
+    Its group may: that is how a service's own user is let to a file of root's.
+    """
+    try:
+        mode = Path(found.name).stat().st_mode
+    except OSError:  # it has been replaced since it was read
+        return
+    if mode & stat.S_IROTH and _has_secrets(found, concerns):
         found.warnings.append(
             f"{found.name} holds secrets and everybody on the machine may read it;"
             f" chmod o-r {found.name}"
         )
 
 
-def _secrets_in(found: ConfigFile, concerns: dict[str, type]) -> bool:
-    url = found.values.get("database_url")
-    if url is not None and urlsplit(str(url.value)).password:
-        return True
-    return any(
-        _holds_secret(each, found.values[each.name].value)
-        for kind in concerns.values()
-        for each in fields(kind)
-        if each.name in found.values
-    )
+def _has_secrets(found: ConfigFile, concerns: dict[str, type]) -> bool:
+    for kind in concerns.values():
+        for each in fields(kind):
+            accepted, value = accepted_by(each), found.values.get(each.name)
+            if accepted.secret and value:
+                return True
+            if accepted.table is not None and isinstance(value, list):
+                if any(secrets_in(table, accepted.table) for table in value):
+                    return True
+    return has_password(str(found.values.get("database_url", "")))
 
 
-def _holds_secret(each: Field[Any], value: Any) -> bool:
-    accepted = accepted_by(each)
-    if accepted.table is None:
-        return accepted.secret
-    secrets = {name.name for name in fields(accepted.table) if accepted_by(name).secret}
-    tables = value if isinstance(value, list) else []
-    return any(secrets & table.keys() for table in tables if isinstance(table, dict))
+def secrets_in(given: Any, table: type) -> list[str]:
+    """Return the names of the secrets that one table of a list gives."""
+    if not isinstance(given, dict):
+        return []
+    return [
+        each.name
+        for each in fields(table)
+        if accepted_by(each).secret and each.name in given
+    ]
+
+
+def has_password(database_url: str) -> bool:
+    """Tell whether a database's URL has a password in it."""
+    before, at, _ = database_url.partition("://")[2].rpartition("@")
+    in_query = re.search(r"[?&]password=", database_url) is not None
+    return in_query or bool(at and ":" in before)

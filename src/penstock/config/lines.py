@@ -8,6 +8,7 @@ Source of the format: TOML v1.0.0, sections "Keys", "String", "Array", "Table" a
 """
 
 import re
+import tomllib
 
 # A part of a key: bare, or quoted in either way.
 _KEY_PART = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
@@ -30,6 +31,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._line, self._counted_to = 1, 0
         self._table: Path = ()
         self._counts: dict[Path, int] = {}
         self.lines: dict[Path, int] = {}
@@ -40,7 +42,7 @@ class _Reader:
             self._skip_blank()
             if self._at >= len(self._text):
                 return
-            line = self._text.count("\n", 0, self._at) + 1
+            line = self._line_here()
             if self._text[self._at] == "[":
                 self._read_head(line)
             else:
@@ -48,6 +50,12 @@ class _Reader:
                 self._at += 1  # the equals sign
                 self._note(path, line)
                 self._skip_value()
+
+    def _line_here(self) -> int:
+        # Counted on from the last place: from the start each time is quadratic.
+        self._line += self._text.count("\n", self._counted_to, self._at)
+        self._counted_to = self._at
+        return self._line
 
     def _read_head(self, line: int) -> None:
         is_list = self._text.startswith("[[", self._at)
@@ -61,7 +69,7 @@ class _Reader:
         if is_list:
             self._note(path, line)
             number = self._counts[path] = self._counts.get(path, -1) + 1
-            path += (number,)
+            path = (*path, number)
         self._note(path, line)
         self._table = path
 
@@ -73,9 +81,10 @@ class _Reader:
         parts: list[str] = []
         while (found := _KEY_PART.match(self._text, self._at)) is not None:
             quoted, literal, bare = found.groups()
-            parts.append(
-                next(each for each in (quoted, literal, bare) if each is not None)
-            )
+            if quoted is not None:
+                parts.append(tomllib.loads(f'key = "{quoted}"')["key"])
+            else:
+                parts.append(bare if literal is None else literal)
             self._at = found.end()
             if not self._text.startswith(".", self._at):
                 break

@@ -37,71 +37,89 @@ NO_ACCESS_LOG = logging.Logger("no access log", logging.CRITICAL)
 class HttpConnections:
     """All open connections.
 
-    Past `max_connections`, or a share of the files that we may open, the oldest that
-    has not asked yet makes room for the new one, so that silent ones, however many,
-    keep nobody out.
+    Past `max_connections`, or a share of the files that we may open, one that has not
+    asked yet makes room for the new one: the oldest of the address that has most of
+    them. So silent ones, however many, keep nobody out.
     """
 
     def __init__(self, max_connections: int, metrics: HttpMetrics) -> None:
         self.max_connections = max_connections
         self.metrics = metrics
-        self._silent: dict[HttpConnection, None] = {}
+        # By address, the oldest first.
+        self._silent: dict[str, dict[HttpConnection, None]] = {}
         self._asking: dict[HttpConnection, None] = {}
+        self._count = 0
         self._has_none = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._silent) + len(self._asking)
+        return self._count
 
     def add(self, connection: "HttpConnection") -> None:
         """Take in a new connection; those past the limit are closed for it."""
         most = min(self.max_connections, _share_of_files())
-        while (oldest := self._oldest()) and len(self) >= most:
-            oldest.refuse("max_connections")
-        self._silent[connection] = None
+        while self._count and self._count >= most:
+            self._expendable().refuse("max_connections")
+        self._silent.setdefault(connection.address, {})[connection] = None
+        self._count += 1
 
     def make_room(self, count: int) -> None:
-        """Close so many of the oldest: the process has no file left."""
-        for _ in range(count):
-            if oldest := self._oldest():
-                oldest.refuse("open_files")
+        """Close so many: the process has no file left."""
+        for _ in range(min(count, self._count)):
+            self._expendable().refuse("open_files")
 
     def asks(self, connection: "HttpConnection") -> None:
         """Note that a connection's request is there."""
-        if connection in self._silent:
-            del self._silent[connection]
+        if self._is_silent_no_more(connection):
             self._asking[connection] = None
 
     def remove(self, connection: "HttpConnection") -> None:
-        """Forget a connection."""
-        self._silent.pop(connection, None)
-        self._asking.pop(connection, None)
-        if not len(self):
+        """Forget a connection; one that is not known is none."""
+        if self._is_silent_no_more(connection) or connection in self._asking:
+            self._asking.pop(connection, None)
+            self._count -= 1
+        if not self._count:
             self._has_none.set()
 
     async def close(self, timeout_seconds: float) -> None:
         """Close all; who does not take its answer is waited for so long."""
-        for each in list(self._silent):
-            each.abort()
+        for group in list(self._silent.values()):
+            for each in list(group):
+                each.abort()
         for each in list(self._asking):
             each.close_gently()
         self._has_none.clear()
-        if len(self):
+        if self._count:
             try:
                 await asyncio.wait_for(self._has_none.wait(), timeout_seconds)
             except TimeoutError:
                 for each in list(self._asking):
                     each.abort()
 
-    def _oldest(self) -> "HttpConnection | None":
-        return next(iter(self._silent), None) or next(iter(self._asking), None)
+    def _expendable(self) -> "HttpConnection":
+        """Return the one that is the least loss to others; there has to be one."""
+        largest = max(self._silent.values(), key=len, default=self._asking)
+        return next(iter(largest))
+
+    def _is_silent_no_more(self, connection: "HttpConnection") -> bool:
+        """Take it out of the silent ones, if it was among them."""
+        group = self._silent.get(connection.address, {})
+        if connection not in group:
+            return False
+        del group[connection]
+        if not group:
+            del self._silent[connection.address]
+        return True
 
 
 class HttpConnection(web.RequestHandler):
     """aiohttp's protocol of one connection, within the limits."""
 
-    __slots__ = ("_connections", "_deadline", "_link", "_received_bytes")
+    __slots__ = ("_connections", "_deadline", "_link", "_received_bytes", "address")
 
-    def __init__(self, server: web.Server, connections: HttpConnections) -> None:
+    def __init__(
+        self, server: web.Server, connections: HttpConnections, address: str
+    ) -> None:
+        """`address` is the peer's."""
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -111,6 +129,7 @@ class HttpConnection(web.RequestHandler):
             lingering_time=BODY_SECONDS,
             auto_decompress=False,
         )
+        self.address = address
         self._connections = connections
         self._received_bytes = 0
         self._link: asyncio.Transport | None = None

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from penstock.accepting import (
     AcceptLoop,
+    Address,
     addresses_of,
     bind_all,
     close_all,
@@ -106,10 +107,12 @@ class HttpServer:
             ) from error
         self._accept_loop = AcceptLoop(self._without_files)
         server = web.Server(self._serve)
+
+        def open_connection(_: "socket.socket", address: Address) -> HttpConnection:
+            return HttpConnection(server, self._connections, address[0])
+
         for each in self._sockets:
-            self._accept_loop.add(
-                each, lambda *_: HttpConnection(server, self._connections)
-            )
+            self._accept_loop.add(each, open_connection)
 
     def check(self, settings: HttpSettings) -> None:
         """See whether `reload` could take these settings.

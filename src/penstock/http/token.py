@@ -13,6 +13,15 @@ from penstock.settings import HttpSettings
 
 # What can stand in a header behind `Bearer` (RFC 6750, 2.1, takes fewer still).
 _SENDABLE = re.compile(r"[\x21-\x7e]+")
+NOT_SENDABLE = (
+    "has a character that no HTTP header can carry; use letters, digits and signs of"
+    " ASCII, without spaces"
+)
+
+
+def is_sendable(token: str) -> bool:
+    """Tell whether a token can stand in a request's header."""
+    return _SENDABLE.fullmatch(token) is not None
 
 
 def check_token(settings: HttpSettings, *, is_reachable: bool) -> None:
@@ -29,11 +38,8 @@ def check_token(settings: HttpSettings, *, is_reachable: bool) -> None:
         raise SettingsError(
             f"http_token_file holds no token: {file} is empty or was not read"
         )
-    if token and not _SENDABLE.fullmatch(token):
-        raise SettingsError(
-            "http_token has a character that no HTTP header can carry; use letters,"
-            " digits and signs of ASCII, without spaces"
-        )
+    if token and not is_sendable(token):
+        raise SettingsError(f"http_token {NOT_SENDABLE}")
     if is_reachable and not token:
         raise SettingsError(
             f"http_host {settings.http_host} can be reached from other machines, and"

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # One line in so long for each reason: whoever is refused tries again at once.
 LOG_SECONDS = 60.0
+# Sessions that are looked at in one round of the loop: a millisecond or two.
+LOOKS_A_ROUND = 500
 
 
 class Connections:
@@ -33,6 +35,7 @@ class Connections:
         self.max_files = max_files  # that connections may have
         self.sessions: set[ForwardSession] = set()
         self.entrants: set[Entrant] = set()
+        self.watched: set[ForwardSession] = set()
         self.taken = 0
         self._open = 0
         self._of_address: dict[str, int] = {}
@@ -66,7 +69,7 @@ class Connections:
         return entrant.enter(stage)
 
     def refuse(self, reason: str, address: str = "") -> None:
-        """Count a connection that is not taken, and log it once in a while."""
+        """Count a connection that is not taken, or closed, and log one in a while."""
         self.intake.metrics.refused(reason)
         now = self.intake.clock()
         logged_seconds, unlogged = self._refusals.get(reason, (-LOG_SECONDS, 0))
@@ -79,10 +82,13 @@ class Connections:
             extra["peer"] = address
         if unlogged:
             extra["others_without_a_line"] = unlogged
-        logger.warning("refusing a connection: a limit is reached", extra=extra)
+        logger.warning("a connection has met a limit and is closed", extra=extra)
 
-    def close_overdue(self) -> None:
-        """Close, quietly, the connections that take too long to come in."""
+    async def look(self, seconds: float) -> None:
+        """Close the connections that are too slow; so many seconds have passed.
+
+        Quietly those that do not come in, be it a probe or a sender that knows no key.
+        """
         overdue = self.intake.clock() - self.intake.peers.handshake_seconds
         for entrant in list(self.entrants):
             if entrant.began_seconds < overdue:
@@ -90,6 +96,11 @@ class Connections:
                     entrant.is_overdue = True
                     self.intake.metrics.refused("handshake_timeout")
                 entrant.abort()
+        for count, session in enumerate(list(self.watched), 1):
+            if not session.look(seconds):
+                self.watched.discard(session)
+            if count % LOOKS_A_ROUND == 0:
+                await asyncio.sleep(0)
 
     async def all_ended(self) -> None:
         """Wait until every session has handed over what came, and ended."""
@@ -113,7 +124,16 @@ class Connections:
     def ended(self, session: ForwardSession) -> None:
         """Forget it: it has handed over all that came whole."""
         self.sessions.discard(session)
+        self.watched.discard(session)
         self._tell_if_none()
+
+    def watch(self, session: ForwardSession) -> None:
+        """Have it look after its patience, until it needs it no more."""
+        self.watched.add(session)
+
+    def closed(self, session: ForwardSession, reason: str) -> None:
+        """Count a connection that is closed for a limit."""
+        self.refuse(reason, session.peer.address)
 
     # What entrants tell.
 

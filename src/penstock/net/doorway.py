@@ -53,8 +53,7 @@ class GuardedDoorway:
             lambda name: self._within(
                 entrant, replace(peer, certificate_name=name), asks, None
             ),
-            address=peer.address,
-            failed=self._handshakes.metrics.failed_tls,
+            failed=lambda reason, error: self._tls_failed(peer, reason, error),
             on_lost=entrant.lost,
         )
 
@@ -70,6 +69,16 @@ class GuardedDoorway:
             return entrant.begin(peer)
         shared = self._handshakes
         return HandshakeProtocol(shared, peer, entrant.begin, on_lost=on_lost)
+
+    def _tls_failed(self, peer: Peer, reason: str, error: str) -> None:
+        shared = self._handshakes
+        shared.metrics.failed_tls(reason)
+        fields = shared.tls_log_book.line_for(peer.address, shared.clock())
+        if fields is not None:
+            logger.warning(
+                "closing a connection: TLS failed",
+                extra={**fields, "reason": reason, "error": error},
+            )
 
     def _deny(self, peer: Peer) -> None:
         shared = self._handshakes

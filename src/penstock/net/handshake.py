@@ -75,6 +75,7 @@ class Handshakes:
     later: Callable[[float, Callable[[], None]], Timer] = _later
     slow_down: SlowDown = field(default_factory=SlowDown)
     log_book: LogBook = field(default_factory=LogBook)
+    tls_log_book: LogBook = field(default_factory=LogBook)
     # Names of ours that a client had too, and that was said.
     same_names: set[str] = field(default_factory=set)
 

@@ -5,15 +5,21 @@ for its acks. It must not touch a socket: the session that is built on it does.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING
 from weakref import WeakMethod
 
 from penstock.buffer.acks import AckTracker
 from penstock.errors import ProtocolError
-from penstock.model import SourceId
+from penstock.model import RejectedEvent, SourceId
 from penstock.net.arrivals import Arrivals
 from penstock.net.incoming import Incoming, Intake, Origin
 from penstock.net.peer import Peer
+from penstock.net.rules import allows_tag
 from penstock.wire.messages import Message, MessageReader
+
+if TYPE_CHECKING:
+    from penstock.net.pace import Pace
 
 # What a message costs besides its entries, as bytes that are encoded meanwhile: some
 # 20 microseconds. A peer may send nothing but messages without an event.
@@ -34,11 +40,14 @@ class Inbox(ABC):
         "_counted_bytes",
         "_has_ended",
         "_heard_seconds",
+        "_held_bytes",
         "_incoming",
         "_intake",
         "_is_known",
         "_is_lost",
         "_is_resting",
+        "_may_read",
+        "_pace",
         "_reader",
         "_sender",
         "_source",
@@ -67,6 +76,9 @@ class Inbox(ABC):
         self._is_resting = False  # waits for its turn, or for room in the ring
         self._waits_for_room = False
         self._counted_bytes = 0  # as what waits for room
+        self._held_bytes = 0  # as what is not yet in the ring
+        self._may_read = True  # more of a message that is large
+        self._pace: Pace | None = None  # of the message that is on its way
         self._has_ended = False  # the peer will send no more
         self._is_lost = False  # and will not be written to
 
@@ -124,8 +136,7 @@ class Inbox(ABC):
                     break
                 if not self._is_known:
                     self._look_who_asks()
-                asks = self._asks_for_acks
-                if not self._intake.ring.has_room(self._source, comes_again=asks):
+                if not self._has_room():
                     self._wait_for_room()
                     break
                 if not self._is_lost and self._acks.pending >= MAX_PENDING_ACKS:
@@ -147,6 +158,7 @@ class Inbox(ABC):
             self.has_work = self._is_resting = False
             self._give_up(error)
         self._count_waiting()
+        self._count_held()
         # While others have their turn, this sender's bytes wait in its socket.
         self._set_reading()
         self._close_if_done()
@@ -166,20 +178,54 @@ class Inbox(ABC):
             self._counted_bytes, self._reader.buffered_bytes if is_counted else None
         )
 
+    def _count_held(self) -> None:
+        """Count what is held here, in part or whole, and ask whether to read on."""
+        held_bytes = self._reader.buffered_bytes
+        if self._incoming is not None:
+            held_bytes += self._incoming.size_bytes
+        if held_bytes or self._held_bytes:
+            self._may_read = self._intake.partials.hold(
+                self,
+                self.peer.address,
+                self._held_bytes,
+                held_bytes,
+                is_whole=self._is_resting,
+            )
+            self._held_bytes = held_bytes
+
+    def _has_room(self) -> bool:
+        return (
+            self._incoming is not None
+            or self._intake.opened.may_begin(self.peer.address)
+        ) and self._intake.ring.has_room(self._source, comes_again=self._asks_for_acks)
+
     def _wait_for_room(self) -> None:
         self.has_work = False
         comes_again = self._is_lost and self._asks_for_acks
         if comes_again or (self._has_ended and not self._holds_whole):
-            self._incoming = None
+            self._drop_incoming()
             self._is_resting = False
             return
         self._waits_for_room = True
+        if self._incoming is None and not self._intake.opened.may_begin(
+            self.peer.address
+        ):
+            self._intake.opened.wait(self, self.peer.address, self._ask_turn)
+            return
         self._intake.ring.wait_for_room(
             self._source, self._ask_turn, comes_again=self._asks_for_acks
         )
 
+    def _drop_incoming(self) -> None:
+        if self._incoming is not None:
+            size_bytes, self._incoming = self._incoming.size_bytes, None
+            self._intake.opened.count(self.peer.address, -size_bytes)
+
     def _begin_message(self, message: Message) -> None:
         """Start on a message; what is owed for it is known from here on."""
+        self._pace = None  # the next one has its own
+        if not allows_tag(self.peer.tags, message.tag):
+            message = _not_allowed(message)
         received_seconds = self._arrivals.last_taken_seconds(
             self._reader.buffered_bytes
         )
@@ -194,6 +240,7 @@ class Inbox(ABC):
                 self.peer.tags,
             ),
         )
+        self._intake.opened.count(self.peer.address, self._incoming.size_bytes)
         self._acks.expect(self._incoming.delivery)
         self._asks_for_acks |= message.ack is not None
         self._is_known = True
@@ -201,14 +248,22 @@ class Inbox(ABC):
     def _hand_over(self, incoming: Incoming) -> int:
         size_bytes = incoming.hand_over_part()
         if incoming.is_whole:
-            self._incoming = None
+            self._drop_incoming()
             incoming.seal()
         return size_bytes
 
     def _forget_half(self) -> None:
         """Drop half a message: it does not become whole any more."""
-        self._reader = MessageReader(self._intake.limits)
+        if not self._reader.is_empty:
+            self._reader = MessageReader(self._intake.limits)
         self._intake.ring.forget(self._source)
+        self._intake.opened.forget(self)
+        self._count_held()
+
+    def read_on(self) -> None:
+        """Read on: what is held here may be more."""
+        self._may_read = True
+        self._set_reading()
 
     # What it needs of the session.
 
@@ -235,3 +290,11 @@ class Inbox(ABC):
     @abstractmethod
     def _finish_if_lost(self) -> None:
         """Tell that the session is over, if it is."""
+
+
+def _not_allowed(message: Message) -> Message:
+    """Return the message as one whose tag its sender may not send."""
+    if message.rejection is not None:
+        return message
+    rejection = RejectedEvent("tag_not_allowed", message.entries)
+    return replace(message, entries=b"", metadata=None, rejection=rejection)

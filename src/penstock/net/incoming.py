@@ -16,6 +16,8 @@ from penstock.buffer.identity import chunk_identity, part_claim
 from penstock.buffer.recent import RecentChunk, RecentChunks
 from penstock.buffer.ring import Ring
 from penstock.model import Day, Delivery, EncodedRows, Segment, SourceId
+from penstock.net.opened import Opened
+from penstock.net.partials import Partials
 from penstock.net.rules import allows_tag
 from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
@@ -37,6 +39,8 @@ class Intake:
     metrics: ReceiveMetrics
     turns: Turns
     waiting: Waiting
+    partials: Partials
+    opened: Opened
     peers: PeerLimits = field(default_factory=PeerLimits)
     recent: RecentChunks = field(default_factory=RecentChunks)
     wall_clock_ns: Callable[[], int] = time.time_ns
@@ -67,6 +71,9 @@ class Incoming:
         self._intake = intake
         self._message = message
         self._events = 0
+        self.size_bytes = len(message.entries) + (
+            len(message.rejection.raw) if message.rejection else 0
+        )
         # The delivery outlives us while it waits for PostgreSQL. It must not hold us:
         # the message's bytes would stay, in a cycle that only the collector ends.
         self.delivery = Delivery(

@@ -113,6 +113,8 @@ class ForwardListener:
         self._settings = settings
         connections = self._connections
         connections.intake = replace(connections.intake, limits=wire, peers=limits)
+        connections.intake.partials.set_max_bytes(limits.max_partial_bytes)
+        connections.intake.opened.max_bytes = wire.max_decompressed_bytes
 
     async def stop_accepting(self) -> None:
         """Take the connections that were made before, and no new ones."""
@@ -130,15 +132,17 @@ class ForwardListener:
 
     async def watch(self) -> None:
         """Close, until cancelled, connections that are too late, or too slow."""
+        looked_seconds = self._connections.intake.clock()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            self.look()
+            now = self._connections.intake.clock()
+            # If we stood still meanwhile it is not the peers who are slow.
+            await self.look(min(now - looked_seconds, 2 * LOOK_SECONDS))
+            looked_seconds = now
 
-    def look(self) -> None:
-        """Close the connections that are too late, or too slow, by now."""
-        self._connections.close_overdue()
-        for session in list(self._connections.sessions):
-            session.close_if_late()
+    async def look(self, seconds: float) -> None:
+        """Close such connections now; `seconds` have passed since the last look."""
+        await self._connections.look(seconds)
 
     async def read_last(self, timeout_seconds: float) -> None:
         """Read what is still on its way, then no more."""

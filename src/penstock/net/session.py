@@ -16,6 +16,7 @@ from penstock.model import SourceId
 from penstock.net import inbox
 from penstock.net.inbox import Inbox
 from penstock.net.incoming import Intake
+from penstock.net.pace import Pace
 from penstock.net.peer import Peer
 from penstock.net.sockets import unread_bytes
 
@@ -24,9 +25,6 @@ logger = logging.getLogger(__name__)
 # Read ahead of a sender whose messages wait for their turn, or for room: enough that
 # it need not be woken for each of them.
 READ_AHEAD_BYTES = 256 * 1024
-# Acks a peer has not read. An ack is 30 to 50 bytes; a peer that leaves a thousand
-# of them does not read acks at all (fluent-logger-node, unless asked to).
-UNREAD_ACK_BYTES = 64 * 1024
 # For a peer to take the last acks out of our memory before its connection is cut.
 LAST_ACKS_SECONDS = 2.0
 # Fluentd waits 190 s for an ack and then takes a later one for that of its next chunk
@@ -43,6 +41,12 @@ class Keeper(Protocol):
     def ended(self, session: "ForwardSession") -> None:
         """Forget it: it has handed over all that came whole."""
 
+    def watch(self, session: "ForwardSession") -> None:
+        """Have it look after its patience, until it needs it no more."""
+
+    def closed(self, session: "ForwardSession", reason: str) -> None:
+        """Count a connection that is closed for a limit."""
+
 
 class ForwardSession(Inbox, asyncio.Protocol):
     """Speaks the forward protocol with one peer."""
@@ -55,6 +59,7 @@ class ForwardSession(Inbox, asyncio.Protocol):
         "_keeper",
         "_paused_seconds",
         "_transport",
+        "_unread_seconds",
     )
 
     def __init__(
@@ -64,6 +69,7 @@ class ForwardSession(Inbox, asyncio.Protocol):
         self._keeper = keeper
         self._transport: asyncio.Transport | None = None
         self._is_unread = False  # the peer does not read its acks
+        self._unread_seconds = 0.0  # since when
         self._is_reading = True
         self._paused_seconds = 0.0
         self._cut: asyncio.TimerHandle | None = None  # of a connection being closed
@@ -83,7 +89,9 @@ class ForwardSession(Inbox, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: bound the acks that the peer leaves unread."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=UNREAD_ACK_BYTES)
+        self._transport.set_write_buffer_limits(
+            high=self._intake.peers.max_unread_ack_bytes
+        )
         if self._intake.waiting.is_full:
             # uvloop heeds it only then, and has read 64 KiB by that time.
             asyncio.get_running_loop().call_soon(self._pause_unread)
@@ -91,6 +99,7 @@ class ForwardSession(Inbox, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes from the socket, and go as far as they lead."""
         if not (self._is_broken or self._has_ended):
+            self._keeper.watch(self)
             self._receive(data)
 
     def eof_received(self) -> bool:
@@ -119,6 +128,8 @@ class ForwardSession(Inbox, asyncio.Protocol):
     def pause_writing(self) -> None:
         """Read no more from a peer that does not read its acks."""
         self._is_unread = True
+        self._unread_seconds = self._intake.clock()
+        self._keeper.watch(self)
         self._set_reading()
 
     def resume_writing(self) -> None:
@@ -140,6 +151,47 @@ class ForwardSession(Inbox, asyncio.Protocol):
             self._transport.close()
             loop = asyncio.get_running_loop()
             self._cut = loop.call_later(LAST_ACKS_SECONDS, self.abort)
+
+    def look(self, seconds: float) -> bool:
+        """Close the connection if patience is at its end; return if there is none.
+
+        `seconds` have passed since the last look. To be called until there is nothing
+        any more that takes time.
+        """
+        if self._is_lost or not self._is_open:
+            return False
+        now = self._intake.clock()
+        if self._is_unread and self._unread_seconds < now - LATE_ACK_SECONDS:
+            # An ack that it would read now is late anyway.
+            self._close_for("unread_acks")
+            self.abort()
+            return False
+        self.close_if_late()
+        holds = self._reader.buffered_bytes
+        if holds and self._is_reading and not self._is_resting:
+            self._look_at_pace(seconds)
+        is_waiting = holds or self._acks.pending or self._is_resting
+        return bool(is_waiting or self._is_unread or not self._is_reading)
+
+    def _look_at_pace(self, seconds: float) -> None:
+        """Close the connection of one who only drips.
+
+        What came whole is stored and acked.
+        """
+        if self.unread_bytes:
+            return  # it is we who are slow
+        if self._pace is None:
+            self._pace = Pace(self.received_bytes)
+        peers = self._intake.peers
+        reason = self._pace.too_slow(seconds, self.received_bytes, peers)
+        if reason is not None:
+            self._close_for(reason)
+            self._set_reading()
+            self._close_if_done()
+
+    def _close_for(self, reason: str) -> None:
+        self._is_broken = self._has_ended = True
+        self._keeper.closed(self, reason)
 
     def close_if_late(self) -> None:
         """Close the connection if a sender would get its ack too late.
@@ -224,7 +276,8 @@ class ForwardSession(Inbox, asyncio.Protocol):
             self._reader.buffered_bytes >= READ_AHEAD_BYTES
             or (self._waits_for_room and self._is_known)
         )
-        wanted = not (is_ahead or self._is_unread or self._is_broken or self._has_ended)
+        is_over = self._is_broken or self._has_ended
+        wanted = self._may_read and not (is_ahead or self._is_unread or is_over)
         if wanted and not self._is_reading:
             if self._intake.waiting.is_full and not self._asks_for_acks:
                 self._intake.waiting.read_later(self, self._set_reading)
@@ -239,6 +292,7 @@ class ForwardSession(Inbox, asyncio.Protocol):
         if self._transport is not None and self._is_open and self._is_reading:
             self._paused_seconds = self._intake.clock()
             self._is_reading = False
+            self._keeper.watch(self)
             self._transport.pause_reading()
             self._intake.waiting.read_later(self, self._set_reading)
 
@@ -258,4 +312,7 @@ class ForwardSession(Inbox, asyncio.Protocol):
         if self._is_lost and not self._is_resting:
             self._intake.recent.leave(self._source)
             self._intake.waiting.forget(self)
+            self._drop_incoming()
+            self._intake.partials.forget(self, self._held_bytes)
+            self._held_bytes = 0
             self._keeper.ended(self)

@@ -8,7 +8,6 @@ its last word is still owed acks.
 """
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,13 +26,9 @@ from penstock.net.tls_failure import (
 from penstock.net.tls_records import MAX_PLAINTEXT_BYTES, Ciphertext
 from penstock.net.tls_transport import TlsTransport
 
-logger = logging.getLogger(__name__)
-
 # A handshake's messages begin so (RFC 8446, 5.1); nothing that we are sent in clear by
 # mistake does.
 HANDSHAKE_RECORD = 0x16
-# From a client until its handshake is complete. OpenSSL takes 100 KiB of certificates.
-MAX_HANDSHAKE_BYTES = 256 * 1024
 # Of ciphertext without one byte of plaintext: a record is 16 KiB, a change of the key
 # 27 bytes. Whoever sends more wants our time, not to send logs.
 MAX_FRUITLESS_BYTES = 64 * 1024
@@ -49,8 +44,8 @@ class TlsProtocol(asyncio.Protocol):
         terms: the context, and which clients' names are taken.
         open_session: makes the inner protocol once the handshake is complete; it is
             told the name that the client's certificate vouches for, or "".
-        address: the peer's, for the log.
-        failed: told the reason, a word, if TLS ends the connection.
+        failed: told if TLS ends the connection: the reason, a word that is counted,
+            and the error in words that may be logged.
         on_lost: told when the connection is lost, after the inner protocol.
     """
 
@@ -59,13 +54,11 @@ class TlsProtocol(asyncio.Protocol):
         terms: TlsTerms,
         open_session: Callable[[str], asyncio.BaseProtocol],
         *,
-        address: str,
-        failed: Callable[[str], None],
+        failed: Callable[[str, str], None],
         on_lost: "Callable[[TlsProtocol], None] | None" = None,
     ) -> None:
         self._terms = terms
         self._open_session = open_session
-        self._address = address
         self._failed = failed
         self._on_lost = on_lost
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -265,12 +258,10 @@ class TlsProtocol(asyncio.Protocol):
         self._set_raw_reading()
 
     def _shake_hands(self) -> None:
-        self._fruitless_bytes += self._incoming.pending
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
-            if self._fruitless_bytes > MAX_HANDSHAKE_BYTES:
-                self._fail(HANDSHAKE, "too long")
+            pass  # how much it takes in a handshake OpenSSL bounds itself
         except ssl.SSLError as error:
             self._fail(HANDSHAKE, in_words(error))
         else:
@@ -278,7 +269,6 @@ class TlsProtocol(asyncio.Protocol):
             self._begin()
 
     def _begin(self) -> None:
-        self._fruitless_bytes = 0
         client = self._terms.client(self._tls)
         if not client.is_allowed:
             self._fail(CLIENT_NAME, f"no such name is allowed: {client.name}")
@@ -356,7 +346,7 @@ class TlsProtocol(asyncio.Protocol):
             return
         if self._inner is not None:
             self._inner.connection_lost(self._lost_by)
-        elif not self._is_closing:
+        elif self._lost_by is not None:  # else it is closed by us
             self._end_handshake()
         self._raw = None
         # It holds us, by its transport: left in a cycle, it would wait for the
@@ -371,11 +361,7 @@ class TlsProtocol(asyncio.Protocol):
         """Close; what OpenSSL has to say of it, an alert, is still sent."""
         if self._is_closing:
             return
-        self._failed(reason)
-        logger.warning(
-            "closing a connection: TLS failed",
-            extra={"peer": self._address, "reason": reason, "error": error},
-        )
+        self._failed(reason, error)
         self._is_closing = True
         self._forget()
         self._flush()

@@ -16,7 +16,7 @@ class ReloadMetrics:
         )
         self._is_good = Gauge(
             "penstock_config_last_reload_successful",
-            "Is 1 if the configuration that was read last is in force, 0 if it is refused.",
+            "Is 1 if the configuration read last is in force, 0 if it is refused.",
             registry=registry,
         )
         self._is_good.set(1)

@@ -47,7 +47,7 @@ _MARKER_WITHIN = 12
 # What is put together of events that come one by one: the size of a part of rows.
 TOGETHER_BYTES = 128 * 1024
 # And how many at most: 10 ms of work, where they are tiny.
-TOGETHER_FRAMES = 1024
+TOGETHER_FRAMES = 512
 _ACK = b"\x81\xa3ack"  # a map of one pair, its key the str "ack"
 
 
@@ -147,6 +147,8 @@ class MessageReader:
         The first of them says whether the sender speaks msgpack or JSON, for good.
         """
         if self._frames is None:
+            if not data:
+                return
             is_json = data.startswith((b"[", b"{"))
             reader = JsonFrameReader if is_json else FrameReader
             self._frames = reader(max_frame_bytes=self._limits.max_frame_bytes)

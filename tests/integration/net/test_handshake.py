@@ -532,3 +532,26 @@ def test_within_tls_the_handshake_is_the_same(
                 assert (end, server.peers) == (b"", [])
 
     runner.run(scenario())
+
+
+def test_connections_that_speak_no_tls_are_counted_each_and_logged_once(
+    runner: asyncio.Runner, settings: TlsSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    def talk(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as link:
+            link.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            return link.recv(READ_BYTES)
+
+    async def scenario() -> None:
+        async with serving(tls=TlsServer(load_terms(settings))) as server:
+            for _ in range(3):
+                assert await asyncio.to_thread(talk, server.listener.port) == b""
+            failures = "penstock_tls_failures_total"
+            assert server.behind.metric(failures, reason="handshake") == 3
+
+    runner.run(scenario())
+    [line] = [each for each in caplog.records if each.name.startswith("penstock")]
+    assert line.levelname == "WARNING"
+    assert line.__dict__["peer"] == "127.0.0.1"
+    assert line.__dict__["reason"] == "handshake"
+    assert line.__dict__["error"] == "no TLS: an HTTP request"

@@ -464,9 +464,8 @@ def test_a_listener_can_tell_who_is_still_shaking_hands(
     async def scenario() -> None:
         async with Served(settings) as served:
             link = served.client(context)
-            await served.until(lambda: served.connections)
+            await served.until(lambda: served.raws)
             connection = served.connections[0]
-            await asyncio.sleep(0.01)  # for it to be told of its transport
             assert connection.is_shaking_hands
             await asyncio.to_thread(link.shake_hands)
             await served.session()

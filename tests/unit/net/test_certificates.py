@@ -59,7 +59,7 @@ def test_a_certificate_and_its_key_make_a_context(own: dict[str, Any]) -> None:
 def test_a_key_may_stand_in_the_certificates_file(own: dict[str, Any]) -> None:
     file = Path(own["tls_certificate_file"])
     file.write_bytes(Path(own["tls_key_file"]).read_bytes() + file.read_bytes())
-    load_terms(TlsSettings(tls_certificate_file=str(file)))  # raises if it does not
+    load_terms(TlsSettings(tls_certificate_file=str(file)))
 
 
 def test_only_ciphers_with_forward_secrecy_and_authentication_are_spoken(

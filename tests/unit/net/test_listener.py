@@ -322,7 +322,7 @@ def test_a_connection_past_a_limit_is_closed_without_a_byte_and_counted(
                 await it.stored(1, 2)
 
     runner.run(scenario())
-    said = [each for each in caplog.records if "refusing" in each.message]
+    said = [each for each in caplog.records if "has met a limit" in each.message]
     assert len(said) == 1, "not a line for each"
 
 
@@ -441,10 +441,10 @@ def test_who_does_not_come_in_in_time_is_closed_and_who_is_silent_inside_is_not(
                 await it.stored(1)
                 await until(lambda: it.connections() == 2)
                 it.now += 5.5
-                it.listener.look()
+                await it.listener.look(1.0)
                 assert await slow.rest() == b""
                 it.now += 100_000
-                it.listener.look()
+                await it.listener.look(1.0)
                 assert it.refused("handshake_timeout") == 1
                 await inside.send(message(2))
                 await it.stored(1, 2)

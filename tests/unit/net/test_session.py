@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import WeakSet
 
 import msgpack
 import pytest
@@ -24,16 +25,17 @@ from penstock.net import inbox
 from penstock.net import peer as net_peer
 from penstock.net import session as session_module
 from penstock.net.incoming import Intake
+from penstock.net.opened import Opened
+from penstock.net.partials import Partials
 from penstock.net.session import (
     LATE_ACK_SECONDS,
     READ_AHEAD_BYTES,
-    UNREAD_ACK_BYTES,
     ForwardSession,
 )
 from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
 from penstock.rows import RowEncoder
-from penstock.settings import ColumnSettings, WireLimits
+from penstock.settings import ColumnSettings, PeerLimits, WireLimits
 from penstock.telemetry.receive import DuplicateMetrics, ReceiveMetrics
 from tests import msgpack_bytes as m
 from tests.copy_tuples import Row, decode_rows
@@ -59,7 +61,8 @@ class RecordingTransport(asyncio.Transport):
         self.high_water: int | None = None
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"peername": self.peername}.get(name, default)
+        known = {"peername": self.peername, "unread_bytes": 0}
+        return known.get(name, default)
 
     def set_write_buffer_limits(
         self, high: int | None = None, low: int | None = None
@@ -97,12 +100,16 @@ class Server:
         *,
         ring_bytes: int = 1 << 20,
         max_frame_bytes: int = 1 << 20,
+        max_partial_bytes: int = 1 << 28,
+        max_opened_bytes: int = 1 << 28,
         encoder: Any = None,
     ) -> None:
         self.now = 1000.0
         self.registry = CollectorRegistry()
         self.lost: list[ForwardSession] = []
         self.disconnects = 0
+        self.watched: WeakSet[ForwardSession] = WeakSet()
+        self.closed_for: list[str] = []
         self.committed: list[Segment] = []
         self.ring = Ring(
             max_bytes=ring_bytes,
@@ -119,6 +126,8 @@ class Server:
             ReceiveMetrics(self.registry, DuplicateMetrics(self.registry)),
             Turns(),
             Waiting(max_bytes=ring_bytes // 4),
+            Partials(max_bytes=max_partial_bytes),
+            Opened(max_bytes=max_opened_bytes),
             wall_clock_ns=lambda: 1_767_323_045_678_901_000,
             clock=lambda: self.now,
         )
@@ -138,6 +147,12 @@ class Server:
 
     def ended(self, session: ForwardSession) -> None:
         self.lost.append(session)
+
+    def watch(self, session: ForwardSession) -> None:
+        self.watched.add(session)
+
+    def closed(self, session: ForwardSession, reason: str) -> None:
+        self.closed_for.append(reason)
 
     def take(self, max_bytes: int = 1 << 30) -> Batch:
         batch = self.ring.take(max_bytes)
@@ -828,7 +843,7 @@ def test_a_peer_that_does_not_read_its_acks_is_not_read(runner: asyncio.Runner) 
     async def scenario() -> None:
         server = Server()
         peer = server.connect()
-        assert peer.transport.high_water == UNREAD_ACK_BYTES
+        assert peer.transport.high_water == PeerLimits().max_unread_ack_bytes
         peer.session.pause_writing()  # the transport: more than that is unread
         assert not peer.transport.reading
         await peer.send(message(1, "c1"))  # was on its way
