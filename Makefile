@@ -47,7 +47,7 @@ $(CREATED): FORCE
 endif
 endif
 
-.PHONY: help setup up test check unit integration acceptance docs \
+.PHONY: help setup up test check unit integration acceptance clients docs \
   format lint types imports bench torture fuzz lock clean FORCE
 
 help: ## show this list
@@ -60,7 +60,7 @@ up: $(RUN) $(PACKAGE) ## start PostgreSQL and Penstock; Ctrl-C stops both
 	@exec $(BIN)/penstock up $(ARGS)
 
 test: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests: unit, property, integration, acceptance
-	$(PYTEST) --ignore=tests/docs $(ARGS)
+	$(PYTEST) --ignore=tests/docs --ignore=tests/clients $(ARGS)
 
 check: lint types imports docs ## judge the code without running it, and run the docs' commands
 
@@ -72,6 +72,16 @@ integration: $(DEV) $(PACKAGE) ## run the tests against a real PostgreSQL
 
 acceptance: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests with real clients
 	$(PYTEST) tests/acceptance $(ARGS)
+
+clients: $(DEV) $(PACKAGE) ## run Fluent Bit and Fluentd with what docs/security.md configures
+	@for tool in fluent-bit fluentd; do \
+	  command -v $$tool >/dev/null 2>&1 || { \
+	    echo "make: $$tool is missing: this target runs the real Fluent Bit and Fluentd." \
+	      "https://docs.fluentbit.io/manual/installation," \
+	      "https://docs.fluentd.org/installation (gem install fluentd);" \
+	      "PATH=DIR:\$$PATH make clients says where they are" >&2; exit 1; }; \
+	done
+	$(PYTEST) tests/clients $(ARGS)
 
 docs: $(DEV) $(PACKAGE) ## run the commands in the README and in docs/
 	$(PYTEST) tests/docs $(ARGS)
