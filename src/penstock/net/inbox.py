@@ -14,6 +14,7 @@ from penstock.errors import ProtocolError
 from penstock.model import RejectedEvent, SourceId
 from penstock.net.arrivals import Arrivals
 from penstock.net.incoming import Incoming, Intake, Origin
+from penstock.net.partials import SCARCE_FREE_BYTES
 from penstock.net.peer import Peer
 from penstock.net.rules import allows_tag
 from penstock.wire.messages import Message, MessageReader
@@ -111,9 +112,13 @@ class Inbox(ABC):
         self._reader.receive_data(data)
         self._heard_seconds = self._intake.clock()
         self._arrivals.received(len(data), self._heard_seconds)
+        # Thousands may have sent something before the first of them has its turn.
+        self._count_held(is_whole=self._waits_for_room)
         # Who waits for room may turn out to ask for acks.
         if not self._is_resting or (self._waits_for_room and not self._is_known):
             self._ask_turn()
+            if not self._may_read:
+                self._set_reading()
         else:
             self._set_reading()
         self._count_waiting()
@@ -158,7 +163,7 @@ class Inbox(ABC):
             self.has_work = self._is_resting = False
             self._give_up(error)
         self._count_waiting()
-        self._count_held()
+        self._count_held(is_whole=self._is_resting)
         # While others have their turn, this sender's bytes wait in its socket.
         self._set_reading()
         self._close_if_done()
@@ -178,18 +183,20 @@ class Inbox(ABC):
             self._counted_bytes, self._reader.buffered_bytes if is_counted else None
         )
 
-    def _count_held(self) -> None:
+    def _count_held(self, *, is_whole: bool = False) -> None:
         """Count what is held here, in part or whole, and ask whether to read on."""
         held_bytes = self._reader.buffered_bytes
         if self._incoming is not None:
             held_bytes += self._incoming.size_bytes
+        if held_bytes <= SCARCE_FREE_BYTES:
+            held_bytes = 0
         if held_bytes or self._held_bytes:
             self._may_read = self._intake.partials.hold(
                 self,
                 self.peer.address,
                 self._held_bytes,
                 held_bytes,
-                is_whole=self._is_resting,
+                is_whole=is_whole,
             )
             self._held_bytes = held_bytes
 

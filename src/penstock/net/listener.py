@@ -114,7 +114,7 @@ class ForwardListener:
         connections = self._connections
         connections.intake = replace(connections.intake, limits=wire, peers=limits)
         connections.intake.partials.set_max_bytes(limits.max_partial_bytes)
-        connections.intake.opened.max_bytes = wire.max_decompressed_bytes
+        connections.intake.opened.set_max_bytes(wire.max_decompressed_bytes)
 
     async def stop_accepting(self) -> None:
         """Take the connections that were made before, and no new ones."""
@@ -238,7 +238,7 @@ class ForwardListener:
 
     def _take(
         self, place: Place, accepted: socket.socket, address: Any
-    ) -> asyncio.Protocol | None:
+    ) -> asyncio.BaseProtocol | None:
         return self._connections.open(accepted, address, self._doorways[place])
 
     def _leave(self, place: Place) -> None:
