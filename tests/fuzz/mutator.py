@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # Longer ones are slow, and hold nothing that shorter ones do not.
-MAX_INPUT_BYTES = 16 * 1024
+MAX_INPUT_BYTES = 4 * 1024
 
 # First bytes of each kind, and lengths that no bytes follow.
 _BYTES = (
