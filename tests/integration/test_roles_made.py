@@ -1,10 +1,12 @@
 """How the roles are made, by whom, and what becomes of a database of before."""
 
 import asyncio
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -16,6 +18,7 @@ from penstock.sink.migrations import migrate
 from penstock.sink.partitions import DAY_SECONDS, day_name
 from penstock.sink.roles import make_roles
 from penstock.sink.sql import Migration, load_migrations
+from tests.docs.doc_blocks import parse_blocks
 from tests.integration.conftest import (
     Database,
     Here,
@@ -40,6 +43,7 @@ from tests.integration.roles_parts import (
 )
 from tests.integration.upkeep_parts import NOW, TODAY, upkeep
 
+ROOT = Path(__file__).resolve().parents[2]
 GRANTED = (
     "granted penstock_writer what storing needs, penstock_reader what reading needs"
 )
@@ -168,8 +172,6 @@ def test_a_server_stores_as_the_writer_while_the_owner_maintains(
     with Sender(server.port) as sender:
         sender.send(range(5), "c1")
         assert sender.acks(1) == ["c1"]
-        sender.send(range(5), "c1")
-        assert sender.acks(1) == ["c1"]
     assert numbers_in(owned) == list(range(5))
     old = datetime.fromtimestamp(NOW - 25 * DAY_SECONDS, UTC).date()
     owned.fetch("SELECT penstock_make_day($1)", old)
@@ -221,7 +223,7 @@ def test_a_server_that_may_not_migrate_says_what_to_run(
 # --- a cluster that has no roles yet
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def bare_cluster() -> Iterator[str]:
     """A server on which nobody has made the roles."""
     home = new_home()
@@ -258,6 +260,34 @@ def test_an_owner_who_may_make_roles_makes_them_and_stores_with_less(
     tell_who_stores(mine)
     run_async(store_as(mine, events(1)))
     assert mine.value("SELECT host FROM logs") == "penstock_writer"
+
+
+def test_the_statements_of_the_docs_make_a_database_for_a_server(
+    bare_cluster: str, here: Here
+) -> None:
+    """Of docs/production.md, by a DBA who is no superuser."""
+    admin = Database(bare_cluster, "postgres", bare_cluster)
+    admin.administer("CREATE ROLE dba LOGIN CREATEROLE CREATEDB")
+    page = (ROOT / "docs" / "production.md").read_text()
+    statements, *_ = [each.text for each in parse_blocks(page) if each.tag == "sql"]
+    dba = Database(url_as(bare_cluster, "dba"), "penstock", bare_cluster)
+    for statement in re.sub(" *--.*", "", statements).split(";"):
+        dba.fetch(statement)
+    logs = bare_cluster.replace("/penstock?", "/logs?")
+    of_owner = ("--database-url", url_as(logs, "penstock_owner"))
+    for command in re.findall(r"^penstock (db migrate|db roles)$", page, re.MULTILINE):
+        ended = here(*command.split(), *of_owner)
+        assert (ended.returncode, ended.stderr) == (0, "")
+    server = Database(url_as(logs, "penstock"), "logs", bare_cluster)
+    run_async(store_as(server, events(1, 2) + events(3, days_ago=40)))
+    reader = Database(url_as(logs, "log_reader"), "logs", bare_cluster)
+    assert numbers_in(reader) == [1, 2, 3]
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        numbers_in(server)
+    assert here("db", "maintain", *of_owner).returncode == 0
+    assert here("db", "status", "--database-url", reader.url).returncode == 0
+    for commands in (("rejected", "list"), ("sql", "SELECT * FROM logs")):
+        assert here(*commands, "--database-url", reader.url).returncode == 0
 
 
 # --- versions
