@@ -1,6 +1,6 @@
-"""Certificates replaced, again and again, while Fluent Bit and Fluentd send.
+"""Keys and certificates are changed while Fluent Bit and Fluentd run.
 
-No connection is cut, so no line is missing and none comes twice.
+No connection is cut by that, so no line is missing and none comes twice.
 """
 
 import os
@@ -17,7 +17,15 @@ from tests.clients.agents import AGENTS, Agent
 from tests.clients.conftest import Serve, in_a_directory
 from tests.docs.setups import SERVER_NAME, Site, read_setups
 
-SETUP = read_setups()["TLS"]
+SETUPS = read_setups()
+SETUP = SETUPS["TLS"]
+# A network's own key, as the page says to change one.
+NEW_KEY = "b" * 64
+NETWORK = f"""
+[[networks]]
+cidr = "127.0.0.0/8"
+shared_key = "{NEW_KEY}"
+"""
 # Longer by hand: PENSTOCK_RELOAD_SECONDS=600 make clients ARGS="-k replaced"
 SECONDS = float(os.environ.get("PENSTOCK_RELOAD_SECONDS", "15"))
 BURST_LINES, BURST_SECONDS = 50, 0.1
@@ -55,6 +63,27 @@ def test_certificates_are_replaced_while_they_send(
     assert len(seen) == written // (5 * BURST_LINES)
     for agent in both:
         expect_rows(penstock, agent, f"{tag}.{agent.program}", written)
+
+
+@pytest.mark.timeout(180)
+def test_who_was_refused_gets_in_by_itself_when_a_reload_brings_its_key(
+    serve: Serve, agent: Agent, site: Site, tag: str
+) -> None:
+    setup = SETUPS["Shared key"]
+    penstock = serve(setup)
+    refused = 'penstock_login_failures_total{reason="shared_key"}'
+    before = penstock.metric(refused)
+    own = setup.fluent_bit if agent.program == "fluent-bit" else setup.fluentd
+    agent.write(BURST_LINES)
+    agent.start(site.placed(own[0]).replace(site.key, NEW_KEY), tag=tag)
+    wait_until(lambda: penstock.metric(refused) > before, "it is refused", 60)
+    assert penstock.count(tag) == 0
+    file = site.write_penstock(setup)
+    file.write_text(file.read_text() + NETWORK)
+    reload(penstock)
+    expect_rows(penstock, agent, tag, BURST_LINES)
+    site.write_penstock(setup)
+    reload(penstock)
 
 
 def expect_rows(penstock: Penstock, agent: Agent, tag: str, written: int) -> None:
