@@ -253,7 +253,6 @@ class Server:
         await self._listener.reload(
             settings.listen,
             settings.limits,
-            self._settings.wire,
             self._admission.doorways(terms),
         )
         self._admission.change(terms)
