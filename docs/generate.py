@@ -25,14 +25,15 @@ from penstock.config import CONCERNS, environment_name, flag_name
 from penstock.errors import PermanentSinkError, TransientSinkError
 from penstock.model import EncodedRows, RejectedEvent
 from penstock.rows import columns, plain
-from penstock.settings import Accepted, ColumnSettings
+from penstock.settings import Accepted, ColumnSettings, is_reloaded
 from penstock.telemetry.metrics import Metrics
+from penstock.telemetry.receive import LOGIN_FAILURES
 from penstock.wire.messages import Mode
 
 DOCS = Path(__file__).resolve().parent
 SOURCE = DOCS.parent / "src" / "penstock"
 # Where events and peers are refused; net/client.py is the other side of the wire.
-REFUSING = ("wire", "rows", "net/session.py")
+REFUSING = ("wire", "rows", "net/session.py", "net/incoming.py")
 
 REJECTED_REASONS = {
     "record_not_a_map": "The record is a text, a number, nil: anything but a map.",
@@ -49,18 +50,40 @@ REJECTED_REASONS = {
     " of the chunk is stored as rows.",
     "decompression_limit": "The chunk inflates to more than `max_decompressed_bytes`."
     " `raw` holds the compressed bytes.",
+    "decompression_ratio": "The chunk inflates to more than `max_decompression_ratio`"
+    " times its size, past the first 16 MiB. `raw` holds the compressed bytes.",
+    "decompression_members": "The chunk is compressed in more than 200,000 pieces."
+    " `raw` holds the compressed bytes.",
+    "too_many_entries": "What is behind the first `max_chunk_entries` entries of a"
+    " message; those are stored. It is one rejected event.",
+    "beside_limit": "The metadata and the group that a message puts beside each of its"
+    " records have come to `max_decompressed_bytes`; this entry's would go past it.",
     "signal_metrics": "Fluent Bit metrics (`fluent_signal` 1) are no log events.",
     "signal_traces": "Fluent Bit traces (`fluent_signal` 2) are no log events.",
     "signal_other": "Another `fluent_signal` than 0, 1 or 2.",
+    "tag_not_allowed": "The sender's network may send other tags only: `tags` of"
+    " `[[networks]]`.",
 }
 PROTOCOL_REASONS = {
     "not_forward": "The bytes are no forward message: HTTP, a TLS handshake, JSON, an"
     " SSH banner. The log line says what they look like.",
     "malformed_msgpack": "A message that is no msgpack, or nests past 1,024 levels.",
+    "malformed_json": "A message that begins as JSON and is none, or no message.",
     "frame_too_large": "A message of more than `max_frame_bytes`.",
     "invalid_tag": "A tag that is neither a string nor nil.",
     "too_many_options": "A message with more options than any client sends: 64.",
     "invalid_chunk": "A chunk whose name is longer than any client's: 200 bytes.",
+}
+LOGIN_REASONS = {
+    "no_ping": "Something else came than a PING: events of a client that knows no"
+    " handshake, mostly. The log line says what it looks like.",
+    "shared_key": "The client has another shared key, or there is none for it.",
+    "password": "No such user, or another password.",
+    "user_not_allowed": "The user and password are right, but not for the client's"
+    " network: `users` of `[[networks]]`. The client is told what a wrong password is"
+    " told.",
+    "too_soon": "Not looked at: too many logins from the address had failed just"
+    " before (`slow_down_seconds`).",
 }
 FAILURE_KINDS = {
     "transient": "The connection, PostgreSQL's resources, its shutdown, its rights. It"
@@ -74,24 +97,49 @@ FAILURE_KINDS = {
 
 
 def settings() -> str:
-    """Return a table for each concern of the settings."""
+    """Return a table for each concern of the settings, and for each list of tables."""
     parts = []
-    for concern in CONCERNS.values():
+    for name, concern in CONCERNS.items():
         summary, _, rest = (inspect.getdoc(concern) or "").partition("\n")
         rows = [
-            (_names(each.name), *_default_and_accepted(each), _accepted(each).help_text)
+            (
+                _names(each),
+                *_default_and_accepted(each),
+                "SIGHUP" if is_reloaded(concern, each) else "restart",
+                _accepted(each).help_text,
+            )
             for each in fields(concern)
         ]
-        head = f"## {summary.rstrip('.')}\n\n"
+        head = f"## {summary.rstrip('.')}\n\nIn the file: `[{name}]`.\n\n"
         words = f"{rest.strip()}\n\n" if rest.strip() else ""
-        table = _table(("Setting", "Default", "Accepted", "What it does"), rows)
-        parts.append(head + words + table)
-    return "\n".join(parts)
+        columns = ("Setting", "Default", "Accepted", "Applied by", "What it does")
+        parts.append(head + words + _table(columns, rows))
+        parts += [_list_of_tables(each) for each in fields(concern)]
+    return "\n".join(part for part in parts if part)
 
 
-def _names(name: str) -> str:
-    names = (name, flag_name(name), environment_name(name))
-    return "<br>".join(f"`{each}`" for each in names)
+def _list_of_tables(setting: Any) -> str:
+    """Return what stands in each table of a list; nothing if the setting is none."""
+    table = _accepted(setting).table
+    if table is None:
+        return ""
+    rows = [
+        (f"`{each.name}`", *_default_and_accepted(each), _accepted(each).help_text)
+        for each in fields(table)
+    ]
+    _, _, rest = (inspect.getdoc(table) or "").partition("\n")
+    words = f"{rest.strip()}\n\n" if rest.strip() else ""
+    head = f"### In each `[[{setting.name}]]`\n\n{words}"
+    return head + _table(("Key", "Default", "Accepted", "What it does"), rows)
+
+
+def _names(each: Any) -> str:
+    names = [each.name, flag_name(each.name), environment_name(each.name)]
+    if _accepted(each).table is not None:
+        names[0] = f"[[{each.name}]]"
+    if _accepted(each).secret:
+        del names[1]
+    return "<br>".join(f"`{name}`" for name in names)
 
 
 def _accepted(each: Any) -> Accepted:
@@ -101,14 +149,17 @@ def _accepted(each: Any) -> Accepted:
 
 def _default_and_accepted(each: Any) -> tuple[str, str]:
     default, accepted = each.default, _accepted(each)
+    if accepted.table is not None:
+        return "none", "a list of tables, below"
     if isinstance(default, tuple):
-        return _codes(default), "a list of keys"
+        words = "a list of keys" if each.name.endswith("_keys") else "a list of texts"
+        return _codes(default) or "none", words
     if each.name.endswith("_bytes") and accepted.low is not None:
         above = " or more" if accepted.high is None else f" to {_size(accepted.high)}"
         return f"{_size(default)} (`{default}`)", _size(accepted.low) + above
-    kinds = {"host": "any address", "_dir": "any directory"}
+    kinds = {"host": "any address", "_dir": "any directory", "file": "any file"}
     words = kinds.get(each.name[-4:], accepted.in_words())
-    return f"`{default}`", words
+    return f"`{default}`" if default != "" else "none", words
 
 
 def _size(count: float) -> str:
@@ -214,6 +265,7 @@ GENERATED: dict[str, dict[str, Callable[[], str]]] = {
         "modes": modes,
         "rejected reasons": reasons(REJECTED_REASONS),
         "protocol reasons": reasons(PROTOCOL_REASONS),
+        "login reasons": reasons(LOGIN_REASONS),
         "failure kinds": reasons(FAILURE_KINDS),
     },
     "records.md": {"columns": column_keys, "levels": levels, "lossless": lossless},
@@ -262,6 +314,8 @@ def unexplained_reasons() -> list[str]:
             case ast.Call(func=ast.Name(id=name), args=[ast.Constant(str(reason)), *_]):
                 if reason not in tables.get(name, {reason}):
                     problems.append(f"docs/generate.py does not explain {reason}")
+    odd = LOGIN_REASONS.keys() ^ set(LOGIN_FAILURES)
+    problems += [f"docs/generate.py on logins that fail: {each}" for each in odd]
     given = REJECTED_REASONS.keys() | PROTOCOL_REASONS.keys()
     problems += [f"docs/generate.py explains {each}: gone" for each in given - texts]
     return problems

@@ -29,6 +29,6 @@ def part_of(number: int, size_bytes: int = 40, *, rows: int = 3) -> SpooledPart:
         noise[split:],
         number,
         1_767_323_045_678_901 + number,
-        Beside({"n": number}, None) if number % 2 else None,
+        Beside(b"%d" % number, None) if number % 2 else None,
     )
     return SpooledPart(claim_of(number), "10.0.0.7", "app.web", encoded)

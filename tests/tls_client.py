@@ -45,6 +45,7 @@ class TlsClient:
     ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.trickles = False  # sends byte by byte
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(
             self._incoming,
@@ -61,7 +62,7 @@ class TlsClient:
 
     def shake_hands(self) -> Self:
         """Complete the handshake."""
-        self.socket.sendall(self.last_flight())
+        self._send(self.last_flight())
         return self
 
     def last_flight(self) -> bytes:
@@ -71,8 +72,20 @@ class TlsClient:
                 self.tls.do_handshake()
                 return self._outgoing.read()
             except ssl.SSLWantReadError:
-                self.socket.sendall(self._outgoing.read())
+                self._send(self._outgoing.read())
                 self._receive()
+
+    def hello(self) -> bytes:
+        """Return the handshake's first message."""
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        return self._outgoing.read()
+
+    def pending_output(self) -> bytes:
+        """Return what OpenSSL has left to say: an alert."""
+        return self._outgoing.read()
 
     def encrypted(self, data: bytes) -> bytes:
         """Return records that hold the data."""
@@ -91,7 +104,7 @@ class TlsClient:
 
     def send(self, data: bytes) -> None:
         """Send data, as records."""
-        self.socket.sendall(self.encrypted(data))
+        self._send(self.encrypted(data))
 
     def receive(self) -> bytes:
         """Return what comes next; nothing at the end, a goodbye or not."""
@@ -110,6 +123,13 @@ class TlsClient:
         while len(data) < count and (more := self.receive()):
             data += more
         return data
+
+    def _send(self, data: bytes) -> None:
+        pieces = (
+            [data[i : i + 1] for i in range(len(data))] if self.trickles else [data]
+        )
+        for piece in pieces:
+            self.socket.sendall(piece)
 
     def _receive(self) -> bytes:
         data = self.socket.recv(1 << 16)
@@ -137,9 +157,8 @@ class Forger:
     def begin(self) -> None:
         """Take the client's secret; nothing was sent after the handshake yet."""
         for line in self._log.read_text().splitlines():
-            label, _, secret = line.split()
-            if label == "CLIENT_TRAFFIC_SECRET_0":
-                self._secret = bytes.fromhex(secret)
+            if line.startswith("CLIENT_TRAFFIC_SECRET_0 "):
+                self._secret = bytes.fromhex(line.split()[2])
 
     def record(self, content: bytes, kind: int = APPLICATION_DATA) -> bytes:
         """Return one record, for TLS_AES_256_GCM_SHA384."""

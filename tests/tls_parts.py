@@ -76,6 +76,17 @@ class Within(asyncio.Protocol):
                 await self.told.wait()
 
 
+class Noted(TlsProtocol):
+    """Notes the transport that it is given, for the test."""
+
+    served: "Served"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.served.raws.append(cast("asyncio.Transport", transport))
+        self.served.changed.set()
+
+
 class Served:
     """A listener of its own, and all that came of its connections."""
 
@@ -86,6 +97,7 @@ class Served:
         self.raws: list[asyncio.Transport] = []
         self.sessions: list[Within] = []
         self.failures: list[str] = []
+        self.errors: list[str] = []
         self.lost: list[TlsProtocol] = []
         self.changed = asyncio.Event()
         self.port = 0
@@ -108,13 +120,10 @@ class Served:
         await self.until(lambda: len(self.lost) == len(self.connections))
 
     def _connection(self) -> TlsProtocol:
-        connection = TlsProtocol(
-            self.tls.current,
-            self._session,
-            address="127.0.0.1",
-            failed=self._failed,
-            on_lost=self._lost,
+        connection = Noted(
+            self.tls.current, self._session, failed=self._failed, on_lost=self._lost
         )
+        connection.served = self
         self.connections.append(connection)
         self.changed.set()
         return connection
@@ -125,8 +134,9 @@ class Served:
         self.changed.set()
         return session
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, error: str) -> None:
         self.failures.append(reason)
+        self.errors.append(error)
         self.changed.set()
 
     def _lost(self, connection: TlsProtocol) -> None:

@@ -7,6 +7,7 @@ themselves. It must not know what is spoken, nor decide who is taken: it calls b
 
 import asyncio
 import errno
+import ipaddress
 import resource
 import socket
 from collections.abc import Callable, Iterable
@@ -50,6 +51,14 @@ async def addresses_of(host: str, port: int) -> Addresses:
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     return list({(family, address): None for family, *_, address in found})
+
+
+def is_reachable(addresses: Addresses) -> bool:
+    """Tell whether others than this machine can connect to one of the addresses."""
+    return not all(
+        ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        for _, (host, *_) in addresses
+    )
 
 
 def bind_all(

@@ -21,12 +21,15 @@ from penstock.buffer.books import Books
 from penstock.buffer.ring import SOURCE_SHARE, Ring
 from penstock.errors import DatabaseUnavailableError, SinkError, UnavailableError
 from penstock.http.server import HttpServer
+from penstock.net.admission import Admission, terms_of
 from penstock.net.incoming import Intake
 from penstock.net.listener import ForwardListener
 from penstock.net.opened import Opened
 from penstock.net.partials import Partials
+from penstock.net.places import ListenedOn
 from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
+from penstock.reloading import Reloading, Terminal, hangup_stops
 from penstock.rows import RowEncoder
 from penstock.settings import Settings
 from penstock.sink.claim_periods import ClaimPeriods
@@ -41,6 +44,7 @@ from penstock.sink.postgres import PostgresWriter, next_receiver
 from penstock.sink.spool import Spool
 from penstock.sink.spooler import Spooler
 from penstock.stopping import Ending, Parts, Stop
+from penstock.telemetry.logs import set_log_level
 from penstock.telemetry.metrics import Metrics
 from penstock.telemetry.systemd import Systemd
 
@@ -54,12 +58,13 @@ SUPERVISE_SECONDS = 0.5
 
 
 class Listening(NamedTuple):
-    """Where a started server is reached."""
+    """Where a started server is reached; `others` are the listeners' places."""
 
     host: str
     port: int
     http_host: str
     http_port: int
+    others: tuple[ListenedOn, ...] = ()
 
 
 class Supervised(NamedTuple):
@@ -84,14 +89,16 @@ def run(
     settings: Settings,
     *,
     on_ready: Callable[[Listening], None],
+    reload: Callable[[], Settings],
     spool_dir: Path,
     database: Supervised | None = None,
 ) -> Stopped:
-    """Run the server until SIGTERM, SIGINT or SIGHUP; return how it ended.
+    """Run the server until SIGTERM or SIGINT; return how it ended.
 
-    Blocks. Calls `on_ready` once senders can connect. The spool is in `spool_dir`
-    unless the settings name another. `database` is restarted when it
-    dies, if it is ours.
+    Blocks. Calls `on_ready` once senders can connect, and `reload`, in a thread, for
+    the settings anew at SIGHUP; when the terminal is closed, SIGHUP ends it too. The
+    spool is in `spool_dir` unless the settings name another. `database` is restarted
+    when it dies, if it is ours.
 
     Raises:
         UnavailableError: the database or an address is not to be had.
@@ -100,7 +107,7 @@ def run(
     # The SIGABRT of systemd's watchdog leaves in the log where the loop hangs.
     faulthandler.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        server = Server(settings, spool_dir)
+        server = Server(settings, reload, spool_dir)
         was_clean = runner.run(server.run(on_ready, database))
     return Stopped(was_clean, server.seconds_left() if was_clean else 0.0)
 
@@ -108,8 +115,11 @@ def run(
 class Server:
     """All parts of one server."""
 
-    def __init__(self, settings: Settings, spool_dir: Path) -> None:
+    def __init__(
+        self, settings: Settings, reload: Callable[[], Settings], spool_dir: Path
+    ) -> None:
         self._settings = settings
+        self._terms = terms_of(settings)
         named = settings.spool.spool_dir
         self._spool_dir = spool_dir if named == "auto" else Path(named)
         self._spooler: Spooler | None = None
@@ -117,6 +127,15 @@ class Server:
         self._books = Books()
         self._systemd = Systemd(*config.service_manager())
         self._stop = Stop(settings.process.shutdown_timeout_seconds)
+        self._admission = Admission(self._terms, self._metrics.receive)
+        self._reloading = Reloading(
+            settings,
+            reload,
+            self._apply,
+            self._metrics.reload,
+            # nohup: the end of the terminal is nothing to us.
+            Terminal(self._terminal_closed) if hangup_stops() else None,
+        )
 
     async def run(
         self, on_ready: Callable[[Listening], None], database: Supervised | None = None
@@ -143,9 +162,11 @@ class Server:
                 watch = tasks.create_task(self._listener.watch(), name="watch")
                 upkeep = tasks.create_task(self._maintain(), name="maintenance")
                 spooling = tasks.create_task(self._spool(), name="spool")
+                reloading = tasks.create_task(self._reloading.run(), name="reload")
                 telling = tasks.create_task(self._tell_systemd(writing), name="systemd")
                 await self._serve(database)
-                return await self._end((*writing, watch, upkeep, telling), spooling)
+                others = (watch, upkeep, reloading, telling)
+                return await self._end((*writing, *others), spooling)
         finally:
             await self._http.close()
             if self._spooler is not None:
@@ -209,7 +230,7 @@ class Server:
             Intake(
                 self._ring,
                 books,
-                RowEncoder(settings.columns, receiver=receiver),
+                RowEncoder(settings.columns, receiver=receiver, limits=settings.wire),
                 settings.wire,
                 self._metrics.receive,
                 Turns(),
@@ -218,11 +239,25 @@ class Server:
                 Opened(max_bytes=settings.wire.max_decompressed_bytes),
                 settings.limits,
             ),
+            make_doorway=self._admission.doorways(self._terms),
             # Each writer has a connection to PostgreSQL.
             reserved_files=settings.copy.writers + settings.http.http_max_connections,
         )
         self._build_spooler()
         self._http = HttpServer(settings.http, self._metrics, self._unready_reasons)
+
+    async def _apply(self, settings: Settings) -> None:
+        """Give each part what a reload has brought; raises before any has changed."""
+        terms = terms_of(settings)
+        self._http.check(settings.http)
+        await self._listener.reload(
+            settings.listen,
+            settings.limits,
+            self._admission.doorways(terms),
+        )
+        self._admission.change(terms)
+        self._http.reload(settings.http)
+        set_log_level(settings.process.log_level)
 
     def _make_writers(self, receiver: int) -> list[Writer]:
         settings = self._settings
@@ -251,7 +286,7 @@ class Server:
     async def _maintain(self) -> None:
         settings = self._settings
         await maintain_periodically(
-            settings.database_url,
+            settings.maintenance.maintenance_database_url or settings.database_url,
             Upkeep(settings.partitions, settings.maintenance),
             self._metrics.maintenance,
         )
@@ -347,20 +382,21 @@ class Server:
             self._listener.port,
             self._settings.http.http_host,
             self._http.port,
+            self._listener.listening[1:],
         )
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup: the end of the terminal is nothing to us.
-            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue
-            loop.add_signal_handler(number, self._told_to_stop, number)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._told_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reloading.hung_up)
 
-    def _told_to_stop(self, number: signal.Signals) -> None:
+    def _told_to_stop(self) -> None:
         if not self._stop.asked.is_set():
             self._stop.ask()
-        # Whoever asks twice does not want to wait. But a closed terminal sends SIGHUP
-        # twice: from the shell, and from the system after it.
-        elif number != signal.SIGHUP:
+        else:  # whoever asks twice does not want to wait
             self._stop.hurried.set()
+
+    def _terminal_closed(self) -> None:
+        if not self._stop.asked.is_set():
+            self._stop.ask()

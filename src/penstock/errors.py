@@ -5,6 +5,7 @@
     ├── SettingsError          a setting is wrong                   exit code 2
     ├── UnavailableError       out of reach, in use, not permitted  exit code 3
     │   ├── DatabaseUnavailableError
+    │   │   └── NotOwnerError      only the owner of the tables may do that
     │   └── EmbeddedPostgresError
     └── SinkError              a batch was not stored
         ├── TransientSinkError   try again: connection, resources, shutdown
@@ -36,9 +37,14 @@ class ProtocolError(PenstockError):
 
 
 class SettingsError(PenstockError):
-    """A setting has a value that is not accepted."""
+    """Settings have values that are not accepted; `problems` has a line for each."""
 
     exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        # What somebody wrote may hold line ends; a problem is one line all the same.
+        self.problems = tuple(" ".join(each.splitlines()) for each in problems)
+        super().__init__("\n".join(self.problems))
 
 
 class UnavailableError(PenstockError):
@@ -49,6 +55,10 @@ class UnavailableError(PenstockError):
 
 class DatabaseUnavailableError(UnavailableError):
     """PostgreSQL does not answer, refuses us, or is not one we can work with."""
+
+
+class NotOwnerError(DatabaseUnavailableError):
+    """The login may not do what only the owner of the tables may."""
 
 
 class EmbeddedPostgresError(UnavailableError):

@@ -4,7 +4,7 @@ A leaf above the errors. It must hold no behaviour but arithmetic on itself.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, NewType
+from typing import TYPE_CHECKING, NamedTuple, NewType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +24,18 @@ class RejectedEvent(NamedTuple):
 
 
 class Beside(NamedTuple):
-    """What stood beside the entries of a part: the message's metadata, a log group."""
+    """What stood beside the entries of a part: the message's metadata, a log group.
 
-    metadata: Any
-    group: Any
+    Both as JSON: it takes the memory that it is counted with.
+    """
+
+    metadata: bytes | None
+    group: bytes | None
+
+    @property
+    def size_bytes(self) -> int:
+        """Return how much memory it takes."""
+        return len(self.metadata or b"") + len(self.group or b"")
 
 
 class EncodedRows(NamedTuple):
@@ -110,9 +118,11 @@ class Segment:
         rejected_bytes = sum(
             len(each.raw) + REJECTED_OVERHEAD_BYTES for each in self.encoded.rejected
         )
+        beside = self.encoded.beside
         self.size_bytes = (
             len(self.encoded.data)
             + len(self.encoded.entries)
+            + (0 if beside is None else beside.size_bytes)
             + rejected_bytes
             + SEGMENT_OVERHEAD_BYTES
         )

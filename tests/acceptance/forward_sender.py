@@ -4,9 +4,12 @@ It owns one connection. It knows msgpack and the frames' shapes by the specifica
 nothing of penstock.
 """
 
+import hashlib
 import itertools
+import os
 import select
 import socket
+import ssl
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -37,6 +40,13 @@ def packed_forward(
     return pack([tag, b"".join(packed), option])
 
 
+def _digest(*values: str | bytes) -> str:
+    hashed = hashlib.sha512()
+    for value in values:
+        hashed.update(value.encode() if isinstance(value, str) else value)
+    return hashed.hexdigest()
+
+
 _addresses = itertools.count(2)
 
 
@@ -54,11 +64,34 @@ def another_address() -> str:
 class ForwardSender:
     """One connection to a forward server."""
 
-    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
-        self._socket = socket.create_connection(
+    def __init__(
+        self,
+        port: int,
+        address: str = "127.0.0.1",
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Connect from this address; with a context, through TLS to `localhost`."""
+        connection = socket.create_connection(
             ("127.0.0.1", port), ANSWER_SECONDS, source_address=(address, 0)
         )
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            connection = tls.wrap_socket(connection, server_hostname="localhost")
+        self._use(connection)
+
+    @classmethod
+    def on_unix_socket(cls, path: str) -> "ForwardSender":
+        """Connect to a Unix socket."""
+        sender = cls.__new__(cls)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(ANSWER_SECONDS)
+        connection.connect(path)
+        sender._use(connection)
+        return sender
+
+    def _use(self, connection: socket.socket) -> None:
+        self._socket = connection
         self._answers = msgpack.Unpacker()
 
     def __enter__(self) -> "ForwardSender":
@@ -80,6 +113,31 @@ class ForwardSender:
         """Shut the connection down, whoever waits for it in another thread."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def log_in(self, key: str, user: str = "", password: str = "") -> str:
+        """Do the handshake; return why we are refused, nothing if we are let in.
+
+        Specification v1, "Handshake Messages". The server has to have the key too.
+        """
+        kind, options = self._read_answer()
+        assert kind == "HELO"
+        salt, name = os.urandom(16), "sender"
+        nonce, auth = options["nonce"], options["auth"]
+        digest = _digest(salt, name, nonce, key)
+        secret = _digest(auth, user, password) if auth else ""
+        self.send(pack(["PING", name, salt, digest, user if auth else "", secret]))
+        kind, is_in, reason, server_name, digest = self._read_answer()
+        assert kind == "PONG"
+        assert not is_in or digest == _digest(salt, server_name, nonce, key)
+        return "" if is_in else str(reason)
+
+    def _read_answer(self) -> Any:
+        while True:
+            for answer in self._answers:
+                return answer
+            data = self._socket.recv(65536)
+            assert data, "closed without an answer"
+            self._answers.feed(data)
 
     def send(self, data: bytes) -> None:
         """Write all of it."""

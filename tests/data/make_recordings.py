@@ -362,9 +362,8 @@ def group_marker(seconds: int, metadata: dict[str, Any], body: Any) -> bytes:
     return m.fixarray(m.fixarray(m.event_time(seconds), m.pack(metadata)), m.pack(body))
 
 
-GROUP_START = group_marker(
-    0xFFFFFFFF, {"schema": "otlp", "resource_id": 0, "scope_id": 0}, RESOURCE
-)
+GROUP_IDS = {"schema": "otlp", "resource_id": 0, "scope_id": 0}
+GROUP_START = group_marker(0xFFFFFFFF, GROUP_IDS, RESOURCE)
 GROUP_END = group_marker(0xFFFFFFFE, {}, {})
 record(
     "Fluent Bit, log groups of in_opentelemetry",
@@ -380,7 +379,7 @@ record(
         m.map32((s("chunk"), BASE64_ID), (s("size"), b"\x04"), (SIGNAL, b"\x00")),
     ),
     rows=[
-        row("otlp", {"message": "in", "_group": RESOURCE}),
+        row("otlp", {"message": "in", "_group": {**RESOURCE, "_metadata": GROUP_IDS}}),
         row("otlp", {"message": "out"}, seconds=1),
     ],
     acks=[ack(BASE64_ID)],

@@ -30,7 +30,7 @@ import psutil
 import pytest
 
 from penstock.cli.main import main
-from penstock.embedded import EmbeddedPostgres
+from penstock.embedded import EmbeddedPostgres, url_as
 from penstock.model import Batch, Delivery, Segment, SourceId
 from penstock.rows import RowEncoder
 from penstock.settings import ColumnSettings, PartitionSettings
@@ -39,6 +39,7 @@ from penstock.sink.claims import Claims
 from penstock.sink.migrations import migrate
 from penstock.sink.partitions import Partitions
 from penstock.sink.postgres import PostgresWriter
+from penstock.sink.roles import make_roles
 
 # Two busy cores start PostgreSQL in some seconds; nothing takes this long unless
 # something is wrong.
@@ -55,6 +56,17 @@ READY = re.compile(
 )
 
 T = TypeVar("T")
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+LOOP: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, LoopFactory]:
+    """Return the loops of a module's async tests: its `LOOPS`, if it says so."""
+    module = item.getparent(pytest.Module)
+    loops: dict[str, LoopFactory] = getattr(module and module.obj, "LOOPS", LOOP)
+    return loops
 
 
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -193,8 +205,10 @@ def create_database(
 
 @pytest.fixture(scope="session")
 def template(postgres: EmbeddedPostgres) -> str:
-    """The database that others are copies of: migrated, and empty."""
-    run_async(migrate(create_database(postgres, "template0", TEMPLATE).url))
+    """The database that others are copies of: migrated, with its roles, and empty."""
+    made = create_database(postgres, "template0", TEMPLATE)
+    run_async(migrate(made.url))
+    run_async(make_roles(made.url))
     return TEMPLATE
 
 
@@ -209,6 +223,16 @@ def database(postgres: EmbeddedPostgres, template: str) -> Iterator[Database]:
     made = create_database(postgres, template)
     yield made
     drop_database(made)
+
+
+@pytest.fixture
+def login(database: Database) -> Iterator[Database]:
+    """The database as a server's own login sees it, which can do what ingest does."""
+    name = f"server_{database.name}"
+    database.administer(f"CREATE ROLE {name} LOGIN")
+    run_async(make_roles(database.url, writers=[name]))
+    yield database._replace(url=url_as(database.url, name))
+    database.administer(f"DROP ROLE {name}")
 
 
 @pytest.fixture
@@ -333,19 +357,38 @@ def the_line(ended: subprocess.CompletedProcess[str], exit_code: int) -> str:
     return line
 
 
-class Program:
-    """`penstock up` or `penstock serve`, looked at from outside."""
+# Makes its stdin the terminal that it is started from, and goes on as what follows.
+AT_TERMINAL = (
+    "import fcntl, os, sys, termios;"
+    "fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
-    def __init__(self, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+
+class Program:
+    """`penstock up` or `penstock serve`, looked at from outside.
+
+    `terminal` is that which it is started from, if there is one.
+    """
+
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        environment: dict[str, str],
+        terminal: int | None = None,
+    ) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="penstock-test-"))
         self._stdout, self._stderr = self._home / "stdout", self._home / "stderr"
         if arguments[0] == "serve":  # whose spool is at home by default
             spool = str(self._home / "spool")
             environment = {"PENSTOCK_SPOOL_DIR": spool} | environment
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            command = penstock(*arguments)
+            if terminal is not None:
+                command = [sys.executable, "-c", AT_TERMINAL, *command]
             self.process = subprocess.Popen(
-                penstock(*arguments),
-                stdin=subprocess.DEVNULL,
+                command,
+                stdin=subprocess.DEVNULL if terminal is None else terminal,
                 stdout=stdout,
                 stderr=stderr,
                 env=clean_environment(**environment),
@@ -457,10 +500,13 @@ def start() -> Iterator[Start]:
     started: list[Program] = []
 
     def start_one(
-        *arguments: str, free_ports: bool = True, **environment: str
+        *arguments: str,
+        free_ports: bool = True,
+        terminal: int | None = None,
+        **environment: str,
     ) -> Program:
         ports = ("--port", "0", "--http-port", "0") if free_ports else ()
-        started.append(Program((*arguments, *ports), environment))
+        started.append(Program((*arguments, *ports), environment, terminal))
         return started[-1]
 
     yield start_one

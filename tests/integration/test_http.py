@@ -111,7 +111,7 @@ async def test_it_listens_on_loopback_and_frees_its_port_when_closed(
     asked: Asked,
 ) -> None:
     port = asked.server.port
-    assert asked.server._runner.addresses == [("127.0.0.1", port)]
+    assert asked.server.addresses == [("127.0.0.1", port)]
     await asked.server.close()
     with socket.create_server(("127.0.0.1", port)):
         pass
@@ -130,9 +130,8 @@ async def test_an_address_that_cannot_be_had_is_named_with_its_flag(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        server = HttpServer(
-            HttpSettings(http_host=host, http_port=port), Metrics(), list
-        )
+        settings = HttpSettings(http_host=host, http_port=port, http_token="t")
+        server = HttpServer(settings, Metrics(), list)
         with pytest.raises(UnavailableError) as caught:
             await server.start()
         await server.close()

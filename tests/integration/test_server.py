@@ -155,8 +155,8 @@ def test_an_address_of_another_machine_is_named(
     database: Database, flag: str, words: str
 ) -> None:
     ports = ("--port", "0", "--http-port", "0")
-    ended = run_penstock(*serve(flag, "203.0.113.9", *ports, url=database.url))
-    line = the_line(ended, 3)
+    command = serve(flag, "203.0.113.9", *ports, url=database.url)
+    line = the_line(run_penstock(*command, PENSTOCK_HTTP_TOKEN="t" * 16), 3)
     assert words in line
     assert flag in line
 

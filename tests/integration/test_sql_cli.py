@@ -338,6 +338,42 @@ def test_it_works_where_nothing_runs_and_leaves_nothing_running(
         assert running_url(data_dir) is None
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT pg_read_file('PG_VERSION')",
+        "SELECT lo_export(1, '/tmp/x')",
+        "COPY (SELECT 1) TO PROGRAM 'cat >&2'",
+        "COPY (SELECT 1) TO '/dev/null'",
+        "SELECT rolpassword FROM pg_authid",
+        "SELECT pg_reload_conf()",
+        "SET ROLE postgres",
+        "SELECT set_config('role', 'postgres', false), pg_read_file('PG_VERSION')",
+        "DO $$ BEGIN RESET ROLE; PERFORM pg_read_file('PG_VERSION'); END $$",
+        "DO $$ BEGIN RESET SESSION AUTHORIZATION; SET ROLE postgres; END $$",
+    ],
+)
+def test_the_embedded_database_is_not_asked_as_its_superuser(
+    here: Here, data_dir_of: Path, statement: str
+) -> None:
+    """Who can run programs and write files, read-only or not."""
+    ended = here("sql", "--data-dir", str(data_dir_of), statement)
+    assert "permission denied" in the_line(ended, 1)
+
+
+def test_tables_of_ones_own_can_be_read_in_the_embedded_database(
+    here: Here, postgres: EmbeddedPostgres, data_dir_of: Path
+) -> None:
+    own = Database(postgres.url, "penstock", postgres.url)
+    for n in (1, 2):  # also those that come later
+        own.fetch(f'CREATE SCHEMA "My {n}"')
+        own.fetch(f'CREATE VIEW "My {n}".own AS SELECT {n} AS n')
+        question = f'SELECT n FROM "My {n}".own'
+        ended = here("sql", "--data-dir", str(data_dir_of), "-o", "csv", question)
+        assert (ended.returncode, ended.stdout) == (0, f"n\n{n}\n")
+        own.fetch(f'DROP SCHEMA "My {n}" CASCADE')
+
+
 def test_a_data_directory_that_cannot_be_used_is_exit_code_3(
     here: Here, home: Path
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import pty
 import re
 import shutil
 import signal
@@ -22,6 +23,7 @@ from penstock import app
 from penstock.cli.signals import stop_signals_interrupting
 from penstock.cli.up import print_ready
 from penstock.embedded import running_url
+from penstock.net.places import ListenedOn
 from tests.integration.conftest import (
     Here,
     Program,
@@ -164,6 +166,27 @@ def test_nothing_listens_on_tcp_but_our_two_ports_on_loopback(
     assert program.stop() == 0
 
 
+def test_it_stores_as_one_who_can_neither_read_nor_change_what_is_stored(
+    data_dir: Path, start: Start
+) -> None:
+    program = start(*up(data_dir)).wait_ready()
+    (url,) = re.findall(r"database +(\S+)", program.stdout)
+    logins = (
+        "SELECT array_agg(DISTINCT usename::text) FROM pg_stat_activity"
+        " WHERE application_name = 'penstock'"
+    )
+    assert run_async(value_in(url, logins)) == ["penstock_writer"]
+    may = "SELECT has_table_privilege('penstock_writer', 'logs', '{}')"
+    assert run_async(value_in(url, may.format("INSERT")))
+    for right in ("SELECT", "UPDATE", "DELETE", "TRUNCATE"):
+        assert not run_async(value_in(url, may.format(right)))
+    # A reload does not find the settings changed that `up` makes itself.
+    program.send_signal(signal.SIGHUP)
+    wait_until(lambda: "is read again" in program.stderr, "it has reloaded")
+    assert "database_url" not in program.stderr
+    assert program.stop() == 0
+
+
 def test_it_says_on_stdout_where_it_listens_and_logs_on_stderr(
     data_dir: Path, start: Start
 ) -> None:
@@ -207,6 +230,18 @@ def test_the_usual_port_is_not_spelled_out(capsys: pytest.CaptureFixture[str]) -
     listening = app.Listening("127.0.0.1", 24224, "127.0.0.1", 8000)
     print_ready(listening, "postgresql://x", Path("/tmp/x"))
     assert indented(capsys.readouterr().out, "echo").endswith(" send")
+
+
+def test_every_place_that_is_listened_on_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    others = ListenedOn("::1", 24225), ListenedOn("", 0, "/run/forward.sock")
+    listening = app.Listening("127.0.0.1", 24224, "127.0.0.1", 8000, others)
+    print_ready(listening, "postgresql://x", Path("/tmp/x"))
+    said = capsys.readouterr().out
+    assert "127.0.0.1:24224\n" in said
+    assert " [::1]:24225\n" in said
+    assert " /run/forward.sock\n" in said
 
 
 # --- what it refuses
@@ -264,7 +299,9 @@ def test_a_port_that_is_taken_is_named_and_postgresql_is_stopped_again(
 def test_a_host_that_is_none_is_named_before_anything_is_made(
     here: Here, home: Path, flag: str
 ) -> None:
-    line = the_line(here(*up(home / "data", flag, "bogus.invalid")), 3)
+    token = "x" * 32  # what others may reach by HTTP has one
+    ended = here(*up(home / "data", flag, "bogus.invalid"), PENSTOCK_HTTP_TOKEN=token)
+    line = the_line(ended, 3)
     assert "cannot listen on bogus.invalid: " in line
     assert line.endswith(flag)
     assert "-2" not in line
@@ -389,7 +426,9 @@ async def hold_back(url: str, release: threading.Event, held: threading.Event) -
 def test_a_terminal_that_is_closed_stops_it_cleanly(
     data_dir: Path, start: Start
 ) -> None:
-    program = start(*up(data_dir)).wait_ready()
+    ours, terminal = pty.openpty()
+    program = start(*up(data_dir), terminal=terminal).wait_ready()
+    os.close(terminal)
     url = running_url(data_dir)
     assert url is not None
     release, held = threading.Event(), threading.Event()
@@ -400,10 +439,10 @@ def test_a_terminal_that_is_closed_stops_it_cleanly(
         with Sender(program.port) as sender:
             sender.send(range(5), "last")
             wait_until(lambda: program.metric("penstock_ring_events") == 5, "received")
-            # The shell sends one to its jobs, and the system one after the shell.
-            for _ in range(2):
-                program.send_signal(signal.SIGHUP)
-                time.sleep(0.2)
+            # The system sends one, and the shell one to its jobs.
+            os.close(ours)
+            program.send_signal(signal.SIGHUP)
+            time.sleep(0.5)
             release.set()
             assert sender.acks(1) == ["last"]
         assert program.wait_ended() == 0

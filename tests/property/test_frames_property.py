@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.errors import ProtocolError
+from penstock.settings import WireLimits
 from penstock.wire.frames import Frame, FrameReader
 from penstock.wire.messages import parse_message
 from penstock.wire.values import IncompleteValueError, skip_value
@@ -80,7 +81,7 @@ def test_broken_bytes_give_frames_and_then_nothing_but_a_protocol_error(
     for frame in whole[0]:
         assert len(frame.data) <= SMALL_FRAME_BYTES
         try:
-            parse_message(frame, max_decompressed_bytes=4096)
+            parse_message(frame, WireLimits(max_decompressed_bytes=4096))
         except ProtocolError as error:
             assert error.reason in ("invalid_tag", "malformed_msgpack")
 

@@ -19,8 +19,17 @@ from penstock.config import (
     load_settings,
     setting_value,
 )
+from penstock.config.writing import toml_value
 from penstock.errors import SettingsError
-from penstock.settings import Accepted, Settings
+from penstock.settings import (
+    Accepted,
+    HttpSettings,
+    Listener,
+    NetworkRule,
+    SecuritySettings,
+    Settings,
+    User,
+)
 
 ALL = [(name, each.default, accepted) for name, each, accepted in all_settings()]
 NUMBERS = [
@@ -74,10 +83,10 @@ def test_every_number_has_a_least_value() -> None:
 
 
 def test_names_say_the_unit() -> None:
-    counts = ("port", "rows", "writers", "hours", "days")
+    counts = {"port", "rows", "writers", "hours", "days", "connections", "ratio"}
+    counts |= {"entries", "keys"}
     for name, default, _ in NUMBERS:
-        units = ("bytes", "seconds", *counts)
-        assert name.rpartition("_")[2] in units, name
+        assert {"bytes", "seconds", *counts} & set(name.split("_")), name
         if isinstance(default, float):
             assert name.endswith("_seconds")
 
@@ -89,6 +98,37 @@ def test_no_two_settings_have_one_name() -> None:
 
 def test_every_concern_is_handed_out() -> None:
     assert {each.name for each in fields(Settings)} == {"database_url", *CONCERNS}
+
+
+def test_a_secret_is_a_guard_and_so_is_its_file() -> None:
+    """An empty one lets everybody in, so it is never taken for one."""
+    kinds = [*CONCERNS.values(), User, NetworkRule]
+    secrets = 0
+    for kind in kinds:
+        accepted = {each.name: each.metadata["is"] for each in fields(kind)}
+        for name in [name for name, each in accepted.items() if each.secret]:
+            if name == "maintenance_database_url":  # which lets nobody in
+                continue
+            assert accepted[name].is_guard, name
+            assert accepted[f"{name}_file"].is_guard, name
+            secrets += 1
+    assert secrets == 4
+
+
+def test_a_secret_is_in_no_representation() -> None:
+    said = repr(
+        Settings(
+            database_url="postgresql://me:hush@db/logs",
+            security=SecuritySettings(
+                shared_key="hush",
+                users=(User(name="web", password="hush"),),
+                networks=(NetworkRule(cidr="::1", shared_key="hush"),),
+            ),
+            http=HttpSettings(http_token="hush"),
+        )
+    )
+    assert "web" in said
+    assert "hush" not in said
 
 
 def test_names_of_flag_and_variable() -> None:
@@ -115,27 +155,76 @@ def test_nothing_is_listened_to_but_loopback_unless_said_otherwise() -> None:
 OTHERS = {
     int: lambda accepted: str(int(accepted.low) + 3),
     float: lambda accepted: str(accepted.low + 0.5),
-    str: lambda accepted: accepted.choices[-1] if accepted.choices else "0.0.0.0",
+    str: lambda accepted: "0.0.0.0",
     tuple: lambda accepted: "some.key, another",
 }
+TABLES: dict[str, tuple[str, Any]] = {
+    "listeners": ('[{path = "/run/penstock"}]', (Listener(path="/run/penstock"),)),
+    "users": (
+        '[{name = "web", password = "hush"}]',
+        (User(name="web", password="hush"),),
+    ),
+    "networks": (
+        '[{cidr = "10.0.0.0/8", tags = ["app.*", "sys"]}]',
+        (NetworkRule(cidr="10.0.0.0/8", tags=("app.*", "sys")),),
+    ),
+}
+
+
+def another(name: str, default: Any, accepted: Accepted) -> tuple[str, Any]:
+    """A value that is not the default: as text, and as it is read."""
+    if name in TABLES:
+        return TABLES[name]
+    if accepted.choices:
+        text = next(each for each in accepted.choices if each != default)
+        return text, text
+    text = OTHERS[type(default)](accepted)
+    if isinstance(default, tuple):
+        return text, ("some.key", "another")
+    return text, type(default)(text)
 
 
 @pytest.mark.parametrize(("name", "default", "accepted"), ALL, ids=[a[0] for a in ALL])
 def test_flags_go_over_the_environment_and_that_over_the_default(
     name: str, default: Any, accepted: Accepted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = OTHERS[type(default)](accepted)
-    expected: Any = type(default)(other) if not isinstance(default, tuple) else ()
-    if isinstance(default, tuple):
-        expected = ("some.key", "another")
+    other, expected = another(name, default, accepted)
     assert expected != default
     monkeypatch.setenv(environment_name(name), other)
-    assert value(load_settings("", {}), name) == expected
-    assert value(load_settings("", {name: None}), name) == expected
-    as_flag = ",".join(default) if isinstance(default, tuple) else str(default)
-    assert value(load_settings("", {name: as_flag}), name) == default
+    assert setting_value(name) == expected
+    assert setting_value(name, None) == expected
+    if accepted.secret:
+        return  # it has no flag
+    if not accepted.is_guard or accepted.choices:  # such cannot be given as nothing
+        as_flag = ",".join(default) if isinstance(default, tuple) else str(default)
+        if accepted.table is not None:
+            as_flag = "[]"
+        assert setting_value(name, as_flag) == default
     monkeypatch.delenv(environment_name(name))
-    assert value(load_settings("", {name: other}), name) == expected
+    if name != "users":  # whose passwords may stand in no flag
+        assert setting_value(name, other) == expected
+
+
+@pytest.mark.parametrize(("name", "default", "accepted"), ALL, ids=[a[0] for a in ALL])
+def test_the_file_goes_over_the_default_and_the_environment_over_the_file(
+    name: str,
+    default: Any,
+    accepted: Accepted,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    other, expected = another(name, default, accepted)
+    concern = next(c for c, kind in CONCERNS.items() if hasattr(kind, name))
+    as_toml = TABLES[name][0] if name in TABLES else toml_value(expected)
+    head = "" if name in TABLES else f"[{concern}]\n"
+    file = tmp_path / "penstock.toml"
+    file.write_text(f"{head}{name} = {as_toml}\n")
+    assert setting_value(name, config_file=str(file)) == expected
+    monkeypatch.setenv("PENSTOCK_CONFIG", str(file))
+    assert setting_value(name) == expected
+    file.write_text(f"{head}{name} = {as_toml.replace('web', 'not-this-one')}\n")
+    monkeypatch.setenv(environment_name(name), other)
+    assert setting_value(name) == expected
 
 
 def test_one_setting_alone_is_found_the_same_way(
@@ -213,7 +302,7 @@ def test_both_ends_of_the_range_are_taken(
 ) -> None:
     for end in (accepted.low, accepted.high):
         if end is not None:
-            assert value(load_settings("", {name: str(end)}), name) == end
+            assert setting_value(name, str(end)) == end
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from penstock.settings import WireLimits
 from penstock.wire.compression import sniff
 from penstock.wire.messages import parse_message
 from tests.data import make_recordings
@@ -62,5 +63,5 @@ def test_an_ack_is_short_enough_for_the_clients_single_read() -> None:
     # 256 bytes is the smallest buffer a client reads an ack with (facts, 3.1).
     for recording in RECORDINGS:
         for frame in frames_of([recording.data], max_frame_bytes=MAX_FRAME_BYTES):
-            message = parse_message(frame, max_decompressed_bytes=1 << 20)
+            message = parse_message(frame, WireLimits())
             assert message.ack is None or len(message.ack) < 256

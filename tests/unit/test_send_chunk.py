@@ -7,6 +7,7 @@ import pytest
 
 from penstock.cli.send import tally_line
 from penstock.net.client import ClientSettings, ForwardClient, Tally, build_chunk
+from penstock.net.client_link import Destination
 
 ENTRIES = [msgpack.packb([1, {"a": 1}]), msgpack.packb([2, {"b": "x" * 70000}])]
 
@@ -65,4 +66,9 @@ def test_nothing_sent_in_no_time_is_counted_too() -> None:
     ("host", "address"), [("::1", "[::1]:24224"), ("logs.local", "logs.local:24224")]
 )
 def test_addresses_read_as_people_write_them(host: str, address: str) -> None:
-    assert ForwardClient(ClientSettings(host=host, port=24224)).address == address
+    assert (
+        ForwardClient(
+            ClientSettings(destination=Destination(host=host, port=24224))
+        ).address
+        == address
+    )

@@ -36,7 +36,11 @@ def database_options(command: Command) -> Command:
 
 @contextmanager
 def found_database(
-    database_url: str | None, data_dir: str | None, *, create: bool = False
+    database_url: str | None,
+    data_dir: str | None,
+    *,
+    create: bool = False,
+    config_file: str | None = None,
 ) -> Iterator[str]:
     """Yield the URL of the database, which answers until the block ends.
 
@@ -44,16 +48,17 @@ def found_database(
     stopped after it, also when SIGTERM or SIGHUP ends the block.
 
     Args:
+        config_file: as --config names it; else PENSTOCK_CONFIG does.
         create: make the embedded database where there is none, rather than refuse.
 
     Raises:
         EmbeddedPostgresError: the embedded PostgreSQL cannot be used.
     """
-    url = config.database_url(database_url)
+    url = config.database_url(database_url, config_file)
     if url is not None:
         yield url
         return
-    directory = embedded_data_dir(data_dir)
+    directory = embedded_data_dir(data_dir, config_file)
     with (
         stop_signals_interrupting(),
         open_database(directory, create=create) as embedded_url,
@@ -64,6 +69,6 @@ def found_database(
             keep_cleaning_up()
 
 
-def embedded_data_dir(data_dir: str | None) -> Path:
+def embedded_data_dir(data_dir: str | None, config_file: str | None = None) -> Path:
     """Return the embedded PostgreSQL's data directory: as given, else the default."""
-    return config.data_dir(data_dir) or default_data_dir()
+    return config.data_dir(data_dir, config_file) or default_data_dir()

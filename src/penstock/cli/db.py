@@ -12,6 +12,7 @@ from penstock.cli.server_options import maintenance_options
 from penstock.sink.maintenance import maintain
 from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.migrations import migrate, migration_status
+from penstock.sink.roles import make_roles
 
 
 @click.group("db", short_help="Migrate the schema, show its state, maintain it.")
@@ -24,8 +25,9 @@ def command() -> None:
 def migrate_command(database_url: str | None, data_dir: str | None) -> None:
     """Apply the migrations that are pending, all or none.
 
-    `up` and `serve` do so themselves; this is for those who want to do it first.
-    Where there is no embedded database yet, it is made.
+    `up` and `serve` do so themselves, where their login may; this is for those who want
+    to do it first, or have a server that may not. Where there is no embedded database
+    yet, it is made.
     """
     with found_database(database_url, data_dir, create=True) as url:
         applied = asyncio.run(migrate(url))
@@ -33,6 +35,45 @@ def migrate_command(database_url: str | None, data_dir: str | None) -> None:
         click.echo(f"applied {migration.version:04} {migration.name}")
     if not applied:
         click.echo("up to date")
+
+
+@command.command("roles")
+@click.option(
+    "--writer",
+    "writers",
+    metavar="LOGIN",
+    multiple=True,
+    help="A login of servers, to be made a member of penstock_writer.",
+)
+@click.option(
+    "--reader",
+    "readers",
+    metavar="LOGIN",
+    multiple=True,
+    help="A login of people, to be made a member of penstock_reader.",
+)
+@database_options
+def roles_command(
+    writers: tuple[str, ...],
+    readers: tuple[str, ...],
+    database_url: str | None,
+    data_dir: str | None,
+) -> None:
+    """Make the roles penstock_writer and penstock_reader, and grant what each needs.
+
+    A server whose login is a member of penstock_writer can store logs, and neither read
+    nor change those that are stored. To be run as the owner of the tables, who may make
+    roles (CREATEROLE) or finds them made; as often as you like. `up` does so itself.
+    """
+    is_ours = config.database_url(database_url) is None
+    with found_database(database_url, data_dir) as url:
+        report = asyncio.run(
+            make_roles(url, writers=writers, readers=readers, is_ours=is_ours)
+        )
+    for line in report.done:
+        click.echo(line)
+    for advice in report.advice:
+        click.echo(f"penstock: {advice}", err=True)
 
 
 @command.command("status")
@@ -58,11 +99,13 @@ def maintain_command(
 ) -> None:
     """Make days ahead, drop what is too old, seal days that are closed.
 
-    `up` and `serve` do so themselves every few minutes; this is for those who want it
-    done now, or by cron. Several at once do no harm: one does it.
+    `up` and `serve` do so themselves every few minutes, where their login may; this is
+    for those who want it done now, or by cron, as the owner of the tables. Several at
+    once do no harm: one does it.
     """
-    with found_database(database_url, data_dir) as url:
-        settings = config.load_settings(url, flags)
+    config_file = flags[config.CONFIG_FILE]
+    with found_database(database_url, data_dir, config_file=config_file) as url:
+        settings = config.load_settings(url, flags, ("partitions", "maintenance"))
         report = asyncio.run(
             maintain(
                 url,

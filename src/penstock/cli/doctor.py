@@ -1,9 +1,11 @@
 """`penstock doctor`: what this installation has, and how to mend what it lacks.
 
-It owns the checks and their words. It must not change anything, nor start a server.
+It owns the order of the checks, and those of the machine; the others are beside it, as
+`doctor_*`. None of them may change anything, nor start a server.
 """
 
 import asyncio
+import logging
 import os
 import platform
 import resource
@@ -13,42 +15,50 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
 from penstock import __version__, config
 from penstock.cli.database import database_options, embedded_data_dir
+from penstock.cli.doctor_database import database
+from penstock.cli.doctor_files import certificates, secrets, spool
+from penstock.cli.doctor_network import listening
+from penstock.cli.findings import Finding
+from penstock.cli.server_options import server_options
 from penstock.embedded import running_url
-from penstock.errors import PenstockError
-from penstock.sink.connection import connect, without_password
-from penstock.sink.migrations import migration_status
+from penstock.errors import SettingsError
+from penstock.net.listener import OWN_FILES
+from penstock.settings import Settings
 
 # A day of 20 GB of logs with indexes and WAL; below it the disk is full before
 # somebody has looked.
 LOW_DISK_BYTES = 10 * 1024**3
-# Each sender takes one; Docker hosts bring one for each container.
-LOW_FILE_LIMIT = 4096
 CHOOSE_ANOTHER = "choose another with --data-dir or PENSTOCK_DATA_DIR"
 SPEED_PACKAGES = ("msgpack", "orjson", "asyncpg", "uvloop")
 
 
-class Finding(NamedTuple):
-    """What one check found: ok, warn or fail, what, and how to mend it."""
-
-    mark: str
-    what: str
-    mend: str = ""
-
-
 @click.command("doctor", short_help="Check this installation.")
 @database_options
-def command(database_url: str | None, data_dir: str | None) -> None:
+@server_options
+def command(
+    database_url: str | None, data_dir: str | None, **flags: str | None
+) -> None:
     """Check what this installation has, and say how to mend what it lacks.
+
+    The settings are those that `up` and `serve` would take, from the same places: who
+    can reach what they say, who may send, who may read the secrets.
 
     Changes nothing. Exit status: 0 if it can run, 1 if something has to be mended.
     """
-    findings = list(_examine(config.database_url(database_url), data_dir))
+    # What is found is told below, not in the words of a log line.
+    logging.getLogger("penstock").addHandler(logging.NullHandler())
+    file = flags[config.CONFIG_FILE]
+    try:
+        url = config.database_url(database_url, file)
+        directory = embedded_data_dir(data_dir, file)
+    except SettingsError:  # of the file; it is told with the settings
+        url, directory = database_url, embedded_data_dir(data_dir)
+    findings = list(_examine(url, directory, flags))
     for finding in findings:
         click.echo(f"{finding.mark:5}{finding.what}")
         if finding.mend:
@@ -57,20 +67,45 @@ def command(database_url: str | None, data_dir: str | None) -> None:
         sys.exit(1)
 
 
-def _examine(database_url: str | None, data_dir: str | None) -> Iterator[Finding]:
+def _examine(
+    database_url: str | None, directory: Path, flags: dict[str, str | None]
+) -> Iterator[Finding]:
     yield Finding("ok", f"Penstock {__version__}, Python {platform.python_version()}")
     yield from _packages()
     yield Finding(
         "ok", "rows are encoded in plain Python; this version has no compiled encoder"
     )
+    is_embedded = database_url is None
     if database_url is None:
-        directory = embedded_data_dir(data_dir)
         yield from _embedded(directory)
         database_url = running_url(directory)
     if database_url is not None:
-        yield from asyncio.run(_database(database_url))
-    yield from _port()
-    yield from _file_limit()
+        yield from asyncio.run(database(database_url, is_embedded=is_embedded))
+    try:
+        configuration = config.load(flags)
+    except SettingsError as error:
+        for line in str(error).splitlines():
+            mend = "correct it; docs/settings.md says what is taken"
+            yield Finding("fail", line, mend)
+        return
+    for warning in configuration.warnings:
+        yield Finding("warn", warning)
+    yield from _settings(configuration.settings, directory)
+
+
+def _settings(settings: Settings, directory: Path) -> Iterator[Finding]:
+    """Look at what the settings ask for."""
+    yield from listening(settings)
+    yield from secrets(settings)
+    yield from certificates(settings)
+    named = settings.spool.spool_dir
+    yield from spool(
+        [directory / "spool", directory / f"spool-{settings.listen.port}"]
+        if named == "auto"
+        else [Path(named)]
+    )
+    yield _port(settings)
+    yield _file_limit(settings)
 
 
 def _packages() -> Iterator[Finding]:
@@ -118,57 +153,30 @@ def _data_directory(directory: Path) -> Finding:
     return Finding("ok", f"data directory {directory} {state}, {free}")
 
 
-async def _database(url: str) -> list[Finding]:
-    findings = []
-    try:
-        connection = await connect(url)
-        try:
-            server = await connection.fetchval("SHOW server_version")
-            fsync = await connection.fetchval("SELECT current_setting('fsync')")
-        finally:
-            await connection.close()
-        statuses = await migration_status(url)
-    except PenstockError as error:
-        mend = "correct --database-url or PENSTOCK_DATABASE_URL"
-        if isinstance(error.__cause__, OSError):  # nobody is there
-            mend = f"start it, or {mend}"
-        return [Finding("fail", str(error), mend)]
-    where = without_password(url)
-    findings.append(Finding("ok", f"PostgreSQL {server}, {where}"))
-    if fsync == "off":
-        findings.append(
-            Finding(
-                "warn",
-                "fsync is off: a crash of the machine loses what was acked",
-                "ALTER SYSTEM SET fsync = on, and reload",
-            )
-        )
-    pending = [each.name for each in statuses if each.applied_at is None]
-    if pending:
-        findings.append(
-            Finding("warn", "the schema is not up to date", "penstock db migrate")
-        )
-    else:
-        findings.append(Finding("ok", f"schema version {statuses[-1].version}"))
-    return findings
-
-
-def _port() -> Iterator[Finding]:
-    host, port = config.setting_value("host"), config.setting_value("port")
+def _port(settings: Settings) -> Finding:
+    host, port = settings.listen.host, settings.listen.port
     try:
         with socket.create_connection((host, port), timeout=1.0):
-            yield Finding("ok", f"something listens on {host}:{port}")
+            return Finding("ok", f"something listens on {host}:{port}")
     except OSError:
-        yield Finding("ok", f"nothing listens on {host}:{port} yet")
+        return Finding("ok", f"nothing listens on {host}:{port} yet")
 
 
-def _file_limit() -> Iterator[Finding]:
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit != resource.RLIM_INFINITY and limit < LOW_FILE_LIMIT:
-        yield Finding(
+def _file_limit(settings: Settings) -> Finding:
+    """Compare the files that the server may open with what it would need.
+
+    The server takes as many as it may have, the hard limit.
+    """
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return Finding("ok", "as many open files allowed as the system has")
+    senders, http = settings.limits.max_connections, settings.http.http_max_connections
+    needed = senders + http + settings.copy.writers + OWN_FILES
+    if limit < needed:
+        return Finding(
             "warn",
-            f"{limit} open files allowed: as many senders, less a few",
-            "ulimit -n 65536, or LimitNOFILE=65536 in the systemd unit",
+            f"{limit:,} open files allowed, fewer than max_connections ({senders:,})"
+            " needs",
+            f"ulimit -Hn {max(needed, 65536)}, or LimitNOFILE= in the systemd unit",
         )
-    else:
-        yield Finding("ok", f"{limit} open files allowed")
+    return Finding("ok", f"{limit:,} open files allowed")

@@ -12,7 +12,7 @@ import click
 
 from penstock import __version__
 from penstock.cli.signals import EXIT_INTERRUPTED
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, SettingsError
 
 # Name -> the module under penstock.cli that holds its click object `command`.
 SUBCOMMANDS = {
@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "rejected": "rejected",
     "db": "db",
     "doctor": "doctor",
+    "config": "config",
 }
 
 
@@ -75,7 +76,7 @@ def cli() -> None:
     Exit status:
       0    done
       1    failed
-      2    wrong usage, or a setting out of range
+      2    wrong usage, or wrong settings: a line for each
       3    the database, an address or a directory cannot be had
       130  stopped by Ctrl-C before it was done
     """
@@ -89,5 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         cli.main(args=argv, prog_name="penstock")
     except PenstockError as error:
-        click.echo(f"penstock: {error}", err=True)
+        problems = error.problems if isinstance(error, SettingsError) else (str(error),)
+        for problem in problems:
+            click.echo(f"penstock: {problem}", err=True)
         sys.exit(error.exit_code)

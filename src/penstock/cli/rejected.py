@@ -28,6 +28,8 @@ from penstock.sink.rejected import (
 )
 from penstock.sink.replay import Replayed, replay
 
+# The settings that a replay needs: it need not be let to the server's keys.
+REPLAY_CONCERNS = ("columns", "partitions", "wire")
 LISTED_EVENTS = 50
 # PostgreSQL's bigint.
 LAST_ID = 2**63 - 1
@@ -143,13 +145,13 @@ def replay_command(
     that it is stored once, however often and by how many this is run. The others
     stay as they are; then the exit code is 1.
 
-    The settings of columns and limits are read from the environment, as `serve` reads
-    them.
+    The settings of columns and limits are read from the environment and the file that
+    PENSTOCK_CONFIG names, as `serve` reads them.
     """
     _check_choice(is_all, [ids, reason, tag], "IDs, --reason, --tag")
     wanted = Wanted(ids=ids or None, reason=reason, tag=tag)
     with found_database(database_url, data_dir) as url:
-        settings = config.load_settings(url, {})
+        settings = config.load_settings(url, {}, REPLAY_CONCERNS)
         done = asyncio.run(replay(url, settings, wanted, limit=limit, dry_run=dry_run))
     gone = len(set(ids)) - done.events - done.remaining.total() - done.elsewhere
     if ids and limit is None and gone > 0 and reason is None and tag is None:

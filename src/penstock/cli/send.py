@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 import click
 
+from penstock.cli.send_destination import destination, destination_options
 from penstock.cli.send_input import BadInputError, InputFile, LineEncoder
 from penstock.cli.signals import EXIT_INTERRUPTED
-from penstock.config import setting_value
 from penstock.errors import PenstockError
 from penstock.net.client import ClientSettings, ForwardClient, Tally, build_chunk
 
@@ -48,6 +49,7 @@ Examples:
   tail -F app.log | penstock send --tag app.web
   penstock send --format json --time-key ts archive/*.jsonl.gz
   penstock send --rate 50 --tag trial sample.jsonl
+  penstock send --host logs.example.org --tls --shared-key-file key app.log
 
 Events travel in chunks, and a chunk is acked when it is committed. After a lost
 connection the chunks not acked are sent again: each is stored at least once, one whose
@@ -59,7 +61,7 @@ Exit status:
   0    all events are acked (with --no-ack: written)
   1    bad input (the line is named) or acks are missing (the count says how many)
   2    usage
-  3    the server cannot be reached, or asks for a login
+  3    the server cannot be reached, or does not let us in
   130  Ctrl-C
 """
 
@@ -267,13 +269,7 @@ def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
     "files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
 )
 @click.option("--tag", default="penstock.send", help="Tag of the events.")
-@click.option("--host", default="127.0.0.1", help="Host name or address to send to.")
-@click.option(
-    "--port",
-    metavar="PORT",
-    type=click.IntRange(1, 65535),
-    help="Port to send to.  [default: PENSTOCK_PORT, else 24224]",
-)
+@destination_options
 @click.option(
     "--format",
     "line_format",
@@ -322,8 +318,6 @@ def _forward(sender: Sender, paths: Sequence[str], *, quiet: bool) -> int:
 def command(
     files: tuple[str, ...],
     tag: str,
-    host: str,
-    port: int | None,
     line_format: str,
     time_key: str | None,
     rate: float | None,
@@ -332,14 +326,14 @@ def command(
     timeout: float,
     retries: int | None,
     quiet: bool,
+    **where: Any,
 ) -> None:
     # One parameter for each option is click's contract. The help page is HELP.
     if line_format == "lines" and time_key is not None:
         raise click.UsageError("--time-key reads JSON records: not with --format lines")
     paths = _inputs(files)
     settings = ClientSettings(
-        host=host,
-        port=port or setting_value("port"),
+        destination=destination(**where),
         ack=not no_ack,
         timeout_seconds=timeout or None,
         retries=retries,

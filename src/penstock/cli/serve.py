@@ -5,8 +5,9 @@ import sys
 import click
 
 from penstock import app, config
-from penstock.cli.server_options import check_addresses, server_options
+from penstock.cli.server_options import check_addresses, loaded, place, server_options
 from penstock.embedded import default_data_dir
+from penstock.settings import Settings
 from penstock.sink.connection import without_password
 from penstock.telemetry.logs import set_up_logs
 
@@ -24,30 +25,37 @@ def command(database_url: str | None, **flags: str | None) -> None:
 
     The schema is brought up to date first. SIGTERM or Ctrl-C commits what is in
     memory and stops, and so does the end of the terminal; a second SIGTERM or Ctrl-C
-    does not wait for that.
+    does not wait for that. SIGHUP has the configuration read again.
 
-    Each option can also be set in the environment: --http-port is
-    PENSTOCK_HTTP_PORT. All of them: docs/settings.md. Put a URL with a password into
+    Each option can also be set in the environment or in the configuration file:
+    --http-port is PENSTOCK_HTTP_PORT, and http_port in [http]. All of them:
+    docs/settings.md, or `penstock config reference`. Put a URL with a password into
     PENSTOCK_DATABASE_URL: a command line can be read by everybody on the machine.
     """
-    url = config.database_url(database_url)
-    if url is None:
+
+    def load() -> Settings:
+        """Read the settings, at the start or again."""
+        return loaded({**flags, "database_url": database_url or None})
+
+    settings = load()
+    url = settings.database_url
+    if not url:
         raise click.UsageError(
             "which database? Give --database-url or PENSTOCK_DATABASE_URL,"
             " or let `penstock up` bring its own."
         )
-    settings = config.load_settings(url, flags)
     check_addresses(settings)
     set_up_logs(settings.process.log_format, settings.process.log_level)
 
     def print_ready(listening: app.Listening) -> None:
+        others = "".join(f" and {place(each)}" for each in listening.others)
         click.echo(
-            f"Penstock is ready: forward protocol on {listening.host}:{listening.port},"
-            f" metrics on http://{listening.http_host}:{listening.http_port}/metrics,"
+            f"Penstock is ready: forward protocol on {listening.host}:{listening.port}"
+            f"{others}, metrics on http://{listening.http_host}:{listening.http_port}/metrics,"
             f" database {without_password(url)}"
         )
 
-    data_dir = config.data_dir(None) or default_data_dir()
+    data_dir = config.data_dir(None, flags[config.CONFIG_FILE]) or default_data_dir()
     spool_dir = data_dir / f"spool-{settings.listen.port}"
-    stopped = app.run(settings, on_ready=print_ready, spool_dir=spool_dir)
+    stopped = app.run(settings, on_ready=print_ready, reload=load, spool_dir=spool_dir)
     sys.exit(0 if stopped.was_clean else 1)

@@ -2,9 +2,11 @@
 
 It owns which of them the help page shows: those that a person changes in the first
 week. The others work all the same and are in docs/settings.md. It looks up the names
-of hosts too, so that a wrong one is refused before anything is started.
+of hosts too, so that a wrong one is refused before anything is started. What is only
+strange it tells in the log.
 """
 
+import logging
 import socket
 from collections.abc import Callable, Container
 from dataclasses import fields
@@ -12,40 +14,69 @@ from typing import Any, TypeVar
 
 import click
 
-from penstock.config import all_settings, flag_name
+from penstock import config
+from penstock.config import CONFIG_FILE, all_settings, flag_name
 from penstock.errors import UnavailableError
+from penstock.net.places import ListenedOn
 from penstock.settings import MaintenanceSettings, PartitionSettings, Settings
 
 SHOWN = frozenset({"host", "port", "http_host", "http_port", "log_format", "log_level"})
+
+logger = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def server_options(command: Command) -> Command:
-    """Add an option for each setting of the server to a command."""
+    """Add --config and an option for each setting of the server to a command."""
     every = {name for name, _, _ in all_settings()}
-    return _with_options(command, every, shown=SHOWN)
+    return config_option(_with_options(command, every, shown=SHOWN))
 
 
 def maintenance_options(command: Command) -> Command:
-    """Add an option for each setting of maintenance to a command."""
+    """Add --config and an option for each setting of maintenance to a command."""
     names = {
         each.name
         for concern in (PartitionSettings, MaintenanceSettings)
         for each in fields(concern)
-        if each.name != "maintenance_interval_seconds"
+        if not each.name.startswith("maintenance_")  # of the server's own
     }
-    return _with_options(command, names, shown=names)
+    return config_option(_with_options(command, names, shown=names))
+
+
+def config_option(command: Command) -> Command:
+    """Add --config, which names the configuration file."""
+    return click.option(
+        flag_name(CONFIG_FILE),
+        CONFIG_FILE,
+        metavar="FILE",
+        help="Configuration file, TOML (PENSTOCK_CONFIG).",
+    )(command)
+
+
+def loaded(flags: config.Flags) -> Settings:
+    """Read the settings, at the start or again, and log what is strange in them.
+
+    Raises:
+        SettingsError: something is wrong with them.
+    """
+    configuration = config.load(flags)
+    for warning in configuration.warnings:
+        logger.warning("a setting is not as it is meant", extra={"warning": warning})
+    return configuration.settings
 
 
 def _with_options(
     command: Command, names: Container[str], *, shown: Container[str]
 ) -> Command:
     for name, each, accepted in reversed(list(all_settings())):
-        if name not in names:
+        # A command line can be read by everybody on the machine: secrets have no flag.
+        if name not in names or accepted.secret:
             continue
         default = each.default
         shown_default = ",".join(default) if isinstance(default, tuple) else default
+        if default in ("", ()):
+            shown_default = "none"
         command = click.option(
             flag_name(name),
             name,
@@ -65,6 +96,7 @@ def check_addresses(settings: Settings) -> None:
     for name, host in (
         ("host", settings.listen.host),
         ("http_host", settings.http.http_host),
+        *(("listeners", each.host) for each in settings.listen.listeners if each.host),
     ):
         try:
             socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -74,3 +106,13 @@ def check_addresses(settings: Settings) -> None:
                 f"cannot listen on {host}: {reason}; give an address of this machine"
                 f" with {flag_name(name)}"
             ) from error
+
+
+def place(listened_on: ListenedOn) -> str:
+    """Return a place that is listened on as people write it."""
+    return listened_on.path or f"{in_url(listened_on.host)}:{listened_on.port}"
+
+
+def in_url(host: str) -> str:
+    """Return an address as it stands before a port."""
+    return f"[{host}]" if ":" in host else host

@@ -10,11 +10,14 @@ import asyncpg
 import click
 import orjson
 
+from penstock import config
 from penstock.cli.database import database_options, found_database
 from penstock.cli.output import print_csv, print_json, print_table
+from penstock.embedded import url_as
 from penstock.errors import PenstockError
 from penstock.sink.classify import describe
 from penstock.sink.connection import connect
+from penstock.sink.roles import READER, let_reader_read
 
 # A string, which stays as it is, or the white space between two tokens.
 JSON_STRING_OR_SPACE = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|[ \t\n\r]+')
@@ -64,13 +67,31 @@ def command(
 ) -> None:
     """Run one SQL STATEMENT in a read-only transaction and print its rows.
 
+    In the embedded database it runs as penstock_reader, who can read all tables and do
+    nothing else; elsewhere with the rights of the login in the URL.
+
     \b
     Example:
       penstock sql "select level, count(*) from logs group by level"
     """
+    is_embedded = config.database_url(database_url) is None
     with found_database(database_url, data_dir) as url:
-        columns, rows = asyncio.run(_fetch(url, statement))
+        work = (
+            _fetch_as_reader(url, statement) if is_embedded else _fetch(url, statement)
+        )
+        columns, rows = asyncio.run(work)
     {"table": print_table, "json": print_json, "csv": print_csv}[output](columns, rows)
+
+
+async def _fetch_as_reader(
+    url: str, statement: str
+) -> tuple[list[str], list[Sequence[Any]]]:
+    """Ask as one who is not a superuser.
+
+    A transaction that is read-only lets a superuser run programs and write files.
+    """
+    await let_reader_read(url)
+    return await _fetch(url_as(url, READER), statement)
 
 
 async def _fetch(url: str, statement: str) -> tuple[list[str], list[Sequence[Any]]]:

@@ -14,6 +14,13 @@ module uses only those named before it:
 """
 
 from penstock.embedded.directory import default_data_dir
+from penstock.embedded.postmaster import url_as
 from penstock.embedded.server import EmbeddedPostgres, open_database, running_url
 
-__all__ = ["EmbeddedPostgres", "default_data_dir", "open_database", "running_url"]
+__all__ = [
+    "EmbeddedPostgres",
+    "default_data_dir",
+    "open_database",
+    "running_url",
+    "url_as",
+]

@@ -1,18 +1,49 @@
 """/metrics, /health and /ready.
 
-It owns the routes and their answers; what is ready and what the metrics are it is
-told. It must not touch the flow of events.
+It owns the routes and their answers, and who gets one; what is ready and what the
+metrics are it is told. It must not touch the flow of events.
 """
 
 import errno
+import json
+import logging
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from penstock.accepting import (
+    AcceptLoop,
+    Address,
+    addresses_of,
+    bind_all,
+    close_all,
+    is_reachable,
+    listen_all,
+)
 from penstock.errors import UnavailableError
+from penstock.http.connection import (
+    HttpConnection,
+    HttpConnections,
+    answer,
+    plain_answer,
+)
+from penstock.http.token import Bearer, check_token
 from penstock.settings import HttpSettings
 from penstock.telemetry.metrics import CONTENT_TYPE, Metrics
+
+if TYPE_CHECKING:
+    import socket
+
+logger = logging.getLogger(__name__)
+
+# Answered without a token, and says only that somebody answers.
+OPEN_PATH = "/health"
+# At the stop, for answers that are being read.
+CLOSE_SECONDS = 1.0
+# So many of the oldest connections make room when the process has no file left.
+ROOM = 16
 
 
 class HttpServer:
@@ -31,61 +62,139 @@ class HttpServer:
         self._settings = settings
         self._metrics = metrics
         self._unready_reasons = unready_reasons
-        app = web.Application()
-        app.router.add_get("/metrics", self._serve_metrics)
-        app.router.add_get("/health", self._serve_health)
-        app.router.add_get("/ready", self._serve_ready)
-        # No access log: probes come every few seconds and say nothing.
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._bearer = Bearer(settings.http_token)
+        self._connections = HttpConnections(settings.http_max_connections, metrics.http)
+        self._routes = {
+            "/metrics": self._serve_metrics,
+            OPEN_PATH: self._serve_health,
+            "/ready": self._serve_ready,
+        }
+        self._is_reachable = False
+        self._sockets: list[socket.socket] = []
+        self._accept_loop: AcceptLoop | None = None
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Return what is listened on."""
+        return [each.getsockname()[:2] for each in self._sockets]
 
     @property
     def port(self) -> int:
         """Return the port that is listened on."""
-        port: int = self._runner.addresses[0][1]
-        return port
+        return self.addresses[0][1]
 
     async def start(self) -> None:
         """Listen.
 
         Raises:
+            SettingsError: others could read without a token, or the token is none.
             UnavailableError: the address is taken, not ours, or not allowed.
         """
         host, port = self._settings.http_host, self._settings.http_port
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port).start()
+            addresses = await addresses_of(host, port)
+            self._is_reachable = is_reachable(addresses)
+            check_token(self._settings, is_reachable=self._is_reachable)
+            self._sockets = bind_all(addresses)
+            listen_all(self._sockets)
         except OSError as error:
-            await self._runner.cleanup()
+            close_all(self._sockets)
             is_about_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
             advice = "port with --http-port" if is_about_port else "with --http-host"
             raise UnavailableError(
                 f"cannot serve metrics on {host}:{port}: {_reason(error)};"
                 f" choose another {advice}"
             ) from error
+        self._accept_loop = AcceptLoop(self._without_files)
+        server = web.Server(self._serve)
+
+        def open_connection(_: "socket.socket", address: Address) -> HttpConnection:
+            return HttpConnection(server, self._connections, address[0])
+
+        for each in self._sockets:
+            self._accept_loop.add(each, open_connection)
+
+    def check(self, settings: HttpSettings) -> None:
+        """See whether `reload` could take these settings.
+
+        Raises:
+            SettingsError: it could not; the message says why.
+        """
+        check_token(settings, is_reachable=self._is_reachable)
+
+    def reload(self, settings: HttpSettings) -> None:
+        """Take another token and limit; host and port stay until a restart.
+
+        Raises:
+            SettingsError: as from `check`; nothing has changed.
+        """
+        self.check(settings)
+        self._bearer = Bearer(settings.http_token)
+        self._connections.max_connections = settings.http_max_connections
 
     async def close(self) -> None:
         """Stop serving."""
-        await self._runner.cleanup()
+        if self._accept_loop is not None:
+            for each in self._sockets:
+                self._accept_loop.remove(each)
+            await self._accept_loop.opened()
+        close_all(self._sockets)
+        await self._connections.close(CLOSE_SECONDS)
 
-    async def _serve_metrics(self, request: web.Request) -> web.Response:
-        return web.Response(
-            body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE}
+    def _without_files(self, error: OSError) -> None:
+        logger.warning(
+            "the HTTP side can take no connection and tries again",
+            extra={"error": error.strerror},
         )
+        self._connections.make_room(ROOM)
 
-    async def _serve_health(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": "alive"})
+    async def _serve(self, request: web.BaseRequest) -> web.Response:
+        connection = request.protocol
+        assert isinstance(connection, HttpConnection)
+        connection.asks()
+        path = request.path
+        if path != OPEN_PATH:
+            wrong = self._bearer.why_not(request.headers.getall("Authorization", []))
+            if wrong is not None:  # nor is told whether there is such a path
+                return self._refuse(request, wrong)
+        serve = self._routes.get(path)
+        if serve is None:
+            return plain_answer(web.HTTPNotFound.status_code)
+        if request.method not in ("GET", "HEAD"):
+            status = web.HTTPMethodNotAllowed.status_code
+            return plain_answer(status, {"Allow": "GET, HEAD"})
+        return serve()
 
-    async def _serve_ready(self, request: web.Request) -> web.Response:
+    def _refuse(self, request: web.BaseRequest, reason: str) -> web.Response:
+        self._metrics.http.unauthorized(reason)
+        # Not what it asked for: somebody may have put the token there.
+        logger.warning(
+            "an HTTP request without the right token",
+            extra={"peer": request.remote or "unknown", "reason": reason},
+        )
+        status = web.HTTPUnauthorized.status_code
+        return plain_answer(status, {"WWW-Authenticate": "Bearer"})
+
+    def _serve_metrics(self) -> web.Response:
+        return answer(200, self._metrics.exposition(), CONTENT_TYPE)
+
+    def _serve_health(self) -> web.Response:
+        return _json({"status": "alive"})
+
+    def _serve_ready(self) -> web.Response:
         reasons = self._unready_reasons()
         if reasons:
-            return web.json_response(
-                {"status": "not ready", "reasons": reasons}, status=503
-            )
-        return web.json_response({"status": "ready"})
+            return _json({"status": "not ready", "reasons": reasons}, status=503)
+        return _json({"status": "ready"})
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    body = json.dumps(value).encode()
+    return answer(status, body, "application/json; charset=utf-8")
 
 
 def _reason(error: OSError) -> str:
-    """Return the system's words: asyncio's name the address once more."""
+    """Return the system's words."""
     if error.errno == errno.EADDRINUSE:
         return "it is in use"
     if error.errno is not None and error.errno > 0:  # getaddrinfo's are negative

@@ -38,6 +38,48 @@ class Client(NamedTuple):
     is_allowed: bool
 
 
+class PemFile(NamedTuple):
+    """A file, and the setting that names it."""
+
+    setting: str
+    file: str
+
+    def certificates(self) -> list[str]:
+        """Return the certificates in it, each of them readable.
+
+        Raises:
+            SettingsError: there is none, or a damaged one.
+        """
+        found = [text for kind, text in self.blocks() if kind == "CERTIFICATE"]
+        if not found:
+            raise SettingsError(
+                f"{self.setting}: {self.file} holds no certificate as PEM"
+            )
+        for text in found:
+            try:
+                scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                scratch.load_verify_locations(cadata=text)
+            except ssl.SSLError as error:
+                raise SettingsError(
+                    f"{self.setting}: a certificate in {self.file} is damaged:"
+                    f" {_reason(error)}"
+                ) from error
+        return found
+
+    def blocks(self) -> list[tuple[str, str]]:
+        """Return what it holds: of what kind, and the text (RFC 7468).
+
+        Raises:
+            SettingsError: it cannot be read.
+        """
+        try:
+            text = Path(self.file).read_bytes().decode("latin-1")
+        except OSError as error:
+            wrong = f"{self.setting}: cannot read {self.file}: {error.strerror}"
+            raise SettingsError(wrong) from error
+        return [(block[1], block[0]) for block in _PEM_BLOCK.finditer(text)]
+
+
 @dataclass(frozen=True, slots=True)
 class TlsTerms:
     """What holds for the connections that begin now."""
@@ -87,15 +129,47 @@ def load_terms(settings: TlsSettings) -> TlsTerms:
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     context.options |= ssl.OP_NO_COMPRESSION
     context.num_tickets = 0
-    _load_own(context, settings)
+    certificate = PemFile("tls_certificate_file", settings.tls_certificate_file)
+    if not certificate.file:
+        raise SettingsError("tls_certificate_file is not set: TLS needs a certificate")
+    chain = certificate.certificates()
+    _load_own(context, certificate, PemFile("tls_key_file", settings.tls_key_file))
+    _try(context, chain[0], f"{certificate.setting}: {certificate.file}")
     if settings.tls_client_ca_file:
-        _trust_clients(context, settings.tls_client_ca_file)
+        trusted = PemFile("tls_client_ca_file", settings.tls_client_ca_file)
+        context.load_verify_locations(cadata="\n".join(trusted.certificates()))
+        context.verify_mode = ssl.CERT_REQUIRED
     elif settings.tls_client_names:
         raise SettingsError(
             "tls_client_names is set without tls_client_ca_file: without a CA no"
             " client's name is known"
         )
     return TlsTerms(context, settings.tls_client_names)
+
+
+def sender_context(
+    trusted: PemFile, certificate: PemFile, key: PemFile
+) -> ssl.SSLContext:
+    """Return what our own sender speaks TLS with; it checks the server's name.
+
+    Args:
+        trusted: the CAs; without a file those of the system.
+        certificate: shown to a server that asks for one; without a file there is none.
+
+    Raises:
+        SettingsError: a file is not what it should be.
+    """
+    context = ssl.create_default_context()
+    if trusted.file:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata="\n".join(trusted.certificates()))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate.file:
+        certificate.certificates()
+        _load_own(context, certificate, key)
+    elif key.file:
+        raise SettingsError(f"{key.setting} needs {certificate.setting}")
+    return context
 
 
 def matches(name: str, pattern: str) -> bool:
@@ -132,64 +206,26 @@ def _is_name(name: str) -> bool:
     return is_short and name.isprintable() and not name.startswith(FINGERPRINT)
 
 
-def _load_own(context: ssl.SSLContext, settings: TlsSettings) -> None:
-    file, setting = settings.tls_certificate_file, "tls_certificate_file"
-    if not file:
-        raise SettingsError(f"{setting} is not set: TLS needs a certificate")
-    chain = _certificates(setting, file)
-    key_setting, key_file = "tls_key_file", settings.tls_key_file
-    if not key_file:
-        key_setting, key_file = setting, file
-    if not any(
-        kind.endswith("PRIVATE KEY") for kind, _ in _blocks(key_setting, key_file)
-    ):
-        raise SettingsError(f"{key_setting}: {key_file} holds no private key as PEM")
+def _load_own(context: ssl.SSLContext, certificate: PemFile, key: PemFile) -> None:
+    """Have the context show a certificate, whose key may stand in the same file."""
+    key = key if key.file else PemFile(certificate.setting, certificate.file)
+    if not any(kind.endswith("PRIVATE KEY") for kind, _ in key.blocks()):
+        raise SettingsError(f"{key.setting}: {key.file} holds no private key as PEM")
 
     def no_password() -> str:
         raise SettingsError(
-            f"{key_setting}: the key in {key_file} is encrypted; give one without a"
+            f"{key.setting}: the key in {key.file} is encrypted; give one without a"
             " password, which only Penstock's user can read"
         )
 
     try:
-        context.load_cert_chain(file, key_file, no_password)
+        context.load_cert_chain(certificate.file, key.file, no_password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            wrong = f"{key_setting}: the key in {key_file} is not that of {file}"
+            wrong = f"the key in {key.file} is not that of {certificate.file}"
         else:
-            wrong = f"{key_setting}: {key_file} with {file}: {_reason(error)}"
-        raise SettingsError(wrong) from error
-    _try(context, chain[0], f"{setting}: {file}")
-
-
-def _trust_clients(context: ssl.SSLContext, file: str) -> None:
-    certificates = _certificates("tls_client_ca_file", file)
-    context.load_verify_locations(cadata="\n".join(certificates))
-    context.verify_mode = ssl.CERT_REQUIRED
-
-
-def _certificates(setting: str, file: str) -> list[str]:
-    """Return the certificates in a file, each of them readable."""
-    found = [text for kind, text in _blocks(setting, file) if kind == "CERTIFICATE"]
-    if not found:
-        raise SettingsError(f"{setting}: {file} holds no certificate as PEM")
-    for text in found:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-        except ssl.SSLError as error:
-            wrong = f"{setting}: a certificate in {file} is damaged: {_reason(error)}"
-            raise SettingsError(wrong) from error
-    return found
-
-
-def _blocks(setting: str, file: str) -> list[tuple[str, str]]:
-    """Return what a PEM file holds: of what kind, and the text (RFC 7468)."""
-    try:
-        text = Path(file).read_bytes().decode("latin-1")
-    except OSError as error:
-        wrong = f"{setting}: cannot read {file}: {error.strerror}"
-        raise SettingsError(wrong) from error
-    return [(block[1], block[0]) for block in _PEM_BLOCK.finditer(text)]
+            wrong = f"{key.file} with {certificate.file}: {_reason(error)}"
+        raise SettingsError(f"{key.setting}: {wrong}") from error
 
 
 def _try(context: ssl.SSLContext, certificate: str, what: str) -> None:

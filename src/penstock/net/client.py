@@ -2,8 +2,9 @@
 
 Owns one connection at a time and the chunks not acked yet: writes them in order,
 matches acks by chunk id, and after a lost connection writes the unacked ones again
-under the same ids. Must not read input, encode records or print: cli/send.py does.
-One thread waits in one place, `_wait`, for the socket and a slow input together.
+under the same ids. How a connection is made is `client_link`'s. Must not read input,
+encode records or print: cli/send.py does. One thread waits in one place, `_wait`, for
+the connection and a slow input together.
 """
 
 import base64
@@ -11,22 +12,26 @@ import errno
 import os
 import random
 import select
-import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import msgpack
 
-from penstock.errors import PenstockError, ProtocolError, UnavailableError
+from penstock.errors import PenstockError, UnavailableError
+from penstock.net.client_link import (
+    MAX_ANSWER_BYTES,
+    Destination,
+    Link,
+    LinkMaker,
+    no_forward_server,
+    reason,
+)
 
 # Eight chunks on the way hide the time of one commit behind the writing of the
 # next. The bytes bound what is held in memory when single lines make huge chunks.
 WINDOW_CHUNKS, WINDOW_BYTES = 8, 16 * 1024 * 1024
-# A host that drops packets must not hold us for the two minutes of the kernel.
-CONNECT_SECONDS = 10.0
 # Without acks the server's own close is all we can learn of the end; a server
 # that keeps the connection open must not hold us.
 CLOSE_SECONDS = 2.0
@@ -34,8 +39,6 @@ CLOSE_SECONDS = 2.0
 # found again within seconds, and one that is down is not hammered.
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
-# Answers are below 100 bytes (forward-protocol.md 3.1); more is no forward server.
-MAX_ANSWER_BYTES = 64 * 1024
 
 
 class NotAckedError(PenstockError):
@@ -56,13 +59,13 @@ class ClientSettings:
     """Where to send, and how long to insist.
 
     Args:
+        destination: where, and how to get in there.
         timeout_seconds: without an ack for that long we give up; None: never.
         retries: connections tried in a row without an ack in between; None: as
             many as the timeout allows, but the first connection is tried once.
     """
 
-    host: str
-    port: int
+    destination: Destination
     ack: bool = True
     window_chunks: int = WINDOW_CHUNKS
     timeout_seconds: float | None = 60.0
@@ -110,7 +113,10 @@ class ForwardClient:
         self._settings = settings
         self._rng = rng or random.Random()
         self._clock = clock
-        self._socket: socket.socket | None = None
+        self._link: Link | None = None
+        self._links = LinkMaker(
+            settings.destination, self._wait, clock, settings.timeout_seconds
+        )
         self._answers = msgpack.Unpacker()
         self._outstanding: dict[bytes, Chunk] = {}
         self._unwritten: deque[Chunk] = deque()
@@ -125,8 +131,7 @@ class ForwardClient:
     @property
     def address(self) -> str:
         """Return host and port as people write them."""
-        host = self._settings.host
-        return f"{f'[{host}]' if ':' in host else host}:{self._settings.port}"
+        return self._settings.destination.address
 
     def connect(self) -> None:
         """Make the first connection, so that nothing is read for a server that is away.
@@ -145,7 +150,7 @@ class ForwardClient:
                     refused = exc.errno == errno.ECONNREFUSED
                     hint = "; is `penstock up` running?" if refused else ""
                     raise UnavailableError(
-                        f"cannot reach {self.address}: {_reason(exc)}{hint}"
+                        f"cannot reach {self.address}: {reason(exc)}{hint}"
                     ) from exc
             self.wait(backoff_seconds(attempts, self._rng))
             attempts += 1
@@ -192,15 +197,15 @@ class ForwardClient:
     def finish(self) -> None:
         """Wait until every chunk is done, then end the connection. Raises as above."""
         self.drain()
-        if self._socket is not None and not self._settings.ack:
-            self._half_close(self._socket)
+        if self._link is not None and not self._settings.ack:
+            self._half_close(self._link)
         self.close()
 
     def close(self) -> None:
         """Drop the connection; what was not acked stays counted as such."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
 
     def interrupt(self) -> None:
         """End the wait under way, or the next one, with KeyboardInterrupt.
@@ -215,15 +220,15 @@ class ForwardClient:
 
     def _turn(self, until: float | None, input_fd: int | None = None) -> bool:
         """Wait once for what comes first, and serve it; true if input can be read."""
-        unlinked = self._socket is None and self._outstanding
+        unlinked = self._link is None and self._outstanding
         if unlinked and self._clock() >= self._retry_at:
             self._reconnect()
         times = [] if until is None else [until]
         if self._outstanding and self._settings.timeout_seconds is not None:
             times.append(self._progress_at + self._settings.timeout_seconds)
-        if self._outstanding and self._socket is None:
+        if self._outstanding and self._link is None:
             times.append(self._retry_at)
-        link = [] if self._socket is None else [self._socket.fileno()]
+        link = [] if self._link is None else [self._link.fileno()]
         reads = link if input_fd is None else [*link, input_fd]
         writes = link if self._unwritten else []
         readable, writable = self._wait(reads, writes, min(times, default=None))
@@ -264,43 +269,8 @@ class ForwardClient:
         raise NotAckedError(f"gave up on {self.address}: {why}")
 
     def _open(self) -> None:
-        """Connect to the first of the host's addresses that answers."""
-        host, port = self._settings.host, self._settings.port
-        failure = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except UnicodeError as exc:  # a name that DNS could not carry
-            raise OSError(errno.EINVAL, "not a host name") from exc
-        for family, kind, protocol, _, address in found:
-            link = socket.socket(family, kind, protocol)
-            try:
-                self._connect_socket(link, address)
-                return self._begin(link)
-            except OSError as exc:
-                failure = exc
-            finally:
-                if self._socket is not link:
-                    link.close()
-        raise failure
-
-    def _connect_socket(self, link: socket.socket, address: tuple[object, ...]) -> None:
-        link.setblocking(False)
-        # A small last frame must not wait for the TCP ack of the segment before it.
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        code = link.connect_ex(address)
-        if code == errno.EINPROGRESS:
-            timeout = self._settings.timeout_seconds or CONNECT_SECONDS
-            until = self._clock() + min(CONNECT_SECONDS, timeout)
-            _, writable = self._wait([], [link.fileno()], until)
-            code = errno.ETIMEDOUT
-            if writable:
-                code = link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            raise OSError(code, os.strerror(code))
-
-    def _begin(self, link: socket.socket) -> None:
         """Start on a new connection: everything not done is written again, in order."""
-        self._socket = link
+        self._link = self._links.open()
         self._answers = msgpack.Unpacker(
             raw=True, strict_map_key=False, max_buffer_size=MAX_ANSWER_BYTES
         )
@@ -311,7 +281,7 @@ class ForwardClient:
         try:
             self._open()
         except OSError as exc:
-            self._lost(_reason(exc))
+            self._lost(reason(exc))
         else:
             self.tally.reconnects += 1
 
@@ -325,17 +295,17 @@ class ForwardClient:
             self._retry_at = self._clock() + pause
 
     def _write(self) -> None:
-        while self._unwritten and self._socket is not None:
+        while self._unwritten and self._link is not None:
             self._rest = self._rest or memoryview(self._unwritten[0].frame)
             try:
-                self._rest = self._rest[self._socket.send(self._rest) :]
+                self._rest = self._rest[self._link.send(self._rest) :]
             except BlockingIOError:
                 return
             except OSError as exc:
                 # What acks that came before the end name need not be sent again.
                 self._read_answers()
-                if self._socket is not None:
-                    self._lost(_reason(exc))
+                if self._link is not None:
+                    self._lost(reason(exc))
                 return
             if not self._rest:
                 chunk = self._unwritten.popleft()
@@ -343,13 +313,13 @@ class ForwardClient:
                     self._done(chunk.id)
 
     def _read_answers(self) -> None:
-        while self._socket is not None:
+        while self._link is not None:
             try:
-                data = self._socket.recv(MAX_ANSWER_BYTES // 2)
+                data = self._link.receive()
             except BlockingIOError:
                 return
             except OSError as exc:
-                return self._lost(_reason(exc))
+                return self._lost(reason(exc))
             if not data:
                 return self._lost("closed by the server")
             try:
@@ -357,11 +327,7 @@ class ForwardClient:
                 for answer in self._answers:
                     self._take(answer)
             except (ValueError, TypeError, msgpack.UnpackException) as exc:
-                raise ProtocolError(
-                    "unexpected_answer",
-                    f"{self.address} does not answer like a forward server"
-                    " (another service, or TLS?); is the port right?",
-                ) from exc
+                raise no_forward_server(self.address) from exc
 
     def _take(self, answer: object) -> None:
         match answer:
@@ -370,8 +336,8 @@ class ForwardClient:
             case [b"HELO", *_]:
                 # Forward specification v1, "HELO": the server wants a PING first.
                 raise UnavailableError(
-                    f"{self.address} asks for a shared key (HELO);"
-                    " `penstock send` cannot log in to a secured server"
+                    f"{self.address} asks for a shared key (HELO); give it with"
+                    " --shared-key-file"
                 )
             case {}:  # Vector's way to say that a chunk failed: try again, later
                 self._lost("chunk refused by the server")
@@ -385,15 +351,9 @@ class ForwardClient:
             self._progress_at = self._clock()
             self._failures = 0
 
-    def _half_close(self, link: socket.socket) -> None:
+    def _half_close(self, link: Link) -> None:
         """Say that nothing follows, and see whether the server protests."""
-        with suppress(OSError):  # closed by the other side already
-            link.shutdown(socket.SHUT_WR)
+        link.end_writing()
         until = self._clock() + CLOSE_SECONDS
-        while self._socket is not None and self._clock() < until:
+        while self._link is not None and self._clock() < until:
             self._turn(until)
-
-
-def _reason(exc: OSError) -> str:
-    text = exc.strerror or str(exc)
-    return text[:1].lower() + text[1:]

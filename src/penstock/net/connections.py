@@ -69,13 +69,7 @@ class Connections:
         return entrant.enter(stage)
 
     def refuse(self, reason: str, address: str = "") -> None:
-        """Count a connection that is not taken."""
-        self._count_refused(
-            reason, address, "refusing a connection: a limit is reached"
-        )
-
-    def _count_refused(self, reason: str, address: str, text: str) -> None:
-        """Count it, and log it once in a while."""
+        """Count a connection that is not taken, or closed, and log one in a while."""
         self.intake.metrics.refused(reason)
         now = self.intake.clock()
         logged_seconds, unlogged = self._refusals.get(reason, (-LOG_SECONDS, 0))
@@ -88,7 +82,7 @@ class Connections:
             extra["peer"] = address
         if unlogged:
             extra["others_without_a_line"] = unlogged
-        logger.warning(text, extra=extra)
+        logger.warning("a connection has met a limit and is closed", extra=extra)
 
     async def look(self, seconds: float) -> None:
         """Close the connections that are too slow; so many seconds have passed.
@@ -139,8 +133,7 @@ class Connections:
 
     def closed(self, session: ForwardSession, reason: str) -> None:
         """Count a connection that is closed for a limit."""
-        text = "closing a connection: its peer is too slow"
-        self._count_refused(reason, session.peer.address, text)
+        self.refuse(reason, session.peer.address)
 
     # What entrants tell.
 

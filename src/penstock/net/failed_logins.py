@@ -4,23 +4,29 @@ them was logged.
 It owns both bounds, that on guesses and that on memory. It must not know a connection,
 and reads no clock: the time comes as an argument.
 
-Whoever guesses opens many connections. So an answer is not held back on its own: each
-failure takes up the time of its address, and whoever comes next, whether it guesses
-right or wrong, is answered behind it.
+Whoever guesses opens many connections. So no answer is held back on its own: a failure
+takes up time, and who comes next, whether it guesses right or wrong, is answered behind
+it. It takes up the most for the name that the client gives itself, and for others of
+its address as little as can be: behind one address may be a whole cluster, of which one
+client is set up wrong and tries for ever. Who gives itself another name for each guess
+gains nothing: the more names fail, the more time each failure takes from all.
 """
 
 import ipaddress
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 # However many failed: a sender whose key was mended is not to wait longer than this.
 MOST_SECONDS = 30.0
-# An address that has not failed for so long begins anew.
+# A name that has not been tried for so long begins anew.
 FORGET_SECONDS = 600.0
-# Addresses remembered; 300 bytes each. Who has more of them than this guesses from
-# each as from a new one.
-MOST_ADDRESSES = 10_000
+# Addresses remembered, and names of each; all of them are 30 MB. Who has more addresses
+# guesses from each as from a new one; more names of one do not fail in FORGET_SECONDS.
+MOST_ADDRESSES = 4096
+MOST_NAMES = 32
+# Who has failed may take up so much of the time that others can wait.
+SHARE_OF_FAILED = 1 / 3
 # A line for each address in so long: a sender that is set up wrong tries each second.
 LOG_SECONDS = 60.0
 # A host has a whole /64 of IPv6 addresses to itself (RFC 4291, 2.5.4).
@@ -30,9 +36,16 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Failures:
-    count: int = 0
-    free_seconds: float = 0.0  # when the next answer may be written
+class _Name:
+    failures: int = 0
+    free_seconds: float = 0.0  # when the next answer to it may be written
+    tried_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Host:
+    free_seconds: float = 0.0  # when the next answer to any name may be written
+    failed: OrderedDict[int, _Name] = field(default_factory=OrderedDict)
 
 
 @dataclass(slots=True)
@@ -42,43 +55,76 @@ class _Logged:
 
 
 class SlowDown:
-    """Spaces out the answers to addresses from which logins have failed."""
+    """Spaces out the answers to addresses from which logins have failed.
+
+    A `name` is what stands for all that a client calls itself.
+    """
 
     def __init__(self) -> None:
-        self._failures: _LeastRecent[_Failures] = _LeastRecent()
+        self._hosts: _LeastRecent[_Host] = _LeastRecent()
 
     def __len__(self) -> int:
-        return len(self._failures)
+        return len(self._hosts)
 
-    def answer_at(self, address: str, now: float) -> float:
-        """Return when an answer to this address may be written."""
-        failures = self._failures.find(address)
-        return now if failures is None else max(now, failures.free_seconds)
+    def answer_at(
+        self, address: str, name: int, now: float, latest: float
+    ) -> float | None:
+        """Return when an answer may be written; None if that is later than `latest`."""
+        host = self._hosts.find(address)
+        if host is None:
+            return now
+        _forget(host.failed, now)
+        named = host.failed.get(name)
+        if named is not None:
+            named.tried_seconds = now  # or who is not looked at would begin anew
+        due = max(now, host.free_seconds, named.free_seconds if named else now)
+        share = 1 if named is None else SHARE_OF_FAILED
+        is_too_late = due > latest or host.free_seconds > now + (latest - now) * share
+        return None if is_too_late else due
 
-    def failed(self, address: str, now: float, *, first_seconds: float) -> None:
+    def failed(
+        self, address: str, name: int, now: float, *, first_seconds: float
+    ) -> None:
         """Make the answers behind this one wait: `first_seconds`, then twice as long.
 
-        To be told when the login is looked at, before its own answer is due.
+        To be told when the login is looked at, after `answer_at` and before the answer
+        is due.
         """
         if not first_seconds:
             return
-        failures = self._failures.find(address)
-        if failures is None or now > failures.free_seconds + FORGET_SECONDS:
-            failures = _Failures()
-        # Of powers past the bound only the first is needed.
-        wait = min(first_seconds * 2.0 ** min(failures.count, 64), MOST_SECONDS)
-        failures.count += 1
-        failures.free_seconds = max(now, failures.free_seconds) + wait
-        self._failures.keep(address, failures)
+        host = self._hosts.find(address) or _Host()
+        named = host.failed.pop(name, None) or _Name()
+        host.failed[name] = named  # behind those that failed before
+        if len(host.failed) > MOST_NAMES:
+            host.failed.popitem(last=False)
+        due = max(now, host.free_seconds, named.free_seconds)
+        named.free_seconds = due + _wait(first_seconds, named.failures)
+        named.failures += 1
+        named.tried_seconds = now
+        wait = _wait(first_seconds, len(host.failed) - 1)
+        host.free_seconds = max(now, host.free_seconds) + wait
+        self._hosts.keep(address, host)
 
-    def succeeded(self, address: str) -> None:
-        """Let the next failure be a first one.
+    def succeeded(self, address: str, name: int) -> None:
+        """Let the next failure of this name be a first one.
 
-        What earlier ones have taken up stays: who has one password may guess another's.
+        What earlier ones have taken up of the address's time stays: who has one
+        password may guess another's.
         """
-        failures = self._failures.find(address)
-        if failures is not None:
-            failures.count = 0
+        host = self._hosts.find(address)
+        if host is not None:
+            host.failed.pop(name, None)
+
+
+def _forget(failed: dict[int, _Name], now: float) -> None:
+    for name, each in list(failed.items()):
+        if now > max(each.tried_seconds, each.free_seconds) + FORGET_SECONDS:
+            del failed[name]
+
+
+def _wait(first_seconds: float, doublings: int) -> float:
+    # Of doublings past the bound only the first is needed.
+    return min(first_seconds * 2.0 ** min(doublings, 64), MOST_SECONDS)
 
 
 class LogBook:
@@ -90,14 +136,19 @@ class LogBook:
     def __len__(self) -> int:
         return len(self._logged)
 
-    def news(self, address: str, now: float) -> int | None:
-        """Return how many had no line since the last one, or None: no line now."""
+    def line_for(self, address: str, now: float) -> dict[str, str | int] | None:
+        """Return the fields that a line begins with, or None: no line now.
+
+        How many had none since the last one is among them.
+        """
         logged = self._logged.find(address)
         if logged is not None and now < logged.seconds + LOG_SECONDS:
             logged.unlogged += 1
             return None
         self._logged.keep(address, _Logged(now))
-        return 0 if logged is None else logged.unlogged
+        unlogged = 0 if logged is None else logged.unlogged
+        more = {"failures_without_a_line": unlogged} if unlogged else {}
+        return {"peer": address, **more}
 
 
 class _LeastRecent(Generic[T]):

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol, cast
 
-from penstock.errors import ProtocolError
 from penstock.net.failed_logins import LogBook, SlowDown
 from penstock.net.peer import Peer, clean_name
 from penstock.net.rules import Access, Rules
@@ -26,6 +25,7 @@ from penstock.wire.handshake import (
     NONCE_BYTES,
     Challenge,
     Failure,
+    NoPingError,
     Ping,
     PingReader,
     anonymous_source,
@@ -75,6 +75,7 @@ class Handshakes:
     later: Callable[[float, Callable[[], None]], Timer] = _later
     slow_down: SlowDown = field(default_factory=SlowDown)
     log_book: LogBook = field(default_factory=LogBook)
+    tls_log_book: LogBook = field(default_factory=LogBook)
     # Names of ours that a client had too, and that was said.
     same_names: set[str] = field(default_factory=set)
 
@@ -177,7 +178,7 @@ class HandshakeProtocol(asyncio.Protocol):
     def _read_ping(self, data: bytes) -> None:
         try:
             ping = self._reader.receive_data(data)
-        except ProtocolError as error:
+        except NoPingError as error:
             # No guess at a key: nobody has to wait for it.
             self._failed(Failure.NO_PING, hint=str(error))
             self._refuse(Failure.NO_PING.text)
@@ -199,18 +200,19 @@ class HandshakeProtocol(asyncio.Protocol):
         What is due too late is not even looked at: it would be a guess more.
         """
         shared, address = self._handshakes, self._peer.address
-        now = shared.clock()
-        due = shared.slow_down.answer_at(address, now)
+        slow_down, now = shared.slow_down, shared.clock()
+        name = hash((ping.client_hostname, ping.username))
         latest = self._began_seconds + shared.handshake_seconds * LATEST_ANSWER
-        if due > latest:
+        due = slow_down.answer_at(address, name, now, latest)
+        if due is None:
             self._too_soon()
             return
         failure = check_ping(ping, self._challenge, self._access.credentials)
         if failure is None:
-            shared.slow_down.succeeded(address)
+            slow_down.succeeded(address, name)
         else:
             first_seconds = self._rules.slow_down_seconds
-            shared.slow_down.failed(address, now, first_seconds=first_seconds)
+            slow_down.failed(address, name, now, first_seconds=first_seconds)
         if due <= now:
             self._answer(ping, failure)
             return
@@ -323,12 +325,8 @@ class HandshakeProtocol(asyncio.Protocol):
 
     def _news(self) -> dict[str, str | int] | None:
         """Return what a line begins with; None if this address had one just before."""
-        shared, address = self._handshakes, self._peer.address
-        unlogged = shared.log_book.news(address, shared.clock())
-        if unlogged is None:
-            return None
-        more = {"failures_without_a_line": unlogged} if unlogged else {}
-        return {"peer": address, **more}
+        shared = self._handshakes
+        return shared.log_book.line_for(self._peer.address, shared.clock())
 
     def _hint_at_same_name(self, ping: Ping) -> None:
         ours = self._rules.self_hostname
@@ -345,7 +343,9 @@ class HandshakeProtocol(asyncio.Protocol):
 
     def _keep_ahead(self, data: bytes) -> None:
         self._ahead += data
-        if len(self._ahead) > AHEAD_BYTES and self._transport and not self._is_paused:
+        is_much = len(self._ahead) > AHEAD_BYTES
+        # Only while the answer waits: who is handed over is read by the next stage.
+        if is_much and self._timer and self._transport and not self._is_paused:
             self._is_paused = True
             self._transport.pause_reading()
 

@@ -50,6 +50,7 @@ class Inbox(ABC):
         "_may_read",
         "_pace",
         "_reader",
+        "_sender",
         "_source",
         "_tell",
         "_waits_for_room",
@@ -60,6 +61,7 @@ class Inbox(ABC):
 
     def __init__(self, intake: Intake, source: SourceId, peer: Peer) -> None:
         self.peer = peer
+        self._sender = peer.sender
         self.received_bytes = 0
         self.has_work = False  # has asked for a turn, and not yet come to an end
         self._intake = intake
@@ -238,7 +240,13 @@ class Inbox(ABC):
         self._incoming = Incoming(
             self._intake,
             message,
-            Origin(self._source, self.peer.sender, received_seconds, self._tell),
+            Origin(
+                self._source,
+                self._sender,
+                received_seconds,
+                self._tell,
+                self.peer.tags,
+            ),
         )
         self._intake.opened.count(self.peer.address, self._incoming.size_bytes)
         self._acks.expect(self._incoming.delivery)

@@ -18,9 +18,11 @@ from penstock.buffer.ring import Ring
 from penstock.model import Day, Delivery, EncodedRows, Segment, SourceId
 from penstock.net.opened import Opened
 from penstock.net.partials import Partials
+from penstock.net.rules import allows_tag
 from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
 from penstock.rows import RowEncoder, RowStream
+from penstock.rows.refused import refused
 from penstock.settings import PeerLimits, WireLimits
 from penstock.telemetry.receive import ReceiveMetrics
 from penstock.wire.messages import Message
@@ -48,6 +50,8 @@ class Intake:
 class Origin(NamedTuple):
     """Where a message came from, when its last byte came, who is told of its end.
 
+    `tags` are the patterns of those that may come from there; empty: all.
+
     Rows wait for PostgreSQL long after their connection is lost. They must not keep
     it, nor what it has half received.
     """
@@ -56,6 +60,7 @@ class Origin(NamedTuple):
     sender: str
     received_seconds: float
     tell: WeakMethod[Callable[[], None]]
+    tags: tuple[str, ...] = ()
 
 
 class Incoming:
@@ -81,6 +86,7 @@ class Incoming:
             partial(_settled, intake, origin.tell),
             _identity_of(message, origin.sender),
         )
+        self._is_allowed = allows_tag(origin.tags, message.tag)
         self._rows: RowStream | None = None
         self._twin = intake.recent.find(self.delivery.identity)
         if self._twin is None and message.rejection is None:
@@ -90,13 +96,17 @@ class Incoming:
         self.is_whole = self._rows is not None and self._rows.exhausted
 
     def hand_over_part(self) -> int:
-        """Encode the next part into the ring; return its size there."""
+        """Encode the next part into the ring; return how much work it was.
+
+        That is its size in the ring or, where there is nothing to store in it, the
+        size of its entries: the markers of log groups.
+        """
         if self._twin is not None:
             self._join(self._twin)
             return 0
         encoded = self._next_part()
         if not encoded.rows and not encoded.rejected:
-            return 0
+            return len(encoded.entries)
         self._intake.metrics.encoded(self._message.mode, encoded)
         self.delivery.pending_segments += 1
         identity = self.delivery.identity
@@ -132,7 +142,7 @@ class Incoming:
             return EncodedRows(b"", 0, frozenset[Day](), (rejection,))
         encoded = self._rows.next_part(self._intake.wall_clock_ns() // 1000)
         self.is_whole = self._rows.exhausted
-        return encoded
+        return encoded if self._is_allowed else refused(encoded, "tag_not_allowed")
 
 
 def _settled(

@@ -21,10 +21,6 @@ class Opened:
         """Tell whether a connection of this address may begin a message."""
         return self._shares.fits(address, 1)
 
-    def set_max_bytes(self, max_bytes: int) -> None:
-        """Have another bound from now on."""
-        self._shares.set_max_bytes(max_bytes)
-
     def wait(self, session: object, address: str, go_on: Callable[[], None]) -> None:
         """Call `go_on` once when it may, in turn with others."""
         self._waiting.setdefault(session, (address, go_on))

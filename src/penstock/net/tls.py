@@ -8,7 +8,6 @@ its last word is still owed acks.
 """
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,13 +26,9 @@ from penstock.net.tls_failure import (
 from penstock.net.tls_records import MAX_PLAINTEXT_BYTES, Ciphertext
 from penstock.net.tls_transport import TlsTransport
 
-logger = logging.getLogger(__name__)
-
 # A handshake's messages begin so (RFC 8446, 5.1); nothing that we are sent in clear by
 # mistake does.
 HANDSHAKE_RECORD = 0x16
-# From a client until its handshake is complete. OpenSSL takes 100 KiB of certificates.
-MAX_HANDSHAKE_BYTES = 256 * 1024
 # Of ciphertext without one byte of plaintext: a record is 16 KiB, a change of the key
 # 27 bytes. Whoever sends more wants our time, not to send logs.
 MAX_FRUITLESS_BYTES = 64 * 1024
@@ -49,8 +44,8 @@ class TlsProtocol(asyncio.Protocol):
         terms: the context, and which clients' names are taken.
         open_session: makes the inner protocol once the handshake is complete; it is
             told the name that the client's certificate vouches for, or "".
-        address: the peer's, for the log.
-        failed: told the reason, a word, if TLS ends the connection.
+        failed: told if TLS ends the connection: the reason, a word that is counted,
+            and the error in words that may be logged.
         on_lost: told when the connection is lost, after the inner protocol.
     """
 
@@ -59,13 +54,11 @@ class TlsProtocol(asyncio.Protocol):
         terms: TlsTerms,
         open_session: Callable[[str], asyncio.BaseProtocol],
         *,
-        address: str,
-        failed: Callable[[str], None],
+        failed: Callable[[str, str], None],
         on_lost: "Callable[[TlsProtocol], None] | None" = None,
     ) -> None:
         self._terms = terms
         self._open_session = open_session
-        self._address = address
         self._failed = failed
         self._on_lost = on_lost
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -76,6 +69,7 @@ class TlsProtocol(asyncio.Protocol):
         self._raw: asyncio.Transport | None = None
         self._inner: asyncio.Protocol | None = None
         self._fruitless_bytes = 0  # given to OpenSSL since the last plaintext
+        self._error = ""  # of a record that OpenSSL does not take
         self._is_paused = False  # by the inner protocol
         self._is_unread = False  # the peer does not read what we write
         self._is_raw_paused = False
@@ -192,6 +186,9 @@ class TlsProtocol(asyncio.Protocol):
         try:
             while left:
                 left = left[self._tls.write(left) :]
+        except ssl.SSLWantReadError:
+            # Until the rest comes nothing can be written, and no client does that.
+            self._fail(BROKEN, "half a change of the key")
         except ssl.SSLError as error:
             self._fail(BROKEN, in_words(error))
         else:
@@ -247,11 +244,7 @@ class TlsProtocol(asyncio.Protocol):
     def _go_on(self) -> None:
         """Hand over a slice, then what has become of the connection."""
         if self._may_read and self._is_backlogged:
-            self._incoming.write(self._ciphertext.take())
-            if self._inner is None:
-                self._shake_hands()
-            if self._inner is not None and self._may_read:
-                self._hand_over()
+            self._hand_over(self._decrypted_slice())
             self._flush()
         if self._may_read and self._is_backlogged:
             self._go_on_later()
@@ -261,21 +254,7 @@ class TlsProtocol(asyncio.Protocol):
             self._tell_end()
         self._set_raw_reading()
 
-    def _shake_hands(self) -> None:
-        self._fruitless_bytes += self._incoming.pending
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            if self._fruitless_bytes > MAX_HANDSHAKE_BYTES:
-                self._fail(HANDSHAKE, "too long")
-        except ssl.SSLError as error:
-            self._fail(HANDSHAKE, in_words(error))
-        else:
-            self._flush()
-            self._begin()
-
     def _begin(self) -> None:
-        self._fruitless_bytes = 0
         client = self._terms.client(self._tls)
         if not client.is_allowed:
             self._fail(CLIENT_NAME, f"no such name is allowed: {client.name}")
@@ -284,33 +263,56 @@ class TlsProtocol(asyncio.Protocol):
         self._inner = cast("asyncio.Protocol", self._open_session(client.name))
         self._inner.connection_made(TlsTransport(self, self._raw))
 
-    def _hand_over(self) -> None:
-        fed_bytes = self._incoming.pending
+    def _decrypted_slice(self) -> list[bytes]:
+        """Decrypt a slice, record by record; shake hands first, if that is not done."""
         parts: list[bytes] = []
+        fed_bytes = self._incoming.pending
         try:
-            while self._incoming.pending:
-                # One call, one record.
-                if not (part := self._tls.read(MAX_PLAINTEXT_BYTES)):
-                    self._has_said_goodbye = True
+            self._decrypt(parts)  # what is left because reading was paused
+            for piece in self._ciphertext.slice():
+                fed_bytes += len(piece)
+                self._incoming.write(piece)
+                if self._inner is None:
+                    self._shake_hands()
+                self._decrypt(parts)
+                if not self._may_read:
                     break
-                parts.append(part)
-        except ssl.SSLWantReadError:
-            pass
         except ssl.SSLError as error:
-            self._deliver(parts)
-            self._fail(BROKEN, in_words(error))
-            return
+            self._error = in_words(error)
         self._fruitless_bytes = 0 if parts else self._fruitless_bytes + fed_bytes
-        self._deliver(parts)
-        if self._has_said_goodbye:
+        return parts
+
+    def _decrypt(self, parts: list[bytes]) -> None:
+        with suppress(ssl.SSLWantReadError):
+            while self._inner is not None and self._may_read and self._incoming.pending:
+                # One call, one record.
+                if part := self._tls.read(MAX_PLAINTEXT_BYTES):
+                    parts.append(part)
+                else:
+                    self._has_said_goodbye = True
+
+    def _shake_hands(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass  # how much it takes in a handshake OpenSSL bounds itself
+        except ssl.SSLError as error:
+            self._fail(HANDSHAKE, in_words(error))
+        else:
+            self._flush()
+            self._begin()
+
+    def _hand_over(self, parts: list[bytes]) -> None:
+        """Hand over what is decrypted, and then what it has ended with."""
+        if parts and self._inner is not None:
+            self._inner.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
+        if self._error:
+            self._fail(BROKEN, self._error)
+        elif self._has_said_goodbye:
             self._forget()
             self._tell_end()
         elif self._fruitless_bytes > MAX_FRUITLESS_BYTES:
             self._fail(FRUITLESS, "the peer sends records without data")
-
-    def _deliver(self, parts: list[bytes]) -> None:
-        if parts and self._inner is not None:
-            self._inner.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def _flush(self) -> None:
         if self._outgoing.pending and self._raw is not None:
@@ -353,7 +355,7 @@ class TlsProtocol(asyncio.Protocol):
             return
         if self._inner is not None:
             self._inner.connection_lost(self._lost_by)
-        elif not self._is_closing:
+        elif self._lost_by is not None:  # else it is closed by us
             self._end_handshake()
         self._raw = None
         # It holds us, by its transport: left in a cycle, it would wait for the
@@ -368,11 +370,7 @@ class TlsProtocol(asyncio.Protocol):
         """Close; what OpenSSL has to say of it, an alert, is still sent."""
         if self._is_closing:
             return
-        self._failed(reason)
-        logger.warning(
-            "closing a connection: TLS failed",
-            extra={"peer": self._address, "reason": reason, "error": error},
-        )
+        self._failed(reason, error)
         self._is_closing = True
         self._forget()
         self._flush()

@@ -28,6 +28,7 @@ from penstock.wire.values import (
     IncompleteValueError,
     InvalidValueError,
     Kind,
+    TooManyValuesError,
     length_of,
     read_bytes,
     read_header,
@@ -54,9 +55,13 @@ class ReadEntry:
 
 @dataclass(frozen=True, slots=True)
 class GroupMarker:
-    """The start of a log group with its body, or the end of one (no body)."""
+    """The start of a log group with what it says of its events, or the end of one.
 
-    body: Plain
+    `body` is JSON. Kept so it takes the memory that its bytes do, and each record gets
+    a copy: a key within it that fills a column leaves the record's.
+    """
+
+    body: bytes | None
 
 
 Outcome = ReadEntry | GroupMarker | RejectedEvent
@@ -75,22 +80,23 @@ def read_entry(
         return _read_whole_entry(entries, offset, end, now_microseconds), end
     except IncompleteValueError:
         return RejectedEvent("truncated_entry", entries[offset:]), len(entries)
-    except InvalidValueError:
-        return RejectedEvent("malformed_msgpack", entries[offset:]), len(entries)
+    except (InvalidValueError, TooManyValuesError) as error:
+        return RejectedEvent(error.reason, entries[offset:]), len(entries)
 
 
 def record_with_extras(
-    entry: ReadEntry, metadata: Plain, group: Plain
+    entry: ReadEntry, metadata: bytes | None, group: bytes | None
 ) -> dict[str, Plain]:
     """Put what is the event's but not its record's beside the record's keys.
 
-    `metadata` is the message's, for an entry without its own.
+    `metadata` is the message's, for an entry without its own; it and `group` are JSON.
     """
     record = entry.record
-    if metadata or entry.metadata:
-        _add_beside(record, METADATA_KEY, entry.metadata or _copied(metadata))
+    own_metadata = entry.metadata or (metadata and orjson.loads(metadata))
+    if own_metadata:
+        _add_beside(record, METADATA_KEY, own_metadata)
     if group is not None:
-        _add_beside(record, GROUP_KEY, _copied(group))
+        _add_beside(record, GROUP_KEY, orjson.loads(group))
     if entry.time_was_replaced:
         _add_beside(record, TIME_KEY, entry.raw_time)
     return record
@@ -100,25 +106,6 @@ def _add_beside(record: dict[str, Plain], key: str, value: Plain) -> None:
     while key in record:
         key += "_"  # the record's own key stays
     record[key] = value
-
-
-def _copied(value: Plain) -> Plain:
-    """Copy what many records get: a key within it that fills a column leaves it."""
-    copied: Plain = orjson.loads(orjson.dumps(value))
-    return copied
-
-
-def end_of_junk(entries: bytes, offset: int, until: int) -> int:
-    """Return where, from `offset` on, values that are no entries end.
-
-    Looks no further than `until`, and stops before bytes that are no whole value.
-    """
-    try:
-        while offset < until and read_header(entries, offset).kind is not Kind.ARRAY:
-            offset = skip_value(entries, offset)
-    except (IncompleteValueError, InvalidValueError):
-        pass
-    return offset
 
 
 def _read_whole_entry(
@@ -132,7 +119,7 @@ def _read_whole_entry(
         return RejectedEvent("no_record", raw)
     time_offset = entry.body
     record_offset = skip_value(raw, time_offset)
-    metadata: Plain = None
+    metadata_offset = 0
     time = read_header(raw, time_offset)
     if time.kind is Kind.ARRAY:  # v1.5: [time, metadata] in the time's place
         elements = length_of(time)
@@ -141,14 +128,15 @@ def _read_whole_entry(
         time_offset = time.body
         time = read_header(raw, time_offset)
         if elements > 1:
-            metadata, _ = read_plain(raw, skip_value(raw, time_offset), 2)
+            metadata_offset = skip_value(raw, time_offset)
     record_header = read_header(raw, record_offset)
-    group = _group_marker(raw, time, record_header, record_offset)
+    group = _group_marker(raw, time, record_header, record_offset, metadata_offset)
     if group is not None:
         return group
     if record_header.kind is not Kind.MAP:
         return RejectedEvent("record_not_a_map", raw)
     record, _ = read_plain(raw, record_offset)
+    metadata = read_plain(raw, metadata_offset, 2)[0] if metadata_offset else None
     return _timed(
         raw,
         time,
@@ -158,16 +146,19 @@ def _read_whole_entry(
 
 
 def _group_marker(
-    raw: bytes, time: Header, record: Header, record_offset: int
+    raw: bytes, time: Header, record: Header, record_offset: int, metadata_offset: int
 ) -> GroupMarker | None:
     if time.kind is not Kind.EXT or record.kind is not Kind.MAP:
         return None
     event_time = read_ext_time(time.code, read_bytes(raw, time))
-    if event_time == EventTime(GROUP_START_SECONDS, 0):
-        return GroupMarker(read_plain(raw, record_offset, 2)[0])
     if event_time == EventTime(GROUP_END_SECONDS, 0):
         return GroupMarker(None)
-    return None
+    if event_time != EventTime(GROUP_START_SECONDS, 0):
+        return None
+    body = cast("dict[str, Plain]", read_plain(raw, record_offset, 2)[0])
+    if metadata_offset and (metadata := read_plain(raw, metadata_offset, 3)[0]):
+        _add_beside(body, METADATA_KEY, metadata)
+    return GroupMarker(orjson.dumps(body))
 
 
 def _timed(raw: bytes, time: Header, entry: ReadEntry, raw_time: Plain) -> Outcome:

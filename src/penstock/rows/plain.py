@@ -42,6 +42,16 @@ MAX_DEPTH = 254
 # Tab, line ends and the escape of terminals' colours stand in texts, others do not.
 _WITHOUT_CONTROLS = dict.fromkeys(set(range(32)) - set(b"\t\n\r\x1b"))
 
+# Looked up once, and not at each of a hundred thousand values.
+_STR, _BIN, _EXT, _FLOAT = Kind.STR, Kind.BIN, Kind.EXT, Kind.FLOAT
+_ARRAY, _MAP = Kind.ARRAY, Kind.MAP
+# Values of one byte by that byte.
+_BYTES: dict[int, bool | int | None] = (
+    {first: first for first in range(0x80)}
+    | {first: first - 0x100 for first in range(0xE0, 0x100)}
+    | {0xC0: None, 0xC2: False, 0xC3: True}
+)
+
 # What orjson writes: the JSON types.
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 
@@ -55,30 +65,30 @@ def read_plain(data: bytes, offset: int, depth: int = 1) -> tuple[Plain, int]:
         IncompleteValueError: the data ends inside the value.
         InvalidValueError: 0xc1 stands where a value should.
     """
+    if offset < len(data):
+        first = data[offset]
+        if first in _BYTES:
+            return _BYTES[first], offset + 1
     header = read_header(data, offset)
-    match header.kind:
-        case Kind.STR:
-            raw = read_bytes(data, header)
-            return text_of(raw), header.body + len(raw)
-        case Kind.BIN:
-            raw = read_bytes(data, header)
-            return _plain_bin(raw), header.body + len(raw)
-        case Kind.EXT:
-            raw = read_bytes(data, header)
-            end = header.body + len(raw)
-            time = read_ext_time(header.code, raw)
-            return time.rfc3339() if time else _opaque(data[offset:end]), end
-        case Kind.ARRAY | Kind.MAP if depth > MAX_DEPTH:
+    kind = header.kind
+    if kind is _STR or kind is _BIN:
+        raw = read_bytes(data, header)
+        return text_of(raw) if kind is _STR else _plain_bin(raw), header.body + len(raw)
+    if kind is _MAP or kind is _ARRAY:
+        if depth > MAX_DEPTH:
             end = skip_value(data, offset)
             return _opaque(data[offset:end]), end
-        case Kind.ARRAY:
-            return _read_array(data, header, depth)
-        case Kind.MAP:
+        if kind is _MAP:
             return _read_map(data, header, depth)
-        case Kind.FLOAT:
-            return _plain_float(header), header.body
-        case _:
-            return header.argument, header.body
+        return _read_array(data, header, depth)
+    if kind is _EXT:
+        raw = read_bytes(data, header)
+        end = header.body + len(raw)
+        time = read_ext_time(header.code, raw)
+        return time.rfc3339() if time else _opaque(data[offset:end]), end
+    if kind is _FLOAT:
+        return _plain_float(header), header.body
+    return header.argument, header.body
 
 
 def _read_array(data: bytes, header: Header, depth: int) -> tuple[list[Plain], int]:
@@ -101,18 +111,17 @@ def _read_map(data: bytes, header: Header, depth: int) -> tuple[dict[str, Plain]
 
 def _read_key(data: bytes, offset: int) -> tuple[str, int]:
     header = read_header(data, offset)
-    match header.kind:
-        case Kind.STR | Kind.BIN:
-            raw = read_bytes(data, header)
-            return text_of(raw), header.body + len(raw)
-        case Kind.ARRAY | Kind.MAP:
-            # Not as JSON text: a key within a key within a key would double its
-            # escapes at each level.
-            end = skip_value(data, offset)
-            return _opaque(data[offset:end]), end
-        case _:
-            key, end = read_plain(data, offset)
-            return key if isinstance(key, str) else orjson.dumps(key).decode(), end
+    kind = header.kind
+    if kind is _STR or kind is _BIN:
+        raw = read_bytes(data, header)
+        return text_of(raw), header.body + len(raw)
+    if kind is _ARRAY or kind is _MAP:
+        # Not as JSON text: a key within a key within a key would double its
+        # escapes at each level.
+        end = skip_value(data, offset)
+        return _opaque(data[offset:end]), end
+    key, end = read_plain(data, offset)
+    return key if isinstance(key, str) else orjson.dumps(key).decode(), end
 
 
 def _plain_bin(raw: bytes) -> str:

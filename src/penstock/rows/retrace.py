@@ -6,17 +6,17 @@ that carries what stood beside it. It must not say what a row is: `entries` does
 """
 
 import struct
+from collections import deque
 
 import msgpack
 
-from penstock.model import EncodedRows
+from penstock.model import EncodedRows, RejectedEvent
 from penstock.rows.entries import (
     GroupMarker,
     ReadEntry,
     read_entry,
     record_with_extras,
 )
-from penstock.rows.plain import Plain
 from penstock.rows.times import (
     EVENT_TIME_CODE,
     GROUP_END_SECONDS,
@@ -100,9 +100,13 @@ def _careful_entries(encoded: EncodedRows) -> list[bytes]:
     """Walk the entries as `RowStream` does; groups begin and end among them."""
     metadata, group = encoded.beside or (None, None)
     data = encoded.entries
+    rejected = deque(encoded.rejected)
     entries: list[bytes] = []
     offset = 0
     while offset < len(data):
+        if rejected and _stands_at(rejected[0], data, offset):
+            offset += len(rejected.popleft().raw)
+            continue
         outcome, end = read_entry(data, offset, encoded.received_microseconds)
         if isinstance(outcome, GroupMarker):
             group = outcome.body
@@ -116,7 +120,19 @@ def _careful_entries(encoded: EncodedRows) -> list[bytes]:
     return entries
 
 
-def _rebuilt(entry: ReadEntry, metadata: Plain, group: Plain) -> bytes:
+def _stands_at(event: RejectedEvent, data: bytes, offset: int) -> bool:
+    """Tell whether what was rejected stands here.
+
+    It is known by its bytes: some is rejected for a limit, which may be another one by
+    now. No value of msgpack begins with another whole one, and what need not be whole
+    reaches to the end.
+    """
+    if event.reason in ("truncated_entry", "too_many_entries"):
+        return offset + len(event.raw) == len(data)
+    return data.startswith(event.raw, offset)
+
+
+def _rebuilt(entry: ReadEntry, metadata: bytes | None, group: bytes | None) -> bytes:
     """Write an entry whose record and time are the row's."""
     record: bytes = msgpack.packb(record_with_extras(entry, metadata, group))
     return _ENTRY_HEAD + _time_of(entry.microseconds) + record

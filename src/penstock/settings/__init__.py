@@ -9,7 +9,7 @@ documentation.
 
 from dataclasses import dataclass, field
 
-from penstock.settings.declared import Accepted, check_settings
+from penstock.settings.declared import Accepted, check_settings, is_reloaded
 from penstock.settings.process import HttpSettings, ProcessSettings
 from penstock.settings.receive import (
     Listener,
@@ -50,6 +50,7 @@ __all__ = [
     "User",
     "WireLimits",
     "check_settings",
+    "is_reloaded",
 ]
 
 
@@ -57,7 +58,8 @@ __all__ = [
 class Settings:
     """All of them, as `app.py` hands them out."""
 
-    database_url: str
+    # With a password in it, perhaps.
+    database_url: str = field(repr=False)
     listen: ListenSettings = field(default_factory=ListenSettings)
     tls: TlsSettings = field(default_factory=TlsSettings)
     security: SecuritySettings = field(default_factory=SecuritySettings)

@@ -3,7 +3,7 @@
 It owns the words for what is accepted. It must not know any setting.
 """
 
-from dataclasses import field, fields
+from dataclasses import Field, field, fields
 from typing import Any, NamedTuple
 
 from penstock.errors import SettingsError
@@ -22,6 +22,11 @@ class Accepted(NamedTuple):
     # May stand in no command line, log line or page.
     secret: bool = False
     may_be_empty: bool = False
+    # Without it more people get in: a text that is empty, such as a variable that a
+    # Compose file sets to nothing, is a mistake and no value.
+    is_guard: bool = False
+    # SIGHUP applies a change; see also `is_reloaded`.
+    is_reloaded: bool = False
     # The value is a list of tables, each of them one of these.
     table: type | None = None
 
@@ -46,7 +51,15 @@ class Accepted(NamedTuple):
 
 def setting(default: Any, help_text: str, **accepted: Any) -> Any:
     """Declare a dataclass field as a setting."""
-    return field(default=default, metadata={"is": Accepted(help_text, **accepted)})
+    described = Accepted(help_text, **accepted)
+    # A secret is in no log line, also where somebody logs the whole settings.
+    return field(default=default, metadata={"is": described}, repr=not described.secret)
+
+
+def is_reloaded(concern: type, each: Field[Any]) -> bool:
+    """Tell whether SIGHUP applies a change of this setting, or only a restart does."""
+    accepted: Accepted = each.metadata["is"]
+    return accepted.is_reloaded or getattr(concern, "IS_RELOADED", False)
 
 
 def check_settings(settings: Any) -> None:

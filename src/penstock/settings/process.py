@@ -24,11 +24,15 @@ class HttpSettings:
         " Bearer`. Needed to listen on more than loopback. It has no flag: a command"
         " line can be read by everybody on the machine.",
         secret=True,
+        is_guard=True,
+        is_reloaded=True,
         may_be_empty=True,
     )
     http_token_file: str = setting(
         "",
         "The file that holds the token, and a line end at most.",
+        is_guard=True,
+        is_reloaded=True,
         may_be_empty=True,
     )
     http_max_connections: int = setting(
@@ -36,6 +40,7 @@ class HttpSettings:
         "Connections to the HTTP side, at most: probes and a Prometheus need a few.",
         low=1,
         high=100_000,
+        is_reloaded=True,
     )
 
 
@@ -59,4 +64,5 @@ class ProcessSettings:
         "info",
         "The least of our own log lines that is written.",
         choices=("debug", "info", "warning", "error"),
+        is_reloaded=True,
     )

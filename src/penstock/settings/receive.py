@@ -5,6 +5,7 @@ configuration file, the same as TOML text in the environment or a flag.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from penstock.settings.declared import KIB, MIB, setting
 
@@ -46,6 +47,8 @@ class Listener:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenSettings:
     """Where the forward protocol is spoken."""
+
+    IS_RELOADED: ClassVar[bool] = True
 
     host: str = setting(
         "127.0.0.1",
@@ -89,6 +92,8 @@ class TlsSettings:
     They are read again on SIGHUP.
     """
 
+    IS_RELOADED: ClassVar[bool] = True
+
     tls_certificate_file: str = setting(
         "",
         "The server's certificate and what is between it and its CA, as PEM.",
@@ -101,6 +106,7 @@ class TlsSettings:
         "",
         "Only clients with a certificate of these CAs may send (mTLS), as PEM. Empty:"
         " clients need no certificate.",
+        is_guard=True,
         may_be_empty=True,
     )
     tls_client_names: tuple[str, ...] = setting(
@@ -108,6 +114,7 @@ class TlsSettings:
         "Of these clients only those whose certificate has one of these names, as its"
         " common name or among its DNS names; `*.example.org` is any one label there."
         " Empty: all of them.",
+        is_guard=True,
     )
     tls_min_version: str = setting(
         "1.2",
@@ -121,10 +128,13 @@ class User:
     """A user who may log in, behind the shared key."""
 
     name: str = setting("", "The user's name, as the sender gives it.")
-    password: str = setting("", "The password.", secret=True, may_be_empty=True)
+    password: str = setting(
+        "", "The password.", secret=True, is_guard=True, may_be_empty=True
+    )
     password_file: str = setting(
         "",
         "The file that holds the password, and a line end at most.",
+        is_guard=True,
         may_be_empty=True,
     )
 
@@ -138,11 +148,13 @@ class NetworkRule:
         "",
         "The key that these senders share with us, instead of the common one.",
         secret=True,
+        is_guard=True,
         may_be_empty=True,
     )
     shared_key_file: str = setting(
         "",
         "The file that holds it, and a line end at most.",
+        is_guard=True,
         may_be_empty=True,
     )
     users: tuple[str, ...] = setting(
@@ -162,16 +174,20 @@ class SecuritySettings:
     They are read again on SIGHUP.
     """
 
+    IS_RELOADED: ClassVar[bool] = True
+
     shared_key: str = setting(
         "",
         "The key that all senders share with us. It has no flag: a command line can be"
         " read by everybody on the machine.",
         secret=True,
+        is_guard=True,
         may_be_empty=True,
     )
     shared_key_file: str = setting(
         "",
         "The file that holds the key, and a line end at most.",
+        is_guard=True,
         may_be_empty=True,
     )
     empty_shared_key: str = setting(
@@ -190,22 +206,27 @@ class SecuritySettings:
         (),
         "Users who may log in, with their passwords. Empty: the key is enough.",
         table=User,
+        is_guard=True,
     )
     networks: tuple[NetworkRule, ...] = setting(
         (),
         "Networks with a key, users or tags of their own.",
         table=NetworkRule,
+        is_guard=True,
     )
     other_networks: str = setting(
         "allow",
         "Senders whose address is in none of `networks`: allow, or deny, which closes"
         " the connection as it comes.",
         choices=("allow", "deny"),
+        is_guard=True,
     )
     slow_down_seconds: float = setting(
         1.0,
         "After a failed login the next answer to this address waits so long, and twice"
-        " as long after each further one, up to 30 s; a success ends it.",
+        " as long after each further one, up to 30 s; a success ends it. Clients there"
+        " with other names wait so long once, twice as long when two names fail, and so"
+        " on.",
         low=0.0,
         high=30.0,
     )
@@ -256,13 +277,15 @@ class WireLimits:
         "Keys of one map within a record, at most; a record with more goes to"
         " rejected_event. Elasticsearch, known for large ones, takes 1,000.",
         low=100,
-        high=1_000_000,
+        high=50_000,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerLimits:
     """How much one peer may have of us, and all of them."""
+
+    IS_RELOADED: ClassVar[bool] = True
 
     max_connections: int = setting(
         10_000,

@@ -119,6 +119,19 @@ class MaintenanceSettings:
         low=0,
         high=86_400,
     )
+    maintenance_database_url: str = setting(
+        "",
+        "The same database as its tables' owner, for maintenance by a server that logs"
+        " in as less. Empty: the server's own login does it, if it may. It has no flag:"
+        " a command line can be read by everybody on the machine.",
+        secret=True,
+        may_be_empty=True,
+    )
+    maintenance_database_url_file: str = setting(
+        "",
+        "The file that holds that URL, and a line end at most.",
+        may_be_empty=True,
+    )
     dedupe_window_seconds: int = setting(
         86_400,
         "A chunk that is sent again is recognised for at least this long. Senders that"

@@ -65,7 +65,7 @@ class ClaimPeriods:
         missing = await connection.fetch(self._blocks["missing_periods"])
         if missing:
             try:
-                made = await self._create_missing(connection)
+                made = await self._create(connection, missing)
             except asyncpg.PostgresError as error:
                 needed_now = any(period["is_current"] for period in missing)
                 if needed_now or connection.is_closed():
@@ -99,13 +99,14 @@ class ClaimPeriods:
         rows = await connection.fetch(self._blocks["ended_periods"], window_seconds)
         return [EndedPeriod(*row) for row in rows]
 
-    async def _create_missing(self, connection: asyncpg.Connection) -> list[str]:
+    async def _create(
+        self, connection: asyncpg.Connection, missing: list[asyncpg.Record]
+    ) -> list[str]:
+        block = self._blocks["make_period"]
         # Whoever waited for the lock must see what its last holder has made.
         async with connection.transaction(isolation="read_committed"):
-            await connection.execute(self._blocks["limit_waiting"])
-            await connection.execute(self._blocks["one_at_a_time"])
-            missing = await connection.fetch(self._blocks["missing_periods"])
-            for period in missing:
-                for block in ("create_period", "attach_period"):
-                    await connection.execute(self._blocks[block].format(**period))
-        return [period["partition"] for period in missing]
+            return [
+                period["partition"]
+                for period in missing
+                if await connection.fetchval(block, period["starts"])
+            ]

@@ -40,9 +40,12 @@ class Claims:
 
         It may not know yet that it is lost, and would hold its claims until it does.
         """
-        if self._session is not None:
-            await connection.fetch(self._blocks["end_predecessor"], *self._session)
-        self._session = await connection.fetchrow(self._blocks["this_session"])
+        blocks = self._blocks
+        async with connection.transaction():
+            await connection.execute(blocks["be_the_login"])
+            if self._session is not None:
+                await connection.fetch(blocks["end_predecessor"], *self._session)
+            self._session = await connection.fetchrow(blocks["this_session"])
 
     async def begin_batch(self, connection: asyncpg.Connection, batch: Batch) -> bool:
         """Leave the batch's name; return False if the batch is stored already."""
@@ -52,7 +55,9 @@ class Claims:
 
     async def end_stalled(self, connection: asyncpg.Connection) -> None:
         """End the sessions of other Penstocks that stand still with claims in hand."""
-        await connection.fetch(self._blocks["end_stalled"], STALLED_SECONDS)
+        async with connection.transaction():
+            await connection.execute(self._blocks["be_the_login"])
+            await connection.fetch(self._blocks["end_stalled"], STALLED_SECONDS)
 
     async def claim(self, connection: asyncpg.Connection, batch: Batch) -> Claimed:
         """Claim the segments that may have come before; the others are fresh."""

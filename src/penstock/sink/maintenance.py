@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import asyncpg
 
-from penstock.errors import DatabaseUnavailableError
+from penstock.errors import DatabaseUnavailableError, NotOwnerError
 from penstock.sink.classify import unavailable
 from penstock.sink.connection import connect, without_password
 from penstock.sink.maintenance_report import Deed, MaintenanceReport
@@ -51,6 +51,7 @@ async def maintain(
     Does nothing where another process maintains the database at this moment.
 
     Raises:
+        NotOwnerError: the login may store rows, but not drop any.
         DatabaseUnavailableError: out of reach, lost meanwhile, or without our schema.
             What was done until then is done.
     """
@@ -63,6 +64,7 @@ async def maintain(
             raise DatabaseUnavailableError(
                 f"the schema in {where} is not up to date; run `penstock db migrate`"
             )
+        await _require_owner(connection, where)
         if not is_dry_run and not await connection.fetchval(blocks["try_lock"]):
             report.was_skipped = True
             return report
@@ -90,12 +92,14 @@ async def maintain_periodically(
 ) -> None:
     """Maintain the database every few minutes until cancelled.
 
-    Errors are logged and counted; the next round tries again.
+    Errors are logged and counted; the next round tries again. That the login is not the
+    owner of the tables is no error, and told once: somebody else maintains them.
     """
     interval_seconds = settings.maintenance.maintenance_interval_seconds
     if not interval_seconds:
         return
     await asyncio.sleep(min(FIRST_AFTER_SECONDS, interval_seconds))
+    is_told = False
     while True:
         is_unfinished = False
         try:
@@ -107,6 +111,13 @@ async def maintain_periodically(
             )
             _tell(report, metrics, clock())
             is_unfinished = report.is_unfinished
+        except NotOwnerError as error:
+            if not is_told:
+                logger.warning(
+                    "this server does not maintain the database",
+                    extra={"reason": str(error)},
+                )
+            is_told = True
         except DatabaseUnavailableError as error:
             metrics.failed()
             logger.warning(
@@ -118,6 +129,16 @@ async def maintain_periodically(
         if not is_unfinished:
             # Not in step with the other processes.
             await asyncio.sleep(interval_seconds * random.uniform(0.9, 1.1))
+
+
+async def _require_owner(connection: asyncpg.Connection, where: str) -> None:
+    found = await connection.fetchrow(load_blocks("maintenance")["owner"])
+    if found is not None and not found["is_ours"]:
+        raise NotOwnerError(
+            f"the tables in {where} are owned by {found['owner']}; run `penstock db"
+            f" maintain` as {found['owner']}, or give the server a"
+            " maintenance_database_url"
+        )
 
 
 def _tell(

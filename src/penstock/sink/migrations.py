@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import asyncpg
 
-from penstock.errors import DatabaseUnavailableError
+from penstock.errors import DatabaseUnavailableError, NotOwnerError
 from penstock.sink.classify import describe, unavailable
 from penstock.sink.connection import connect, without_password
+from penstock.sink.roles import grant_again
 from penstock.sink.sql import Migration, load_blocks, load_migrations
 from penstock.sink.versions import refuse_to_break
 
@@ -26,9 +27,10 @@ class MigrationStatus(NamedTuple):
 
 
 async def migrate(database_url: str) -> list[Migration]:
-    """Apply what is pending; return it.
+    """Apply what is pending; return it. Where nothing is, any login may call this.
 
     Raises:
+        NotOwnerError: something is pending, and the login may not apply it.
         DatabaseUnavailableError: out of reach, newer than this Penstock, used by an
             older one that would break, or it refuses a statement (rights, mostly).
             Nothing is applied then.
@@ -36,6 +38,11 @@ async def migrate(database_url: str) -> list[Migration]:
     blocks = load_blocks("migrations")
     connection = await connect(database_url)
     try:
+        # Even to say IF NOT EXISTS takes the right to create.
+        if await connection.fetchval(blocks["has_schema_table"]) and not _pending(
+            await _applied_versions(connection)
+        ):
+            return []
         async with connection.transaction():
             await connection.execute(blocks["lock"])
             await connection.execute(blocks["create_schema_table"])
@@ -43,7 +50,14 @@ async def migrate(database_url: str) -> list[Migration]:
             await refuse_to_break(connection, pending)
             for migration in pending:
                 await _apply(connection, migration)
+            if pending:
+                await grant_again(connection)
             return pending
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise NotOwnerError(
+            f"the schema is not up to date, and this login may not change it:"
+            f" {describe(error)}; run `penstock db migrate` as the owner of its tables"
+        ) from error
     except asyncpg.PostgresError as error:
         raise DatabaseUnavailableError(
             f"the schema cannot be brought up to date: {describe(error)}"

@@ -18,8 +18,6 @@ logger = logging.getLogger(__name__)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_SECONDS = 86_400
-# The statements that make a day, in their order.
-CREATION = ("create_day", "hold_default", "move_from_default", "attach_day")
 # After a partition could not be made, batches go on without it this long: somebody's
 # long query must not cost every batch the wait for the lock.
 POSTPONE_SECONDS = 30.0
@@ -103,18 +101,10 @@ class Partitions:
         Raises:
             asyncpg.PostgresError: it cannot be made now.
         """
-        start = datetime.strptime(name, "%Y%m%d").replace(tzinfo=UTC)
-        values = {
-            "partition": f"logs_{name}",
-            "start": start.isoformat(),
-            "end": (start + timedelta(days=1)).isoformat(),
-        }
-        async with connection.transaction():
-            await connection.execute(self._blocks["limit_waiting"])
-            await connection.execute(self._blocks["one_at_a_time"])
-            if name not in await self.existing(connection):
-                for block in CREATION:
-                    await connection.execute(self._blocks[block].format(**values))
+        day = datetime.strptime(name, "%Y%m%d").date()
+        # Whoever waited for the lock must see what its last holder has made.
+        async with connection.transaction(isolation="read_committed"):
+            await connection.execute(self._blocks["make_day"], day)
 
 
 def _warn_of(name: str, reason: str) -> None:

@@ -40,6 +40,7 @@ from penstock.sink.copy import (
     takes_rows,
 )
 from penstock.sink.partitions import Partitions
+from penstock.sink.roles import take_writer_role
 from penstock.sink.sql import load_blocks
 from penstock.sink.versions import join
 
@@ -107,6 +108,7 @@ class PostgresWriter:
         try:
             connection = await self._open()
             try:
+                await take_writer_role(connection)
                 await join(connection, self._claims.receiver)
                 await self._claims.end_predecessor(connection)
             except BaseException:

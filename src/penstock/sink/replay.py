@@ -69,7 +69,8 @@ async def replay(
         DatabaseUnavailableError: out of reach or lost, or it does not let us. Some
             may have been replayed; doing it again does the others.
     """
-    encoder = RowEncoder(settings.columns, receiver=await next_receiver(database_url))
+    receiver = await next_receiver(database_url)
+    encoder = RowEncoder(settings.columns, receiver=receiver, limits=settings.wire)
     done = Replayed()
     try:
         async with opened(database_url) as connection:
@@ -94,7 +95,7 @@ class _Replay:
         self._connection = connection
         self._encoder = encoder
         self._partitions = Partitions(settings.partitions)
-        self._max_decompressed_bytes = settings.wire.max_decompressed_bytes
+        self._limits = settings.wire
         self._done = done
 
     async def run(self, wanted: Wanted, limit: int | None, *, dry_run: bool) -> None:
@@ -174,7 +175,12 @@ class _Replay:
         codec = sniff(blob)
         if codec is None:
             raise CompressionError("decompression", "neither gzip nor zstd")
-        return inflate(blob, codec, max_bytes=self._max_decompressed_bytes)
+        return inflate(
+            blob,
+            codec,
+            max_bytes=self._limits.max_decompressed_bytes,
+            max_ratio=self._limits.max_decompression_ratio,
+        )
 
     async def _store(self, encoded: Sequence[_Encoded]) -> Replayed:
         """Move what passes from `rejected_event` to `logs`; leave the others."""

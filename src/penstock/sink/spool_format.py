@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgpack
+import orjson
 import zstandard
 
 from penstock.errors import UnavailableError
@@ -157,11 +158,16 @@ def decode_body(record: Record) -> SpooledPart:
             entries,
             offset,
             received_microseconds,
-            None if beside is None else Beside(*beside),
+            None if beside is None else Beside(*map(_as_json, beside)),
         )
     except (zstandard.ZstdError, ValueError, TypeError) as error:
         raise DamagedBodyError(type(error).__name__) from error
     return SpooledPart(claim, sender, tag, encoded, tried_in)
+
+
+def _as_json(value: Any) -> bytes | None:
+    """Return a value that an older version wrote down as it was as JSON."""
+    return value if value is None or type(value) is bytes else orjson.dumps(value)
 
 
 def scan(

@@ -44,6 +44,11 @@ def set_up_logs(
     return handler
 
 
+def set_log_level(log_level: str) -> None:
+    """Write our lines from this level on."""
+    logging.getLogger("penstock").setLevel(log_level.upper())
+
+
 class RateLimit(logging.Filter):
     """Lets a sentence pass a few times in a window, then says how many it kept back."""
 

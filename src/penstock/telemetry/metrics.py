@@ -23,11 +23,13 @@ from penstock import __version__
 from penstock.buffer.books import Books
 from penstock.errors import PermanentSinkError, SinkError, UnknownSinkError
 from penstock.model import Batch, Outcome
+from penstock.telemetry.http import HttpMetrics
 from penstock.telemetry.receive import (
     SECONDS_BUCKETS,
     DuplicateMetrics,
     ReceiveMetrics,
 )
+from penstock.telemetry.reload import ReloadMetrics
 from penstock.telemetry.upkeep import MaintenanceMetrics
 
 _ROWS_BUCKETS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000)
@@ -150,6 +152,8 @@ class Metrics:
         self.receive = ReceiveMetrics(self.registry, duplicates)
         self.sink = SinkMetrics(self.registry, duplicates)
         self.maintenance = MaintenanceMetrics(self.registry)
+        self.reload = ReloadMetrics(self.registry)
+        self.http = HttpMetrics(self.registry)
         Gauge(
             "penstock_build_info",
             "Always 1; the labels say what runs.",

@@ -4,9 +4,11 @@ Between `frames` and the entries of a CompressedPackedForward message. Senders
 append one gzip member or zstd frame for each write to their own buffer, so a
 message may hold thousands of them; `gzip.decompress` is quadratic in members
 (forward-protocol facts 10.3), this is not. It must not produce more than it is
-allowed: it counts while it inflates.
+allowed, nor begin more members: it counts while it inflates.
 """
 
+import io
+import re
 import zlib
 from enum import StrEnum
 
@@ -22,6 +24,13 @@ ZSTD_STEP_BYTES = 1024
 # What RFC 8878, 3.1.1.1.2, wants every decoder to support; a frame that asks for
 # more would make us allocate it.
 MAX_ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
+# What logs inflate to at once is no bomb yet, however well they were compressed: the
+# ratio counts from here. Twice what Fluentd puts into a chunk by default.
+RATIO_FROM_BYTES = 16 * 1024 * 1024
+# Members or frames of one blob: 3.5 us each, so 0.7 s, as long as it takes to inflate
+# the most that is allowed. A chunk of Fluentd's default size, 8 MiB, has 160,000 if
+# each append brings one line of 50 bytes.
+MAX_MEMBERS = 200_000
 
 
 class Codec(StrEnum):
@@ -47,28 +56,82 @@ def sniff(blob: bytes) -> Codec | None:
     return None
 
 
-def inflate(blob: bytes, codec: Codec, *, max_bytes: int) -> bytes:
+def inflate(
+    blob: bytes, codec: Codec, *, max_bytes: int, max_ratio: int | None = None
+) -> bytes:
     """Return what `blob` inflates to, all members or frames of it.
 
+    Args:
+        blob: the compressed bytes.
+        codec: what they are compressed with.
+        max_bytes: what they may inflate to.
+        max_ratio: how many times their size that may be, past RATIO_FROM_BYTES.
+
     Raises:
-        CompressionError: damaged, truncated, or larger than `max_bytes`. Nothing
+        CompressionError: damaged, truncated, or larger than it may be. Nothing
             of such a blob is used, since a damaged end puts the rest in doubt.
     """
+    inflated = _Inflated(len(blob), max_bytes, max_ratio)
     if codec is Codec.GZIP:
-        return _inflate_gzip(blob, max_bytes)
-    return _inflate_zstd(blob, max_bytes)
+        _inflate_gzip(blob, inflated)
+    else:
+        _inflate_zstd(blob, inflated)
+    return inflated.content()
 
 
-def _inflate_gzip(blob: bytes, max_bytes: int) -> bytes:
-    inflated = bytearray()
+class _Inflated:
+    """What came of a blob so far; it raises when that is too much."""
+
+    def __init__(self, blob_bytes: int, max_bytes: int, max_ratio: int | None) -> None:
+        self._max_bytes = max_bytes
+        self._most_bytes = max_bytes
+        if max_ratio is not None:
+            by_ratio_bytes = max(RATIO_FROM_BYTES, max_ratio * blob_bytes)
+            self._most_bytes = min(max_bytes, by_ratio_bytes)
+        self._members = 0
+        # Hands out its bytes without a copy, which bytearray does not.
+        self._content = io.BytesIO()
+        self._bytes = 0
+
+    def add(self, piece: bytes) -> None:
+        self._bytes += len(piece)
+        if self._bytes > self._max_bytes:
+            raise CompressionError(
+                "decompression_limit",
+                f"entries inflate to more than {self._max_bytes} bytes; raise"
+                " PENSTOCK_MAX_DECOMPRESSED_BYTES, or lower the sender's chunk size",
+            )
+        if self._bytes > self._most_bytes:
+            raise CompressionError(
+                "decompression_ratio",
+                "entries inflate to too many times their size; if they are logs, raise"
+                " PENSTOCK_MAX_DECOMPRESSION_RATIO",
+            )
+        self._content.write(piece)
+
+    def begin_member(self) -> None:
+        self._members += 1
+        if self._members > MAX_MEMBERS:
+            raise CompressionError(
+                "decompression_members",
+                f"entries compressed in more than {MAX_MEMBERS} pieces",
+            )
+
+    def content(self) -> bytes:
+        return self._content.getvalue()
+
+
+def _inflate_gzip(blob: bytes, inflated: _Inflated) -> None:
     view = memoryview(blob)
     offset = 0
     member = None
     while offset < len(blob):
         if member is None:
             if blob[offset] == 0:
-                offset += 1  # padding behind the last member, which gzip allows
+                # Padding behind the last member, which gzip allows.
+                offset = _end_of_padding(blob, offset)
                 continue
+            inflated.begin_member()
             member = zlib.decompressobj(wbits=31)
         window = view[offset : offset + STEP_BYTES]
         offset += len(window)
@@ -79,9 +142,8 @@ def _inflate_gzip(blob: bytes, max_bytes: int) -> bytes:
             # a member zlib leaves its tail in unconsumed_tail too, so eof decides.
             while not member.eof and (pending or piece_bytes == STEP_BYTES):
                 piece = member.decompress(pending, STEP_BYTES)
-                inflated += piece
+                inflated.add(piece)
                 piece_bytes = len(piece)
-                _check_inflated(len(inflated), max_bytes)
                 pending = member.unconsumed_tail
         except zlib.error as error:
             raise CompressionError("decompression", "damaged gzip") from error
@@ -90,37 +152,34 @@ def _inflate_gzip(blob: bytes, max_bytes: int) -> bytes:
             member = None
     if member is not None:
         raise CompressionError("decompression", "gzip cut short")
-    return bytes(inflated)
 
 
-def _inflate_zstd(blob: bytes, max_bytes: int) -> bytes:
-    inflated = bytearray()
+def _inflate_zstd(blob: bytes, inflated: _Inflated) -> None:
     view = memoryview(blob)
     context = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES)
     offset = 0
     frame = None
     while offset < len(blob):
         if frame is None:
+            inflated.begin_member()
             frame = context.decompressobj()
         window = view[offset : offset + ZSTD_STEP_BYTES]
         offset += len(window)
         try:
-            inflated += frame.decompress(window)
+            piece = frame.decompress(window)
         except zstandard.ZstdError as error:
             raise CompressionError("decompression", "damaged zstd") from error
-        _check_inflated(len(inflated), max_bytes)
+        inflated.add(piece)
         if frame.eof:
             offset -= len(frame.unused_data)
             frame = None
     if frame is not None:
         raise CompressionError("decompression", "zstd cut short")
-    return bytes(inflated)
 
 
-def _check_inflated(inflated_bytes: int, max_bytes: int) -> None:
-    if inflated_bytes > max_bytes:
-        raise CompressionError(
-            "decompression_limit",
-            f"entries inflate to more than {max_bytes} bytes; raise"
-            " PENSTOCK_MAX_DECOMPRESSED_BYTES, or lower the sender's chunk size",
-        )
+_PADDING = re.compile(rb"\0+")
+
+
+def _end_of_padding(blob: bytes, offset: int) -> int:
+    padding = _PADDING.match(blob, offset)
+    return offset if padding is None else padding.end()

@@ -10,6 +10,7 @@ Forward specification v1, "Server": a connection carries msgpack values one afte
 the other, without a length or a separator; nil is a heartbeat.
 """
 
+import re
 from typing import NamedTuple
 
 import msgpack
@@ -35,11 +36,17 @@ class Frame(NamedTuple):
     """A whole top-level array: its bytes and the offset at which each element ends.
 
     `starts` has one more offset than the array has elements: element i is
-    `data[starts[i]:starts[i + 1]]`.
+    `data[starts[i]:starts[i + 1]]`. `json_chunk` is the chunk's name as it goes into
+    an ack that is JSON, where the frame was.
     """
 
     data: bytes
     starts: tuple[int, ...]
+    json_chunk: bytes | None = None
+
+
+# nil: a heartbeat (forward specification, "Heartbeat Message").
+_HEARTBEATS = re.compile(rb"\xc0+")
 
 
 class FrameReader:
@@ -85,8 +92,8 @@ class FrameReader:
 
     def _read_frame_header(self) -> bool:
         buffer = self._buffer
-        while self._start < len(buffer) and buffer[self._start] == 0xC0:
-            self._start += 1  # nil: a heartbeat
+        if (heartbeats := _HEARTBEATS.match(buffer, self._start)) is not None:
+            self._start = heartbeats.end()
         if self._start >= len(buffer):
             self._compact()
             return False
@@ -95,10 +102,7 @@ class FrameReader:
             raise _not_forward(bytes(buffer[self._start : self._start + 16]))
         self._elements = length_of(header)
         if self._elements > MAX_ELEMENTS:
-            raise ProtocolError(
-                "not_forward",
-                f"a message of {self._elements} elements; the forward protocol has 4",
-            )
+            raise too_many_elements(self._elements)
         self._starts.append(header.body)
         return True
 
@@ -120,12 +124,7 @@ class FrameReader:
 
     def _check_size(self, end: int) -> None:
         if end - self._start > self._max_frame_bytes:
-            raise ProtocolError(
-                "frame_too_large",
-                f"a message of more than {self._max_frame_bytes} bytes; raise"
-                " PENSTOCK_MAX_FRAME_BYTES, or lower the sender's chunk size"
-                " (Fluentd: chunk_limit_size)",
-            )
+            raise frame_too_large(self._max_frame_bytes)
 
     def _take_frame(self) -> Frame:
         start, end = self._start, self._starts[-1]
@@ -194,6 +193,24 @@ def _least_end(header: Header) -> int:
     return header.body + per_item * length_of(header)
 
 
+def frame_too_large(max_frame_bytes: int) -> ProtocolError:
+    """Return the error of a message that is larger than allowed."""
+    return ProtocolError(
+        "frame_too_large",
+        f"a message of more than {max_frame_bytes} bytes; raise"
+        " PENSTOCK_MAX_FRAME_BYTES, or lower the sender's chunk size"
+        " (Fluentd: chunk_limit_size)",
+    )
+
+
+def too_many_elements(elements: int) -> ProtocolError:
+    """Return the error of a message with more elements than any has."""
+    return ProtocolError(
+        "not_forward",
+        f"a message of {elements} elements; the forward protocol has 4",
+    )
+
+
 # What people point at the port by mistake, by its first bytes.
 _FOREIGN = (
     (b"GET ", "an HTTP request"),
@@ -203,8 +220,6 @@ _FOREIGN = (
     (b"PROXY ", "a PROXY protocol header"),
     (b"\r\n\r\n\x00\r\nQ", "a PROXY protocol header"),
     (b"SSH-", "an SSH banner"),
-    (b"{", "JSON"),
-    (b"[", "JSON"),
     (b"<", "syslog or XML"),
 )
 

@@ -98,6 +98,13 @@ class Failure(Enum):
         self.text = text
 
 
+class NoPingError(ProtocolError):
+    """What came is no PING, nor will it become one."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Failure.NO_PING.reason, message)
+
+
 class PingReader:
     """Reads the one PING that a connection begins with, and nothing behind it."""
 
@@ -116,7 +123,7 @@ class PingReader:
         What came behind it is `rest` then.
 
         Raises:
-            ProtocolError: this is no PING, nor will it become one.
+            NoPingError: this is no PING, nor will it become one.
         """
         self._buffer += data
         try:
@@ -124,7 +131,7 @@ class PingReader:
         except IncompleteValueError:
             if len(self._buffer) < MAX_PING_BYTES:
                 return None
-            raise ProtocolError("no_ping", "a PING that does not end") from None
+            raise NoPingError("a PING that does not end") from None
         except ProtocolError as error:
             raise _no_ping(bytes(self._buffer[:_FIRST_BYTES])) from error
         self.rest = bytes(memoryview(self._buffer)[end:])
@@ -140,7 +147,7 @@ def _read_fields(data: bytearray) -> tuple[list[bytes], int]:
     """
     header = read_header(data, 0)
     if header.kind is not Kind.ARRAY or length_of(header) != _PING_ELEMENTS:
-        raise ProtocolError("no_ping", "no array of six")
+        raise NoPingError("no array of six")
     fields: list[bytes] = []
     offset = header.body
     for _ in range(_PING_ELEMENTS):
@@ -148,34 +155,34 @@ def _read_fields(data: bytearray) -> tuple[list[bytes], int]:
         offset = _checked_end(header)
         fields.append(read_bytes(data, header))
         if fields[0] != b"PING":
-            raise ProtocolError("no_ping", "no PING")
+            raise NoPingError("no PING")
     return fields[1:], offset
 
 
 def _checked_end(header: Header) -> int:
     if header.kind is not Kind.STR and header.kind is not Kind.BIN:
-        raise ProtocolError("no_ping", "no string")
+        raise NoPingError("no string")
     end = header.body + length_of(header)
     if end > MAX_PING_BYTES:  # not waited for
-        raise ProtocolError("no_ping", "too long")
+        raise NoPingError("too long")
     return end
 
 
-def _no_ping(first_bytes: bytes) -> ProtocolError:
+def _no_ping(first_bytes: bytes) -> NoPingError:
     """Say what came instead, so that it can be mended."""
     if b"\xa4PING" in first_bytes:
-        return ProtocolError("no_ping", "a malformed PING")
+        return NoPingError("a malformed PING")
     if first_bytes.startswith((b"{", b"[")):
-        return ProtocolError("no_ping", EVENTS_WITHOUT_HANDSHAKE)
+        return NoPingError(EVENTS_WITHOUT_HANDSHAKE)
     reader = FrameReader(max_frame_bytes=MAX_PING_BYTES)
     reader.receive_data(first_bytes)
     try:
         if read_header(first_bytes, 0).kind is Kind.ARRAY:
-            return ProtocolError("no_ping", EVENTS_WITHOUT_HANDSHAKE)
+            return NoPingError(EVENTS_WITHOUT_HANDSHAKE)
         reader.next_frame()
     except ProtocolError as error:
-        return ProtocolError("no_ping", str(error))
-    return ProtocolError("no_ping", "no PING")
+        return NoPingError(str(error))
+    return NoPingError("no PING")
 
 
 def helo(challenge: Challenge) -> bytes:

@@ -20,9 +20,12 @@ from penstock.model import RejectedEvent
 from penstock.settings import WireLimits
 from penstock.wire.compression import Codec, CompressionError, inflate, sniff
 from penstock.wire.frames import Frame, FrameReader
+from penstock.wire.json_frames import JsonFrameReader
 from penstock.wire.values import (
     Header,
     Kind,
+    excess_of,
+    least_excessive_bytes,
     length_of,
     read_bytes,
     read_header,
@@ -30,20 +33,21 @@ from penstock.wire.values import (
     text_of,
 )
 
-# Longer than any tag a person writes (Kubernetes tags reach about 350); the tag
-# stands in every row.
-MAX_TAG_BYTES = 1024
 _DIGEST_DIGITS = 16
 # Longer than any client's name for a chunk (36 bytes, protocol facts 3.2). It is
 # sent back whole, and clients read an ack into 256 to 512 bytes.
 MAX_CHUNK_BYTES = 200
-# Clients send five at most (protocol facts, 2); each costs a look.
+# Clients send five at most (protocol facts, 2); each costs a look, and so do the bytes
+# of one: metadata, which stands beside one record, is the only one of some size.
 MAX_OPTIONS = 64
+MAX_OPTION_BYTES = 256 * 1024
 # How the seconds of Fluent Bit's group markers begin, and where in an entry.
 _MARKER_SECONDS = b"\xff\xff\xff"
 _MARKER_WITHIN = 12
 # What is put together of events that come one by one: the size of a part of rows.
 TOGETHER_BYTES = 128 * 1024
+# And how many at most: 10 ms of work, where they are tiny.
+TOGETHER_FRAMES = 512
 _ACK = b"\x81\xa3ack"  # a map of one pair, its key the str "ack"
 
 
@@ -63,7 +67,8 @@ class Message:
     `entries` are msgpack entries, `[time, record]`, one behind the other. `chunk`
     is the msgpack value the sender named its chunk with, to the byte, or None if
     it asks for no ack. `metadata` is Message mode's per-event metadata, as msgpack.
-    A `rejection` says that the payload as a whole is no log entries.
+    A `rejection` says that the payload as a whole is no log entries. `json_chunk` is
+    the chunk's name in a message that was JSON.
     """
 
     mode: Mode
@@ -73,6 +78,7 @@ class Message:
     metadata: bytes | None = None
     rejection: RejectedEvent | None = None
     frames: int = 1
+    json_chunk: bytes | None = None
 
     @property
     def is_lone_event(self) -> bool:
@@ -89,6 +95,8 @@ class Message:
     @property
     def ack(self) -> bytes | None:
         """Return the response to write once this message is committed."""
+        if self.json_chunk is not None:
+            return b'{"ack":' + self.json_chunk + b"}"
         return None if self.chunk is None else _ACK + self.chunk
 
 
@@ -100,17 +108,19 @@ class MessageReader:
     """
 
     def __init__(self, limits: WireLimits) -> None:
-        self._frames = FrameReader(max_frame_bytes=limits.max_frame_bytes)
-        self._max_decompressed_bytes = limits.max_decompressed_bytes
+        self._limits = limits
+        self._frames: FrameReader | JsonFrameReader | None = None
         self._frame: Frame | None = None  # looked at, not yet taken
+        self._frame_bytes = 0  # which it came in
         self._ahead: Message | None = None
         self._error: ProtocolError | None = None
 
     @property
     def buffered_bytes(self) -> int:
         """Return how many received bytes are not yet part of a message."""
-        peeked_bytes = 0 if self._frame is None else len(self._frame.data)
-        return self._frames.buffered_bytes + peeked_bytes
+        if self._frames is None:
+            return 0
+        return self._frames.buffered_bytes + self._frame_bytes
 
     @property
     def is_empty(self) -> bool:
@@ -132,7 +142,16 @@ class MessageReader:
         return None if self._frame is None else _asks_for_ack(self._frame)
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes as they came from the socket."""
+        """Take bytes as they came from the socket.
+
+        The first of them says whether the sender speaks msgpack or JSON, for good.
+        """
+        if self._frames is None:
+            if not data:
+                return
+            is_json = data.startswith((b"[", b"{"))
+            reader = JsonFrameReader if is_json else FrameReader
+            self._frames = reader(max_frame_bytes=self._limits.max_frame_bytes)
         self._frames.receive_data(data)
 
     def next_message(self) -> Message | None:
@@ -146,7 +165,11 @@ class MessageReader:
         if message is None or not message.is_lone_event:
             return message
         entries, size_bytes = [message.entries], len(message.entries)
-        while size_bytes < TOGETHER_BYTES and self._error is None:
+        while (
+            size_bytes < TOGETHER_BYTES
+            and len(entries) < TOGETHER_FRAMES
+            and self._error is None
+        ):
             try:
                 self._ahead = self._parse_next()
             except ProtocolError as error:
@@ -167,12 +190,17 @@ class MessageReader:
         if self._error is not None:
             raise self._error
         frame, self._frame = self._next_frame(), None
-        if frame is None:
-            return None
-        return parse_message(frame, max_decompressed_bytes=self._max_decompressed_bytes)
+        self._frame_bytes = 0
+        return None if frame is None else parse_message(frame, self._limits)
 
     def _next_frame(self) -> Frame | None:
-        return self._frame or self._frames.next_frame()
+        if self._frame is not None or self._frames is None:
+            return self._frame
+        left_bytes = self._frames.buffered_bytes
+        frame = self._frames.next_frame()
+        if frame is not None:
+            self._frame_bytes = left_bytes - self._frames.buffered_bytes
+        return frame
 
 
 class _Options(NamedTuple):
@@ -185,38 +213,44 @@ class _Options(NamedTuple):
 _NO_OPTIONS = _Options()
 
 
-def parse_message(frame: Frame, *, max_decompressed_bytes: int) -> Message:
+def parse_message(frame: Frame, limits: WireLimits) -> Message:
     """Read a frame as a forward message; element 1 tells its mode.
 
     Raises:
         ProtocolError: the tag is no string, or the frame's own values are malformed.
     """
-    data, starts = frame
+    message = _parse(frame.data, frame.starts, limits)
+    if frame.json_chunk is None or message.chunk is None:
+        return message
+    if len(frame.json_chunk) > MAX_CHUNK_BYTES:
+        raise _chunk_too_long()
+    return replace(message, json_chunk=frame.json_chunk)
+
+
+def _parse(data: bytes, starts: tuple[int, ...], limits: WireLimits) -> Message:
     if len(starts) < 3:
         # Fewer than two elements: no event at all. Read as an entry it is one
         # without a record, and is rejected as that.
         return Message(Mode.MESSAGE, "", data)
-    tag = _read_tag(data, starts[0])
+    tag = _read_tag(data, starts[0], limits.max_tag_bytes)
     header = read_header(data, starts[1])
     if header.kind is Kind.ARRAY:
         options = _read_options(data, starts, 2)
         entries = data[header.body : starts[2]]
-        return _classified(Mode.FORWARD, tag, entries, options)
+        return _classified(Mode.FORWARD, tag, entries, options, limits)
     if header.kind is Kind.STR or header.kind is Kind.BIN:
         options = _read_options(data, starts, 2)
-        return _packed(
-            tag, data[header.body : starts[2]], options, max_decompressed_bytes
-        )
+        return _packed(tag, data[header.body : starts[2]], options, limits)
     # [tag, time, record, option] without its tag and option is an entry; without a
     # record too it is one that the row encoder rejects.
     elements = min(len(starts) - 2, 2)
     entry = bytes((0x90 + elements,)) + data[starts[1] : starts[1 + elements]]
     options = _read_options(data, starts, 3)
-    return _classified(Mode.MESSAGE, tag, entry, options)
+    return _classified(Mode.MESSAGE, tag, entry, options, limits)
 
 
 def _asks_for_ack(frame: Frame) -> bool:
-    data, starts = frame
+    data, starts = frame.data, frame.starts
     if len(starts) < 3:
         return False
     payload = read_header(data, starts[1]).kind
@@ -224,9 +258,7 @@ def _asks_for_ack(frame: Frame) -> bool:
     return _read_options(data, starts, 3 if is_event else 2).chunk is not None
 
 
-def _packed(
-    tag: str, blob: bytes, options: _Options, max_decompressed_bytes: int
-) -> Message:
+def _packed(tag: str, blob: bytes, options: _Options, limits: WireLimits) -> Message:
     # The label first, magic bytes where it is missing or unknown ("text" is
     # Fluentd's word for uncompressed). A label whose magic is not there is wrong:
     # what begins like an entry is taken as entries.
@@ -234,34 +266,49 @@ def _packed(
     if codec is None and options.compressed in (b"gzip", b"zstd") and blob:
         codec = None if _begins_like_entry(blob) else Codec(options.compressed.decode())
     if codec is None or options.signal:
-        return _classified(Mode.PACKED_FORWARD, tag, blob, options)
+        return _classified(Mode.PACKED_FORWARD, tag, blob, options, limits)
     mode = Mode.COMPRESSED_PACKED_FORWARD
     try:
-        entries = inflate(blob, codec, max_bytes=max_decompressed_bytes)
-    except CompressionError as error:
-        return Message(
-            mode, tag, b"", options.chunk, rejection=RejectedEvent(error.reason, blob)
+        entries = inflate(
+            blob,
+            codec,
+            max_bytes=limits.max_decompressed_bytes,
+            max_ratio=limits.max_decompression_ratio,
         )
-    return _classified(mode, tag, entries, options)
+    except CompressionError as error:
+        return _rejected(mode, tag, options, error.reason, blob)
+    return _classified(mode, tag, entries, options, limits)
 
 
-def _classified(mode: Mode, tag: str, entries: bytes, options: _Options) -> Message:
+def _classified(
+    mode: Mode, tag: str, entries: bytes, options: _Options, limits: WireLimits
+) -> Message:
     """Build the message; Fluent Bit's metrics and traces are none of ours to decode."""
     if options.signal:
         reason = {1: "signal_metrics", 2: "signal_traces"}.get(
             options.signal, "signal_other"
         )
-        return Message(
-            mode, tag, b"", options.chunk, rejection=RejectedEvent(reason, entries)
-        )
-    return Message(mode, tag, entries, options.chunk, options.metadata)
+        return _rejected(mode, tag, options, reason, entries)
+    metadata, max_keys = options.metadata, limits.max_map_keys
+    if metadata and len(metadata) >= least_excessive_bytes(max_map_keys=max_keys):
+        excess = excess_of(metadata, max_map_keys=max_keys)
+        if excess is not None:
+            return _rejected(mode, tag, options, excess, entries)
+    return Message(mode, tag, entries, options.chunk, metadata)
+
+
+def _rejected(
+    mode: Mode, tag: str, options: _Options, reason: str, raw: bytes
+) -> Message:
+    rejection = RejectedEvent(reason, raw)
+    return Message(mode, tag, b"", options.chunk, rejection=rejection)
 
 
 def _begins_like_entry(blob: bytes) -> bool:
     return 0x90 <= blob[0] <= 0x9F or blob[0] in (0xDC, 0xDD)
 
 
-def _read_tag(data: bytes, offset: int) -> str:
+def _read_tag(data: bytes, offset: int, max_bytes: int) -> str:
     header = read_header(data, offset)
     if header.kind is Kind.NIL:
         return ""
@@ -270,11 +317,11 @@ def _read_tag(data: bytes, offset: int) -> str:
     raw = read_bytes(data, header)
     text = text_of(raw)
     encoded = text.encode()
-    if len(encoded) <= MAX_TAG_BYTES:
+    if len(encoded) <= max_bytes:
         return text
     # Cut, but two long tags with the same beginning stay two.
     digest = hashlib.sha256(raw).hexdigest()[:_DIGEST_DIGITS]
-    cut = encoded[: MAX_TAG_BYTES - 1 - _DIGEST_DIGITS].decode(errors="ignore")
+    cut = encoded[: max_bytes - 1 - _DIGEST_DIGITS].decode(errors="ignore")
     return f"{cut}~{digest}"
 
 
@@ -289,9 +336,12 @@ def _read_options(data: bytes, starts: tuple[int, ...], index: int) -> _Options:
     header = read_header(data, starts[index])
     if header.kind is not Kind.MAP:
         return _NO_OPTIONS
-    if length_of(header) > MAX_OPTIONS:
+    option_bytes = starts[index + 1] - starts[index]
+    if length_of(header) > MAX_OPTIONS or option_bytes > MAX_OPTION_BYTES:
         raise ProtocolError(
-            "too_many_options", f"a message with more than {MAX_OPTIONS} options"
+            "too_many_options",
+            f"a message with more than {MAX_OPTIONS} options, or"
+            f" {MAX_OPTION_BYTES} bytes of them",
         )
     found: dict[bytes, tuple[Header, bytes]] = {}
     offset = header.body
@@ -304,14 +354,18 @@ def _read_options(data: bytes, starts: tuple[int, ...], index: int) -> _Options:
             found[read_bytes(data, key)] = (value, data[value_start:offset])
     chunk = _of_kind(found.get(b"chunk"), Kind.STR, Kind.BIN, Kind.INT)
     if chunk is not None and len(chunk) > MAX_CHUNK_BYTES:
-        raise ProtocolError(
-            "invalid_chunk", f"a chunk's name of more than {MAX_CHUNK_BYTES} bytes"
-        )
+        raise _chunk_too_long()
     return _Options(
         chunk=chunk,
         compressed=_payload(found.get(b"compressed")),
         signal=_signal(found.get(b"fluent_signal")),
         metadata=_of_kind(found.get(b"metadata"), Kind.MAP),
+    )
+
+
+def _chunk_too_long() -> ProtocolError:
+    return ProtocolError(
+        "invalid_chunk", f"a chunk's name of more than {MAX_CHUNK_BYTES} bytes"
     )
 
 

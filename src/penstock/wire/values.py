@@ -2,19 +2,27 @@
 
 This is the careful way to read msgpack: it never recurses over what a peer sent,
 never allocates by a declared length, and reports where each value starts and
-ends. The fast way, a run of entries at once, is msgspec's decoder in `rows`; what
-that cannot take, or loses, is read again here. It must not know what a forward
+ends, and whether more is in it than anybody should have to hold. The fast way, a
+run of entries at once, is msgspec's decoder in `rows`; what that cannot take, or
+loses, is read again here. It must not know what a forward
 message is.
 
 Source of the format: the msgpack specification, sections "Formats" and
 "Extension types".
 """
 
+import re
 import struct
 from enum import IntEnum
 from typing import NamedTuple
 
 from penstock.errors import ProtocolError
+
+# Values in one entry, keys counted, past which it is kept as its bytes: each costs us
+# up to 72 bytes when it is read (an empty map, of one byte) and 2 us, so 10 MB and a
+# quarter of a second, at most. The largest records that people log, whole API
+# responses, have some thousands; the largest map that can be allowed has 100,000.
+MAX_VALUES = 1 << 17
 
 
 class Kind(IntEnum):
@@ -60,8 +68,18 @@ class InvalidValueError(ProtocolError):
         super().__init__("malformed_msgpack", "a byte that msgpack never uses (0xc1)")
 
 
+class TooManyValuesError(ProtocolError):
+    """A value with more values in it than are looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "too_many_values", f"more than {MAX_VALUES} values within one another"
+        )
+
+
 ARRAY_32 = 0xDD
 _FLOAT_32, _FLOAT_64 = 0xCA, 0xCB
+_MAP_16, _MAP_32 = 0xDE, 0xDF
 
 # First byte -> (kind, struct format of what follows it). For str, bin, ext, array
 # and map it is the length; for scalars the value. Fix types are handled by range.
@@ -143,31 +161,134 @@ def length_of(header: Header) -> int:
     return header.argument
 
 
+def _step_of(first: int) -> tuple[int, int]:
+    """Return a value's bytes by its first one, and how many values then follow it.
+
+    No bytes where the first one does not say it.
+    """
+    if first in _FIXEXT_BYTES:
+        return 2 + _FIXEXT_BYTES[first], 0
+    if first in _FORMATS:
+        kind, layout = _FORMATS[first]
+        is_whole = kind is Kind.INT or kind is Kind.FLOAT
+        return (1 + layout.size if is_whole else 0), 0
+    if first < 0x80 or first >= 0xE0 or first in (0xC0, 0xC2, 0xC3):
+        return 1, 0
+    if first < 0x90:
+        return 1, 2 * (first & 0x0F)
+    if first < 0xA0:
+        return 1, first & 0x0F
+    return (1 + (first & 0x1F), 0) if first < 0xC0 else (0, 0)
+
+
+_STEPS = [_step_of(first) for first in range(256)]
+
+
 def skip_value(data: bytes | bytearray, offset: int) -> int:
     """Return the offset behind the value at `offset`, however deep it nests.
 
     Raises:
         IncompleteValueError: the data ends inside the value.
         InvalidValueError: 0xc1 stands where a value should.
+        TooManyValuesError: it has more than MAX_VALUES, wherever it may end.
     """
+    size = len(data)
     pending = 1
-    while pending:
-        header = read_header(data, offset)
-        offset = header.body
-        pending -= 1
-        match header.kind:
-            case Kind.STR | Kind.BIN | Kind.EXT:
-                offset += length_of(header)
-            case Kind.ARRAY:
-                pending += length_of(header)
-            case Kind.MAP:
-                pending += 2 * length_of(header)
-            case _:
-                pass
+    for _ in range(MAX_VALUES):
+        if offset >= size:
+            raise IncompleteValueError
+        step, following = _STEPS[data[offset]]
+        if step:
+            offset += step
+        else:
+            header = read_header(data, offset)
+            offset = header.body
+            match header.kind:
+                case Kind.STR | Kind.BIN | Kind.EXT:
+                    offset += length_of(header)
+                case Kind.ARRAY:
+                    following = length_of(header)
+                case _:
+                    following = 2 * length_of(header)
+        pending += following - 1
         # Each value still pending takes a byte at least, so a declared count that
         # cannot fit is refused before it is walked.
-        if offset + pending > len(data):
+        if offset + pending > size:
             raise IncompleteValueError
+        if not pending:
+            return offset
+    raise TooManyValuesError
+
+
+def excess_of(value: bytes, *, max_map_keys: int) -> str | None:
+    """Tell what a whole value has too much of, None if nothing; none of it is kept.
+
+    The answer is fit for a metric label. A value that is shorter than
+    `least_excessive_bytes` has nothing too much and need not be looked at.
+    """
+    size = len(value)
+    if size < MAX_VALUES and not _may_hold_map(value, max_map_keys):
+        return None
+    offset = 0
+    for _ in range(MAX_VALUES):
+        step, _ = _STEPS[value[offset]]
+        if step:
+            offset += step
+        else:
+            header = read_header(value, offset)
+            offset = header.body
+            if header.kind is Kind.MAP:
+                if length_of(header) > max_map_keys:
+                    return "too_many_keys"
+            elif header.kind is not Kind.ARRAY:
+                offset += length_of(header)
+        if offset >= size:
+            return None
+    return "too_many_values"
+
+
+def _may_hold_map(value: bytes, more_than_keys: int) -> bool:
+    """Tell whether bytes are in the value that may be the header of so large a map.
+
+    Text and numbers hold its first byte as well. It is looked at some times and then
+    taken for one: to walk over the value costs less.
+    """
+    looks = 64
+    for first_byte, count_bytes in ((_MAP_16, 2), (_MAP_32, 4)):
+        at = value.find(first_byte)
+        while at >= 0:
+            count = int.from_bytes(value[at + 1 : at + 1 + count_bytes])
+            if more_than_keys < count <= (len(value) - at) // 2 or not looks:
+                return True
+            looks -= 1
+            at = value.find(first_byte, at + 1)
+    return False
+
+
+def least_excessive_bytes(*, max_map_keys: int) -> int:
+    """Return what the smallest value has that is too much: each value takes a byte."""
+    return min(2 * (max_map_keys + 1), MAX_VALUES)
+
+
+_NO_ARRAYS = re.compile(rb"[\x00-\x7f\xc0\xc2\xc3\xe0-\xff]+")
+
+
+def skip_to_array(data: bytes, offset: int, until: int) -> int:
+    """Return where the values that are no arrays end, from `offset` on.
+
+    Looks no further than `until`, and stops before what is no whole value.
+    """
+    try:
+        while offset < until:
+            # Text in the place of entries: a value for each of its characters.
+            if (run := _NO_ARRAYS.match(data, offset, until)) is not None:
+                offset = run.end()
+            elif 0x90 <= data[offset] <= 0x9F or data[offset] in (0xDC, 0xDD):
+                break
+            else:
+                offset = skip_value(data, offset)
+    except ProtocolError:
+        pass
     return offset
 
 

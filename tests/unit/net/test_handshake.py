@@ -1,7 +1,7 @@
 """The stage that asks for the key: what it writes, when, and what it hands over.
 
 The stage is the real one; the transport records what it is told, and the clock and the
-timers go on when the test says so. Real sockets: tests/integration/test_handshake.py.
+timers go on when the test says so. Real sockets: tests/integration/net.
 """
 
 import gc

@@ -3,11 +3,16 @@
 import asyncio
 import gc
 from collections.abc import Iterator
+from weakref import WeakMethod
 
 import pytest
 
-from penstock.net.incoming import Incoming
-from tests.unit.net.test_session import Server, message
+from penstock.model import SourceId
+from penstock.net.incoming import Incoming, Origin
+from penstock.settings import WireLimits
+from penstock.wire.messages import MessageReader
+from tests import msgpack_bytes as m
+from tests.unit.net.test_session import Server, message, packed
 
 
 @pytest.fixture
@@ -41,3 +46,52 @@ def test_nothing_of_a_message_but_its_rows_waits_for_the_commit(
         assert len(first.acks) == len(again.acks) == (20 if chunk else 0)
 
     asyncio.run(scenario())
+
+
+class Sender:
+    def told(self) -> None:
+        """Be told that a message is settled."""
+
+
+def hand_over(server: Server, data: bytes, tags: tuple[str, ...]) -> Incoming:
+    """Take one message of a sender that may send these tags to the ring."""
+    reader = MessageReader(WireLimits())
+    reader.receive_data(data)
+    whole = reader.next_message()
+    assert whole is not None
+    sender = Sender()
+    origin = Origin(SourceId(1), "192.0.2.7", 0.0, WeakMethod(sender.told), tags)
+    incoming = Incoming(server.intake, whole, origin)
+    while not incoming.is_whole:
+        incoming.hand_over_part()
+    incoming.seal()
+    return incoming
+
+
+@pytest.mark.parametrize("tags", [(), ("app",), ("other", "a*")])
+def test_what_has_a_tag_that_the_sender_may_send_is_stored(
+    tags: tuple[str, ...],
+) -> None:
+    server = Server()
+    hand_over(server, message(1), tags)
+    server.commit_all()
+    assert server.numbers() == [1]
+
+
+def test_what_has_another_tag_is_rejected_event_by_event_and_acked() -> None:
+    server = Server()
+    data = packed([{"n": n} for n in range(3)], "c", tag="root")
+    incoming = hand_over(server, data, ("app.*",))
+    batch = server.take()
+    (segment,) = batch.segments
+    assert segment.encoded.rows == 0
+    assert [event.reason for event in segment.encoded.rejected] == [
+        *["tag_not_allowed"] * 3
+    ]
+    raw = b"".join(event.raw for event in segment.encoded.rejected)
+    assert raw in data and m.pack({"n": 2}) in raw
+    server.commit(batch)
+    assert incoming.delivery.is_settled
+    rejected = "penstock_rejected_events_total"
+    assert server.metric(rejected, reason="tag_not_allowed") == 3
+    assert server.books.received == 3

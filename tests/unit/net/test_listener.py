@@ -19,7 +19,7 @@ from penstock.errors import PenstockError, UnavailableError
 from penstock.net import listener as listener_module
 from penstock.net.entering import Entrant, OpenDoorway
 from penstock.net.listener import ForwardListener, MakeDoorway
-from penstock.settings import Listener, ListenSettings, PeerLimits, WireLimits
+from penstock.settings import Listener, ListenSettings, PeerLimits
 from tests.unit.net.test_session import LOOPS, Server, message
 
 # Nothing waits so long unless something is wrong.
@@ -70,7 +70,6 @@ class Listening:
         await self.listener.reload(
             settings,
             more.get("limits", self.limits),
-            more.get("wire", WireLimits()),
             more.get("make", self.make),
         )
 
@@ -322,7 +321,7 @@ def test_a_connection_past_a_limit_is_closed_without_a_byte_and_counted(
                 await it.stored(1, 2)
 
     runner.run(scenario())
-    said = [each for each in caplog.records if "refusing" in each.message]
+    said = [each for each in caplog.records if "has met a limit" in each.message]
     assert len(said) == 1, "not a line for each"
 
 

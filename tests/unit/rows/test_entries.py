@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import orjson
 import pytest
 
 from penstock.model import RejectedEvent
@@ -10,7 +11,6 @@ from penstock.rows.entries import (
     GroupMarker,
     Outcome,
     ReadEntry,
-    end_of_junk,
     read_entry,
 )
 from tests import msgpack_bytes as m
@@ -253,8 +253,11 @@ def test_a_groups_markers_are_no_rows(with_metadata: bool) -> None:
         return m.fixarray(head, body)
 
     body: Any = {"resource": {"attributes": {"host": "h"}}}
-    assert outcome_of(marker(GROUP_START, m.pack(body))) == GroupMarker(body)
-    assert outcome_of(marker(GROUP_START, b"\x80")) == GroupMarker({})
+    assert outcome_of(marker(GROUP_START, m.pack(body))) == GroupMarker(
+        orjson.dumps(
+            {**body, "_metadata": {"schema": "otlp"}} if with_metadata else body
+        )
+    )
     assert outcome_of(marker(GROUP_END, m.pack(body))) == GroupMarker(None)
 
 
@@ -313,29 +316,3 @@ def test_nesting_does_not_end_the_reading() -> None:
     assert outcome_of(as_time) == RejectedEvent("invalid_time", as_time)
     entry = row_of(m.fixarray(m.uint32(m.T), m.fixmap((m.fixstr(b"a"), deep))))
     assert list(entry.record) == ["a"]
-
-
-@pytest.mark.parametrize(
-    ("junk", "ends_at"),
-    [
-        (b"", 0),
-        (b"\x05", 1),
-        (b"2024-01-01", 10),
-        (m.fixstr(b"\x92\x92") + m.NIL, 4),
-        (b"\x05" + m.NEVER_USED, 1),
-        (b"\x05" + b"\xa5abc", 1),
-    ],
-)
-def test_junk_ends_before_an_array_and_before_what_cannot_be_read(
-    junk: bytes, ends_at: int
-) -> None:
-    before, entry = m.entry({"a": 1}), m.entry({"a": 2})
-    offset = len(before)
-    readable = ends_at == len(junk)
-    entries = before + junk + (entry if readable else b"")
-    assert end_of_junk(entries, offset, len(entries)) == offset + ends_at
-
-
-def test_junk_is_followed_no_further_than_asked() -> None:
-    assert end_of_junk(b"\x05" * 100, 10, 20) == 20
-    assert end_of_junk(b"\x05" * 19 + m.str8(b"long one"), 10, 20) == 29

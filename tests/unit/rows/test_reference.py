@@ -29,8 +29,8 @@ def numbered(n: int, **record: Any) -> bytes:
     return m.entry({"n": n, **record})
 
 
-def marker(time: bytes, body: Any) -> bytes:
-    return m.fixarray(m.fixarray(time, m.pack({"schema": "otlp"})), m.pack(body))
+def marker(time: bytes, body: Any, metadata: Any = None) -> bytes:
+    return m.fixarray(m.fixarray(time, m.pack(metadata)), m.pack(body))
 
 
 def numbers_of(entries: bytes, **arguments: Any) -> list[int]:
@@ -303,6 +303,16 @@ def test_a_groups_body_stands_beside_each_row_within_it() -> None:
         {"n": 2, "_group": body},
         {"n": 3},
     ]
+
+
+def test_what_stands_beside_a_groups_body_is_kept_within_it() -> None:
+    ids = {"schema": "otlp", "resource_id": 0, "scope_id": 0}
+    for body, key in (({"g": 1}, "_metadata"), ({"_metadata": 2}, "_metadata_")):
+        entries = marker(GROUP_START, body, ids) + m.entry({})
+        assert row_with(entries) == {"_group": {**body, key: ids}}
+    deep = m.fixmap((m.fixstr(b"k"), m.nested_arrays(300)))
+    start = m.fixarray(m.fixarray(GROUP_START, deep), b"\x80")
+    assert list(row_with(start + m.entry({}))["_group"]) == ["_metadata"]
 
 
 def test_a_group_within_a_group_takes_its_place() -> None:

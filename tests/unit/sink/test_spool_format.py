@@ -3,6 +3,7 @@
 import random
 import struct
 import zlib
+from typing import Any, cast
 
 import msgpack
 import pytest
@@ -35,16 +36,16 @@ FULL = SpooledPart(
         b"\x92\x00\x80",
         131_072,
         1_767_323_045_678_901,
-        Beside({"a": [1, -1, 2**64 - 1, 0.5, None, True], "b": {"c": "\0"}}, "group"),
+        Beside(b'{"a": [1, -1, 0.5, null]}', b'{"group": "\\n"}'),
     ),
 )
 BARE = SpooledPart(claim_of(0), "", "", EncodedRows(b"", 0, frozenset()))
 # A name that is no UTF-8 may come as surrogates from a certificate or a tag.
 ODD_TEXT = BARE._replace(sender="\udcff", tag="a\0b")
-DEEP: list = []
-for _ in range(250):
-    DEEP = [DEEP]
-NESTED = BARE._replace(encoded=BARE.encoded._replace(beside=Beside({"d": DEEP}, None)))
+DEEP = b"[" * 250 + b"]" * 250
+NESTED = BARE._replace(
+    encoded=BARE.encoded._replace(beside=Beside(b'{"d":' + DEEP + b"}", None))
+)
 
 
 def scanned(data: bytes, offset: int = 0) -> list[Record | Damage | TornTail]:
@@ -207,3 +208,11 @@ def test_a_body_that_is_no_part_is_told(body: bytes) -> None:
     assert isinstance(record, Record)
     with pytest.raises(DamagedBodyError):
         decode_body(record)
+
+
+def test_what_an_older_version_wrote_beside_a_part_is_read_as_json() -> None:
+    older = BARE._replace(
+        encoded=BARE.encoded._replace(beside=cast("Any", ({"m": 1}, None)))
+    )
+    (part,) = parts_in(record_of(older))
+    assert part.encoded.beside == Beside(b'{"m":1}', None)

@@ -6,7 +6,6 @@ from importlib.resources import files
 import pytest
 
 from penstock.sink import sql
-from penstock.sink.partitions import CREATION
 from penstock.sink.sql import load_blocks, load_migrations
 
 FILES = sorted(path.name for path in files(sql).iterdir() if path.name.endswith(".sql"))
@@ -48,13 +47,7 @@ def test_every_statement_is_in_a_block_with_its_comments(name: str) -> None:
             "migrations",
             ("lock", "create_schema_table", "has_schema_table", "applied", "record"),
         ),
-        (
-            "partitions",
-            (
-                *("existing_days", "limit_waiting", "one_at_a_time"),
-                *CREATION,
-            ),
-        ),
+        ("partitions", ("existing_days", "make_day")),
         ("store", ("reject", "next_receiver")),
     ],
 )

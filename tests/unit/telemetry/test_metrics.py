@@ -167,6 +167,8 @@ def test_labels_come_from_small_sets(metrics: Metrics) -> None:
     assert labels == {
         "penstock_build_info": {"version", "python"},
         "penstock_copy_failures": {"kind"},
+        "penstock_http_connections_refused": {"reason"},
+        "penstock_http_unauthorized": {"reason"},
         "penstock_protocol_errors": {"reason"},
         "penstock_connections_refused": {"reason"},
         "penstock_login_failures": {"reason"},

@@ -285,8 +285,6 @@ def test_a_top_level_value_that_is_no_array_is_refused(value: bytes) -> None:
         (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n", "PROXY"),
         (bytes.fromhex("0d0a0d0a000d0a515549540a"), "PROXY"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "SSH"),
-        (b'{"a":1}', "JSON"),
-        (b'["t",1441588984,{"a":1}]', "JSON"),
         (b"<34>1 2015-09-07T01:23:04Z host su - - - x", "syslog"),
     ],
 )

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import msgpack
 import pytest
 
-from penstock.errors import ProtocolError
 from penstock.wire.handshake import (
     MAX_PING_BYTES,
     Challenge,
     Credentials,
     Failure,
+    NoPingError,
     Ping,
     PingReader,
     anonymous_source,
@@ -72,7 +72,7 @@ def answer(pieces: list[bytes], credentials: Credentials) -> Answer:
     for number, piece in enumerate(pieces):
         try:
             ping = reader.receive_data(piece)
-        except ProtocolError as error:
+        except NoPingError as error:
             assert error.reason == Failure.NO_PING.reason
             return Answer(refusing_pong(Failure.NO_PING.text), Failure.NO_PING)
         if ping is None:
@@ -281,24 +281,24 @@ def test_wide_headers_are_read() -> None:
     ],
 )
 def test_what_comes_instead_of_a_ping_is_said(data: bytes, hint: str) -> None:
-    with pytest.raises(ProtocolError, match=hint) as raised:
+    with pytest.raises(NoPingError, match=hint) as raised:
         PingReader().receive_data(data)
     assert raised.value.reason == "no_ping"
     reader = PingReader()
-    with pytest.raises(ProtocolError):
+    with pytest.raises(NoPingError):
         for byte in data:
             assert reader.receive_data(bytes([byte])) is None
 
 
 @pytest.mark.parametrize("header", [b"\xdb\xff\xff\xff\xff", b"\xda\x10\x00"])
 def test_a_length_past_the_limit_is_not_waited_for(header: bytes) -> None:
-    with pytest.raises(ProtocolError):
+    with pytest.raises(NoPingError):
         PingReader().receive_data(b"\x96\xa4PING" + header)
 
 
 def test_no_more_than_a_ping_is_kept() -> None:
     reader = PingReader()
-    with pytest.raises(ProtocolError):
+    with pytest.raises(NoPingError):
         for _ in range(MAX_PING_BYTES):
             reader.receive_data(b"\x96\xa4PING\xda\x0f\x00" + b"x" * 1000)
 

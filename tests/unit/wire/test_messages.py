@@ -11,7 +11,6 @@ from penstock.errors import ProtocolError
 from penstock.settings import WireLimits
 from penstock.wire.messages import (
     MAX_OPTIONS,
-    MAX_TAG_BYTES,
     TOGETHER_BYTES,
     Message,
     MessageReader,
@@ -21,6 +20,7 @@ from penstock.wire.messages import (
 from tests import msgpack_bytes as m
 from tests.pure_core import MAX_DECOMPRESSED_BYTES, frames_of, messages_of
 
+MAX_TAG_BYTES = WireLimits().max_tag_bytes
 TAG = m.fixstr(b"t")
 TIME = m.uint32(m.T)
 RECORD = m.pack({"a": 1})
@@ -34,7 +34,7 @@ ZSTD = zstandard.ZstdCompressor(write_content_size=False).compress(ENTRIES)
 
 def parsed(*elements: bytes, limit: int = MAX_DECOMPRESSED_BYTES) -> Message:
     (frame,) = frames_of([m.fixarray(*elements)])
-    return parse_message(frame, max_decompressed_bytes=limit)
+    return parse_message(frame, WireLimits(max_decompressed_bytes=limit))
 
 
 def option(**values: Any) -> bytes:
@@ -472,7 +472,7 @@ def test_nobody_waits_for_an_event_that_is_not_there() -> None:
 )
 def test_nothing_else_is_put_together_and_all_come_in_order(other: bytes) -> None:
     (frame,) = frames_of([other])
-    alone = parse_message(frame, max_decompressed_bytes=MAX_DECOMPRESSED_BYTES)
+    alone = parse_message(frame, WireLimits())
     lone = Message(Mode.MESSAGE, "t", entries_of(0, 2), frames=2)
     pair = event(0) + event(2)
     stream = (pair + other) * 2 + pair

@@ -16,6 +16,7 @@ from penstock.wire.values import (
     may_hold_non_finite,
     read_bytes,
     read_header,
+    skip_to_array,
     skip_value,
     text_of,
 )
@@ -235,3 +236,32 @@ def test_a_number_that_is_not_finite_is_noticed_wherever_it_stands(
 def test_a_text_with_the_bytes_of_a_float_is_not_taken_for_one() -> None:
     assert not may_hold_non_finite("ʀ˘\x7f ˿".encode())
     assert not may_hold_non_finite(b"\xca") and not may_hold_non_finite(b"")
+
+
+# --- values that are no arrays
+
+
+@pytest.mark.parametrize(
+    ("junk", "ends_at"),
+    [
+        (b"", 0),
+        (b"\x05", 1),
+        (b"2024-01-01", 10),
+        (m.fixstr(b"\x92\x92") + m.NIL, 4),
+        (b"\x05" + m.NEVER_USED, 1),
+        (b"\x05" + b"\xa5abc", 1),
+    ],
+)
+def test_junk_ends_before_an_array_and_before_what_cannot_be_read(
+    junk: bytes, ends_at: int
+) -> None:
+    before, entry = m.entry({"a": 1}), m.entry({"a": 2})
+    offset = len(before)
+    readable = ends_at == len(junk)
+    entries = before + junk + (entry if readable else b"")
+    assert skip_to_array(entries, offset, len(entries)) == offset + ends_at
+
+
+def test_junk_is_followed_no_further_than_asked() -> None:
+    assert skip_to_array(b"\x05" * 100, 10, 20) == 20
+    assert skip_to_array(b"\x05" * 19 + m.str8(b"long one"), 10, 20) == 29

@@ -50,6 +50,11 @@ HAVING count(*) = (SELECT count(*) FROM periods)
 -- this_session --
 SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
 
+-- be_the_login --
+-- A session is its login's, whatever role it has taken: the login alone may end it, or
+-- know when it began. To the end of the transaction.
+SET LOCAL ROLE NONE
+
 -- end_predecessor --
 -- A session whose connection is lost may not know it yet, and holds its claims.
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity

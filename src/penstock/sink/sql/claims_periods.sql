@@ -3,7 +3,7 @@
 -- missing_periods --
 -- Of the last, this and the next period, by this server's clock, those without a
 -- partition.
-SELECT period.partition, period.starts AS start, period.ends AS end,
+SELECT period.partition, period.starts,
        period.starts <= now() AND period.ends > now() AS is_current
 FROM (
     SELECT starts, starts + interval '6 hours' AS ends,
@@ -23,23 +23,9 @@ WHERE NOT EXISTS (
 )
 ORDER BY period.starts
 
--- limit_waiting --
--- No sender waits longer for who changes the table.
-SET LOCAL lock_timeout = '2s'
-
--- one_at_a_time --
--- Of several receivers one makes the partition, the others find it made.
-SELECT pg_advisory_xact_lock(hashtext('penstock.claim_periods'))
-
--- create_period --
--- Made beside the table and attached: CREATE TABLE ... PARTITION OF would lock out
--- all claims, ATTACH locks none. With its primary key, which ATTACH takes over. One
--- that somebody has detached is taken back, with the claims it holds.
-CREATE TABLE IF NOT EXISTS {partition} (LIKE ingest_chunk INCLUDING ALL)
-
--- attach_period --
-ALTER TABLE ingest_chunk ATTACH PARTITION {partition}
-    FOR VALUES FROM ('{start}') TO ('{end}')
+-- make_period --
+-- With the rights of the tables' owner: migrations/0005_roles.sql.
+SELECT penstock_make_claim_period($1)
 
 -- ended_periods --
 -- Periods that ended longer ago than so many seconds, by this server's clock.

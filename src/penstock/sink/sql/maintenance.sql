@@ -11,6 +11,11 @@ SET lock_timeout = '2s'
 -- has_schema --
 SELECT to_regclass('penstock_day') IS NOT NULL
 
+-- owner --
+SELECT pg_get_userbyid(relowner)::text AS owner,
+       pg_has_role(relowner, 'USAGE') AS is_ours
+FROM pg_class WHERE oid = to_regclass('logs')
+
 -- now_seconds --
 SELECT extract(epoch FROM now())::float8
 

@@ -1,0 +1,196 @@
+"""What `penstock doctor` says of the places where we listen: who gets in there.
+
+It asks what the server asks, the same rules, of the same settings. It must not open a
+port, nor say "closed" of what it does not know.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from penstock.accepting import Addresses, is_reachable
+from penstock.cli.findings import Finding
+from penstock.errors import SettingsError
+from penstock.http.token import check_token
+from penstock.net.rules import Rules
+from penstock.settings import HttpSettings, Listener, ListenSettings, Settings
+
+Place = ListenSettings | Listener
+
+HOW = "docs/security.md says how"
+# Somebody on this machine who is neither the socket's owner nor of its group.
+OTHERS_MAY_WRITE = 0o002
+
+
+def listening(settings: Settings) -> Iterator[Finding]:
+    """Look at every place where the server would listen."""
+    try:
+        rules = Rules(settings.security)
+    except SettingsError as error:
+        yield Finding("fail", str(error), "correct the setting")
+        return
+    places: list[Place] = [settings.listen, *settings.listen.listeners]
+    asks = False
+    for place in places:
+        asks = asks or rules.requires_handshake(place)
+        yield from _forward(place, settings, rules)
+    if asks and rules.self_hostname == "localhost":
+        yield Finding(
+            "warn",
+            "self_hostname is localhost, as Fluent Bit calls itself: a sender refuses"
+            " a server of its own name",
+            "leave self_hostname out, or take a name that no sender has",
+        )
+    yield from _http(settings.http)
+
+
+class _Guard(NamedTuple):
+    """What stands between a sender and us."""
+
+    has_tls: bool
+    # By which a sender shows who it is: the words for it, or nothing.
+    proof: str
+
+    @property
+    def in_words(self) -> str:
+        return " and ".join((["TLS"] if self.has_tls else []) + [self.proof])
+
+
+def _guard(place: Place, settings: Settings, rules: Rules) -> _Guard:
+    has_tls = place.tls == "on"
+    proofs = []
+    if rules.requires_handshake(place):
+        proofs.append("the shared key")
+    if has_tls and settings.tls.tls_client_ca_file:
+        proofs.append("a client certificate")
+    return _Guard(has_tls, " and ".join(proofs))
+
+
+def _forward(place: Place, settings: Settings, rules: Rules) -> Iterator[Finding]:
+    guard = _guard(place, settings, rules)
+    if rules.requires_handshake(place) and not _has_secrets(settings):
+        yield Finding(
+            "fail",
+            f"{_name(place)} asks for a shared key, and there is none: nobody can send",
+            'set shared_key_file, or handshake = "auto"',
+        )
+        return
+    if isinstance(place, Listener) and place.path:
+        yield _unix(place, guard)
+        return
+    where = _name(place)
+    addresses = _addresses(place.host, place.port)
+    if addresses is None:
+        yield Finding("fail", f"{where}: no such host", "correct its host")
+    elif not is_reachable(addresses):
+        words = f", {guard.in_words}" if guard.proof or guard.has_tls else ""
+        yield Finding("ok", f"{where}: from this machine only{words}")
+    else:
+        yield _reachable(where, guard, _who(settings))
+
+
+def _reachable(where: str, guard: _Guard, who: str) -> Finding:
+    """Judge a place that other machines can reach."""
+    if not who:
+        return Finding("ok", f"{where}: closed to all other machines by `networks`")
+    if guard.proof and guard.has_tls:
+        return Finding("ok", f"{where}: {guard.in_words}")
+    if guard.proof:
+        return Finding(
+            "warn",
+            f"{where} asks for {guard.proof}, without TLS: what is sent can be read,"
+            " and changed, on its way; the key itself cannot be read",
+            f'tls = "on", with a certificate; {HOW}',
+        )
+    if guard.has_tls:
+        return Finding(
+            "warn",
+            f"{where} is open: {who} can write logs. TLS hides them on their way, but"
+            " asks nobody who he is",
+            f"set shared_key_file, or tls_client_ca_file; {HOW}",
+        )
+    return Finding(
+        "warn",
+        f"{where} is open: {who} can write logs, and on their way they can be read",
+        f'set shared_key_file and tls = "on", or host = "127.0.0.1"; {HOW}',
+    )
+
+
+def _unix(place: Listener, guard: _Guard) -> Finding:
+    try:
+        mode = int(place.mode, 8)
+    except ValueError:
+        what = f"{place.path}: {place.mode!r} is no mode of a file"
+        return Finding("fail", what, 'mode = "0660"')
+    if mode & OTHERS_MAY_WRITE and not guard.proof:
+        return Finding(
+            "warn",
+            f"{place.path} is open: every user of this machine can write logs",
+            'mode = "0660", and senders into the group of the socket',
+        )
+    return Finding("ok", f"{place.path}: a Unix socket with mode {place.mode}")
+
+
+def _who(settings: Settings) -> str:
+    """Return who is not turned away for his address; nothing: nobody else is there."""
+    security = settings.security
+    if security.other_networks == "allow":
+        return "anybody who can reach it"
+    networks = [
+        each.cidr
+        for each in security.networks
+        if not ipaddress.ip_network(each.cidr).is_loopback
+    ]
+    return f"anybody in {', '.join(networks)}" if networks else ""
+
+
+def _has_secrets(settings: Settings) -> bool:
+    security = settings.security
+    keys = [security.shared_key, *(each.shared_key for each in security.networks)]
+    return any(keys) or (security.empty_shared_key == "on" and bool(security.users))
+
+
+def _http(http: HttpSettings) -> Iterator[Finding]:
+    where = f"http://{_address(http.http_host, http.http_port)}"
+    addresses = _addresses(http.http_host, http.http_port)
+    if addresses is None:
+        yield Finding("fail", f"{where}: no such host", "correct http_host")
+        return
+    reachable = is_reachable(addresses)
+    try:
+        check_token(http, is_reachable=reachable)
+    except SettingsError as error:
+        what, _, mend = str(error).partition("; ")
+        yield Finding("fail", what, mend or "put a token into it")
+        return
+    token = "with a token" if http.http_token else "without a token"
+    if not reachable:
+        yield Finding("ok", f"{where}: from this machine only, {token}")
+        return
+    yield Finding(
+        "warn",
+        f"{where} asks for a token, without TLS: it can be read on its way",
+        f'http_host = "127.0.0.1", and a proxy with TLS before it; {HOW}',
+    )
+
+
+def _addresses(host: str, port: int) -> Addresses | None:
+    """Return what the server would bind; none if there is no such host."""
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError):
+        return None
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _name(place: Place) -> str:
+    if isinstance(place, Listener) and place.path:
+        return place.path
+    return _address(place.host, place.port)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,45 @@
+"""Where settings come from: the configuration file, the environment, the command line.
+
+A setting `ring_bytes` is `--ring-bytes` on the command line, `PENSTOCK_RING_BYTES` in
+the environment, `ring_bytes` in the file's table `[ring]`; the first of them counts.
+Only `environment` reads the environment. None of this may know what a setting is for.
+"""
+
+from penstock.config.environment import PREFIX, environment_name, service_manager
+from penstock.config.loading import (
+    CONCERNS,
+    CONFIG_FILE,
+    Configuration,
+    Flags,
+    all_settings,
+    config_file_name,
+    data_dir,
+    database_url,
+    flag_name,
+    load,
+    load_settings,
+    needs_restart,
+    setting_value,
+)
+from penstock.config.sender_secrets import password_in, shared_key
+
+__all__ = [
+    "CONCERNS",
+    "CONFIG_FILE",
+    "PREFIX",
+    "Configuration",
+    "Flags",
+    "all_settings",
+    "config_file_name",
+    "data_dir",
+    "database_url",
+    "environment_name",
+    "flag_name",
+    "load",
+    "load_settings",
+    "needs_restart",
+    "password_in",
+    "service_manager",
+    "setting_value",
+    "shared_key",
+]

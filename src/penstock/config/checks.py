@@ -1,0 +1,206 @@
+"""What cannot be set together, and what cannot be used as it is set.
+
+It owns the rules between settings; the range of each is its own. It must not know the
+parts that the settings are for, but asks `net` whether the files of TLS are of use.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+
+from penstock.config.tls_files import tls_file_problems
+from penstock.errors import SettingsError
+from penstock.http.token import NOT_SENDABLE, is_sendable
+from penstock.net.certificates import load_terms
+from penstock.settings import Listener, ListenSettings, Settings, TlsSettings
+
+# sun_path has 108 bytes with its NUL on Linux, 104 on macOS (unix(7), unix(4)).
+MAX_SOCKET_PATH_BYTES = 103
+
+# What a setting's place is called: a flag, a variable, a line of the file. Behind its
+# name may stand a place within it: `where("networks", 0, "cidr")`.
+Where = Callable[..., str]
+
+
+def combination_problems(
+    settings: Settings, where: Where, given: Callable[[str], bool]
+) -> Iterator[str]:
+    """Yield what is wrong with the settings together, each in a line.
+
+    `given` tells whether a setting has been given, rather than left at its default.
+    """
+    yield from _listeners(settings, where)
+    yield from _users(settings, where)
+    yield from _networks(settings, where)
+    yield from _handshake(settings, where)
+    yield from _tls(settings, where)
+    yield from _http(settings, where)
+    limits = settings.limits
+    per_address, in_all = limits.max_connections_per_address, limits.max_connections
+    # By default it is the larger one of the two that is not given; that says nothing.
+    if per_address > in_all and given("max_connections_per_address"):
+        yield (
+            f"{where('max_connections_per_address')} is {per_address}, more than"
+            f" max_connections, {in_all}"
+        )
+
+
+def _listeners(settings: Settings, where: Where) -> Iterator[str]:
+    taken = {(settings.listen.host, settings.listen.port)}
+    paths: set[str] = set()
+    for number, listener in enumerate(settings.listen.listeners):
+        name = where("listeners", number)
+        if bool(listener.host) == bool(listener.path):
+            yield f"{name}: a listener has either a host or a path"
+        elif listener.path:
+            yield from _unix_listener(listener, number, where)
+            if listener.path in paths:
+                yield f"{name}: {listener.path} is listened on twice"
+            paths.add(listener.path)
+        else:
+            place = (listener.host, listener.port)
+            if place in taken and listener.port:
+                yield f"{name}: {listener.host}:{listener.port} is listened on twice"
+            taken.add(place)
+
+
+def _unix_listener(listener: Listener, number: int, where: Where) -> Iterator[str]:
+    path = where("listeners", number, "path")
+    if not listener.path.startswith("/") or "\0" in listener.path:
+        yield f"{path} is {listener.path!r}; it begins with /"
+    if len(listener.path.encode(errors="surrogateescape")) > MAX_SOCKET_PATH_BYTES:
+        yield f"{path} is longer than {MAX_SOCKET_PATH_BYTES} bytes"
+    if listener.tls == "on":
+        yield f"{where('listeners', number, 'tls')}: a Unix socket speaks no TLS"
+    mode = listener.mode
+    is_octal = set(mode) <= set("01234567") and 3 <= len(mode) <= 4
+    if not is_octal or int(mode, 8) > 0o777:
+        name = where("listeners", number, "mode")
+        yield f"{name} is {mode!r}; accepted: octal, 0000 to 0777, such as 0660"
+
+
+def _users(settings: Settings, where: Where) -> Iterator[str]:
+    # A name may stand twice, with two passwords, as with Fluentd.
+    for number, user in enumerate(settings.security.users):
+        if not user.name:
+            yield f"{where('users', number)}: a user has a name"
+        elif not user.password and not user.password_file:
+            yield (
+                f"{where('users', number)}: {user.name} has neither password nor"
+                " password_file"
+            )
+
+
+def _networks(settings: Settings, where: Where) -> Iterator[str]:
+    users = {each.name for each in settings.security.users}
+    seen: set[str] = set()
+    for number, rule in enumerate(settings.security.networks):
+        name = where("networks", number, "cidr")
+        try:
+            network = str(ipaddress.ip_network(rule.cidr))
+        except ValueError as error:
+            yield f"{name}: {error}" if rule.cidr else f"{name} is missing"
+        else:
+            if network in seen:
+                yield f"{name}: {network} is there already, and the first one counts"
+            seen.add(network)
+        for unknown in sorted(set(rule.users) - users):
+            yield f"{where('networks', number, 'users')}: there is no user {unknown}"
+    if settings.security.other_networks == "deny" and not settings.security.networks:
+        yield (
+            f"{where('other_networks')} is deny, and there are no networks: nobody"
+            " could send"
+        )
+
+
+def _handshake(settings: Settings, where: Where) -> Iterator[str]:
+    security = settings.security
+    has_common_key = bool(security.shared_key or security.shared_key_file)
+    if security.empty_shared_key == "on":
+        if has_common_key:
+            yield f"{where('empty_shared_key')} is on, and there is a shared key"
+        if not security.users:
+            yield (
+                f"{where('empty_shared_key')} is on, and there are no users: nobody"
+                " could log in"
+            )
+        return
+    # A file that could not be read is a problem of its own.
+    if has_common_key or any(
+        each.shared_key or each.shared_key_file for each in security.networks
+    ):
+        return
+    if security.users:
+        yield (
+            f"{where('users')}: users log in behind a shared key, and there is none;"
+            " set shared_key_file, or empty_shared_key = on"
+        )
+    for listener, name in _all_listeners(settings, where, "handshake"):
+        if listener.handshake == "on":
+            yield (
+                f"{name} is on, and there is no shared key; set shared_key_file, or"
+                " empty_shared_key = on with users"
+            )
+
+
+def _all_listeners(
+    settings: Settings, where: Where, setting: str
+) -> Iterator[tuple[ListenSettings | Listener, str]]:
+    """Yield each place to listen on, with what its `setting` is called."""
+    yield settings.listen, where(setting)
+    for number, listener in enumerate(settings.listen.listeners):
+        yield listener, where("listeners", number, setting)
+
+
+def _tls(settings: Settings, where: Where) -> Iterator[str]:
+    tls = settings.tls
+    if not tls.tls_certificate_file:
+        for listener, name in _all_listeners(settings, where, "tls"):
+            if listener.tls == "on":
+                yield f"{name} is on, which needs tls_certificate_file and tls_key_file"
+        if tls.tls_key_file:
+            yield f"{where('tls_key_file')}: tls_certificate_file is missing"
+    if _lacks_ca(tls):
+        yield (
+            f"{where('tls_client_names')} are given without tls_client_ca_file: no"
+            " client would show a certificate"
+        )
+    problems = list(tls_file_problems(tls, where))
+    yield from problems
+    # What only a handshake shows; what the files lack is told above, all of it.
+    if not problems and tls.tls_certificate_file and not _lacks_ca(tls):
+        try:
+            load_terms(tls)
+        except SettingsError as error:
+            named = str(error).partition(" ")[0].rstrip(":")
+            yield where(named) + str(error).removeprefix(named)
+    if tls.tls_client_ca_file and not tls.tls_certificate_file:
+        yield (
+            f"{where('tls_client_ca_file')}: tls_certificate_file is missing, so no"
+            " client is asked for its own"
+        )
+
+
+def _lacks_ca(tls: TlsSettings) -> bool:
+    return bool(tls.tls_client_names) and not tls.tls_client_ca_file
+
+
+def _http(settings: Settings, where: Where) -> Iterator[str]:
+    http = settings.http
+    if http.http_token and not is_sendable(http.http_token):
+        yield f"{where('http_token')} {NOT_SENDABLE}"
+    if http.http_token or http.http_token_file or is_loopback(http.http_host):
+        return
+    yield (
+        f"{where('http_host')} is {http.http_host}, which others can reach: set"
+        " http_token_file, or PENSTOCK_HTTP_TOKEN"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches what listens on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name may come to mean another address

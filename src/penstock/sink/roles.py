@@ -1,0 +1,231 @@
+"""The roles by which a right is no more than what its holder needs.
+
+It owns their names, what is granted to each, and how a session of ours gives up what it
+does not need. `penstock_writer` is what ingest runs as: it can neither read nor change
+stored logs. `penstock_reader` is for people. The tables have an owner, whose name does
+not matter; where that would be a superuser it is made `penstock_owner`. The statements
+are in `sql/roles.sql`.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from penstock.errors import DatabaseUnavailableError, PenstockError
+from penstock.sink.classify import describe, unavailable
+from penstock.sink.connection import connect, without_password
+from penstock.sink.sql import load_blocks
+
+logger = logging.getLogger(__name__)
+
+OWNER = "penstock_owner"
+WRITER = "penstock_writer"
+READER = "penstock_reader"
+# From here on a member of a role need not be one who may take it (SET ROLE).
+SET_OPTION_MAJOR = 16
+
+
+@dataclass(slots=True)
+class RolesReport:
+    """What was done, and what somebody else should do."""
+
+    done: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+
+
+async def make_roles(
+    database_url: str,
+    *,
+    writers: Sequence[str] = (),
+    readers: Sequence[str] = (),
+    is_ours: bool = False,
+) -> RolesReport:
+    """Make the roles where they are missing and grant each what it needs, no more.
+
+    To be done again does no harm. `writers` and `readers` are logins that become
+    members of a role. Of a cluster that is ours the roles are logins themselves.
+
+    Raises:
+        DatabaseUnavailableError: out of reach, or not migrated.
+        PenstockError: the login may not do it; the message says who may.
+    """
+    connection = await connect(database_url)
+    try:
+        async with connection.transaction(isolation="read_committed"):
+            making = _Making(connection, is_ours=is_ours)
+            await making.run(database_url, writers, readers)
+        await making.hand_over()
+        return making.report
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise PenstockError(f"the roles cannot be made: {describe(error)}") from error
+    except asyncpg.PostgresError as error:
+        raise unavailable(error, without_password(database_url)) from error
+    finally:
+        await connection.close()
+
+
+async def grant_again(connection: asyncpg.Connection) -> None:
+    """After a migration, grant what it has made, if the roles are used here.
+
+    To be called by the owner, within the migration's transaction.
+    """
+    blocks = load_blocks("roles")
+    if not await connection.fetchval(blocks["is_granted"]):
+        return
+    place = await connection.fetchrow(blocks["place"])
+    assert place is not None
+    await connection.execute(blocks["grant_to_writer"].format(schema=place["schema"]))
+
+
+async def take_writer_role(connection: asyncpg.Connection) -> bool:
+    """Give up all rights but the writer's, for the rest of the session, where possible.
+
+    Returns whether it was: the login is a member of the role, or a superuser, and the
+    database has been set up for it.
+    """
+    major = connection.get_server_version().major
+    needed = "SET" if major >= SET_OPTION_MAJOR else "MEMBER"
+    taken = await connection.fetchval(load_blocks("roles")["take_writer"], needed)
+    return taken is not None
+
+
+async def let_reader_read(database_url: str) -> None:
+    """In a cluster of our own, let `penstock_reader` log in and read every table.
+
+    Raises:
+        DatabaseUnavailableError: out of reach.
+    """
+    blocks = load_blocks("roles")
+    connection = await connect(database_url)
+    try:
+        async with connection.transaction(isolation="read_committed"):
+            await connection.execute(blocks["one_at_a_time"])
+            if await connection.fetchval(blocks["has_unreadable"]):
+                for block in ("create", "let_log_in"):
+                    await connection.execute(blocks[block].replace("{role}", READER))
+                await connection.execute(blocks["grant_all_to_reader"])
+    except asyncpg.PostgresError as error:
+        raise unavailable(error, without_password(database_url)) from error
+    finally:
+        await connection.close()
+
+
+class _Making:
+    """The roles being made, over one connection."""
+
+    def __init__(self, connection: asyncpg.Connection, *, is_ours: bool) -> None:
+        self.report = RolesReport()
+        self._connection = connection
+        self._is_ours = is_ours
+        self._blocks = load_blocks("roles")
+        self._hands_over = False
+
+    async def run(
+        self, database_url: str, writers: Sequence[str], readers: Sequence[str]
+    ) -> None:
+        """Do all that is done in one transaction."""
+        await self._execute("one_at_a_time")
+        place = await self._connection.fetchrow(self._blocks["place"])
+        if place is None:
+            raise DatabaseUnavailableError(
+                f"the schema in {without_password(database_url)} is not up to date;"
+                " run `penstock db migrate`"
+            )
+        if not place["may_grant"]:
+            raise PenstockError(
+                f"only {place['owner']}, who owns the tables, may grant rights on them;"
+                f" run `penstock db roles` as {place['owner']}"
+            )
+        self._hands_over = place["is_superuser"] and (
+            place["superuser_owns"] or place["owner"] == OWNER
+        )
+        await self._make(place)
+        await self._execute("grant_to_writer", schema=place["schema"])
+        await self._execute("grant_to_reader", schema=place["schema"])
+        if self._is_ours:
+            await self._execute("grant_all_to_reader")
+        self.report.done.append(
+            f"granted {WRITER} what storing needs, {READER} what reading needs"
+        )
+        await self._revoke_from_public(place)
+        for role, logins in ((WRITER, writers), (READER, readers)):
+            for login in logins:
+                await self._add_member(role, login)
+        excess = await self._connection.fetch(self._blocks["excess"])
+        if excess:
+            rights = ", ".join(row["excess"] for row in excess)
+            self.report.advice.append(
+                f"{WRITER} has more than that, through PUBLIC or as a member of another"
+                f" role: {rights}"
+            )
+
+    async def hand_over(self) -> None:
+        """Let no superuser own what runs with its owner's rights."""
+        if not self._hands_over:
+            return
+        try:
+            async with self._connection.transaction():
+                await self._execute("limit_waiting")
+                await self._execute("hand_over")
+        except asyncpg.LockNotAvailableError:
+            self.report.advice.append(
+                f"somebody uses the tables for long, so they could not be given to"
+                f" {OWNER}; run `penstock db roles` again"
+            )
+
+    async def _make(self, place: asyncpg.Record) -> None:
+        """Make the roles that are missing, or say how."""
+        roles = [WRITER, READER, *([OWNER] if self._hands_over else [])]
+        rows = await self._connection.fetch(self._blocks["existing"], roles)
+        missing = [role for role in roles if role not in {row["name"] for row in rows}]
+        if missing and not place["may_make_roles"]:
+            statements = " ".join(f"CREATE ROLE {role} NOLOGIN;" for role in missing)
+            raise PenstockError(
+                f"{place['login']} may not make roles; have somebody run, who may"
+                f" (CREATEROLE): {statements} Then run `penstock db roles` again"
+            )
+        for role in missing:
+            await self._execute("create", role=role)
+            self.report.done.append(f"made the role {role}")
+        if WRITER in missing and not place["is_superuser"]:
+            # So that a server which logs in as the owner can give up its rights.
+            await self._add_member(WRITER, place["login"])
+        if self._is_ours:
+            for role in (WRITER, READER):
+                await self._execute("let_log_in", role=role)
+        if self._hands_over:
+            await self._execute("grant_to_owner", schema=place["schema"])
+
+    async def _add_member(self, role: str, login: str) -> None:
+        found = await self._connection.fetch(self._blocks["existing"], [login])
+        if not found:
+            raise PenstockError(f"there is no role {login} to be a member of {role}")
+        quoted = await self._connection.fetchval(self._blocks["quoted"], login)
+        await self._execute("grant_membership", role=role, login=quoted)
+        self.report.done.append(f"made {login} a member of {role}")
+
+    async def _revoke_from_public(self, place: asyncpg.Record) -> None:
+        """Take from everybody what lets the writer make tables."""
+        rights = (
+            ("revoke_create", place["all_may_create"], place["owns_schema"]),
+            ("revoke_temp", place["all_may_use_temp"], place["owns_database"]),
+        )
+        for block, is_given, is_owner in rights:
+            values = {"schema": place["schema"], "database": place["database"]}
+            statement = self._blocks[block].format(**values)
+            if is_given and is_owner:
+                await self._connection.execute(statement)
+                self.report.done.append(statement)
+            elif is_given:
+                self.report.advice.append(
+                    f"everybody may make tables, {WRITER} too; have the owner of the"
+                    f" database run: {statement}"
+                )
+
+    async def _execute(self, block: str, **values: str) -> None:
+        statement = self._blocks[block]
+        for name, value in values.items():
+            statement = statement.replace(f"{{{name}}}", value)
+        await self._connection.execute(statement)
