@@ -115,7 +115,7 @@ class Inbox(ABC):
         # Who waits for room may turn out to ask for acks.
         if not self._is_resting or (self._waits_for_room and not self._is_known):
             self._ask_turn()
-            if not self._may_read:
+            if not self._may_read or self._intake.turns.is_long:
                 self._set_reading()
         else:
             self._set_reading()

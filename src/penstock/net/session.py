@@ -290,6 +290,7 @@ class ForwardSession(Inbox, asyncio.BufferedProtocol):
         is_ahead = self._is_resting and (
             self._reader.buffered_bytes >= READ_AHEAD_BYTES
             or (self._waits_for_room and self._is_known)
+            or self._intake.turns.is_long
         )
         is_over = self._is_broken or self._has_ended
         wanted = self._may_read and not (is_ahead or self._is_unread or is_over)

@@ -16,6 +16,9 @@ ROUND_BYTES = 128 * 1024
 # After this much of one sender the next has its turn, its message ended or not: most
 # senders' messages are smaller, and a huge one must not keep the others waiting.
 TURN_BYTES = 1024 * 1024
+# With so many in the queue, who is in it is not read meanwhile: libuv reads on from a
+# thousand sockets, over and over, before anybody has his turn.
+LONG_QUEUE = 512
 
 
 class Worker(Protocol):
@@ -35,6 +38,11 @@ class Turns:
     def __init__(self) -> None:
         self._queue: deque[Worker] = deque()
         self._turn_bytes = 0
+
+    @property
+    def is_long(self) -> bool:
+        """Tell whether many wait for their turn."""
+        return len(self._queue) > LONG_QUEUE
 
     def ask(self, worker: Worker) -> None:
         """Give the worker a turn, behind those who have asked before."""

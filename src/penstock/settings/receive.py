@@ -325,8 +325,9 @@ class PeerLimits:
     )
     max_partial_bytes: int = setting(
         256 * MIB,
-        "Messages that have come in part, of all connections together. Past it those"
-        " that hold more than 256 KiB are read on one after the other.",
+        "Messages that have come in part, or wait whole, of all connections together;"
+        " each address has an equal share, half of it at most. Past it, who holds more"
+        " than 16 KiB is read on in turn. Python takes up to an eighth more.",
         low=16 * MIB,
         high=64 * 1024 * MIB,
     )

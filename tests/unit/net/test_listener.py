@@ -4,13 +4,14 @@ What sessions hand over is committed as `test_session` does it.
 """
 
 import asyncio
+import random
 import resource
 import socket
 import stat
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -153,10 +154,17 @@ async def unix_sender(path: Path) -> AsyncIterator[Sender]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that is free everywhere, and that no client is given meanwhile."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with (
+            socket.socket() as stream,
+            socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+            suppress(OSError),
+        ):
+            for probe in (stream, datagrams):
+                probe.bind(("0.0.0.0", port))
+            return port
 
 
 # --- places
