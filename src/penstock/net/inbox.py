@@ -5,18 +5,16 @@ for its acks. It must not touch a socket: the session that is built on it does.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakMethod
 
 from penstock.buffer.acks import AckTracker
 from penstock.errors import ProtocolError
-from penstock.model import RejectedEvent, SourceId
+from penstock.model import SourceId
 from penstock.net.arrivals import Arrivals
 from penstock.net.incoming import Incoming, Intake, Origin
 from penstock.net.partials import SCARCE_FREE_BYTES
 from penstock.net.peer import Peer
-from penstock.net.rules import allows_tag
 from penstock.wire.messages import Message, MessageReader
 
 if TYPE_CHECKING:
@@ -232,8 +230,6 @@ class Inbox(ABC):
     def _begin_message(self, message: Message) -> None:
         """Start on a message; what is owed for it is known from here on."""
         self._pace = None  # the next one has its own
-        if not allows_tag(self.peer.tags, message.tag):
-            message = _not_allowed(message)
         received_seconds = self._arrivals.last_taken_seconds(
             self._reader.buffered_bytes
         )
@@ -298,11 +294,3 @@ class Inbox(ABC):
     @abstractmethod
     def _finish_if_lost(self) -> None:
         """Tell that the session is over, if it is."""
-
-
-def _not_allowed(message: Message) -> Message:
-    """Return the message as one whose tag its sender may not send."""
-    if message.rejection is not None:
-        return message
-    rejection = RejectedEvent("tag_not_allowed", message.entries)
-    return replace(message, entries=b"", metadata=None, rejection=rejection)
