@@ -17,6 +17,7 @@ CREATED := $(VENV)/.penstock-created
 RUN     := $(VENV)/.penstock-run
 DEV     := $(VENV)/.penstock-dev
 PACKAGE := $(VENV)/.penstock-package
+FUZZER  := $(VENV)/.penstock-fuzzer
 CLIENTS := $(NODE)/node_modules/.penstock-clients
 # Exists while pip works: found at the start, it tells of a setup that was interrupted.
 UNFINISHED := $(VENV)/.penstock-unfinished
@@ -46,8 +47,8 @@ $(CREATED): FORCE
 endif
 endif
 
-.PHONY: help setup up test check unit integration acceptance docs \
-  format lint types imports bench torture lock clean FORCE
+.PHONY: help setup up test check unit integration acceptance clients docs \
+  format lint types imports bench torture fuzz lock clean FORCE
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,7 +60,7 @@ up: $(RUN) $(PACKAGE) ## start PostgreSQL and Penstock; Ctrl-C stops both
 	@exec $(BIN)/penstock up $(ARGS)
 
 test: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests: unit, property, integration, acceptance
-	$(PYTEST) --ignore=tests/docs $(ARGS)
+	$(PYTEST) --ignore=tests/docs --ignore=tests/clients $(ARGS)
 
 check: lint types imports docs ## judge the code without running it, and run the docs' commands
 
@@ -71,6 +72,16 @@ integration: $(DEV) $(PACKAGE) ## run the tests against a real PostgreSQL
 
 acceptance: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests with real clients
 	$(PYTEST) tests/acceptance $(ARGS)
+
+clients: $(DEV) $(PACKAGE) ## run Fluent Bit and Fluentd with what docs/security.md configures
+	@for tool in fluent-bit fluentd; do \
+	  command -v $$tool >/dev/null 2>&1 || { \
+	    echo "make: $$tool is missing: this target runs the real Fluent Bit and Fluentd." \
+	      "https://docs.fluentbit.io/manual/installation," \
+	      "https://docs.fluentd.org/installation (gem install fluentd);" \
+	      "PATH=DIR:\$$PATH make clients says where they are" >&2; exit 1; }; \
+	done
+	$(PYTEST) tests/clients $(ARGS)
 
 docs: $(DEV) $(PACKAGE) ## run the commands in the README and in docs/
 	$(PYTEST) tests/docs $(ARGS)
@@ -94,6 +105,9 @@ bench: $(RUN) $(PACKAGE) ## measure end to end, beside PostgreSQL's own limit
 
 torture: $(DEV) $(PACKAGE) ## faults for some minutes, then the tally; ARGS="--minutes 30"
 	@exec $(BIN)/python -m tests.torture $(ARGS)
+
+fuzz: $(DEV) $(PACKAGE) $(FUZZER) ## fuzz the pure core; ARGS="--seconds 3600"
+	@exec $(BIN)/python -m tests.fuzz $(ARGS)
 
 clean: ## remove all that these targets made
 	rm -rf $(VENV) $(NODE)/node_modules benchmarks/results build dist src/*.egg-info
@@ -133,6 +147,12 @@ $(DEV): $(RUN)
 	@$(INSTALL) -r requirements/dev.txt || $(HINT)
 	@rm $(UNFINISHED) && touch $@
 
+# Where there is no wheel of it, the fuzzer goes on without, and says so.
+$(FUZZER): $(DEV) requirements/fuzz.txt
+	@$(INSTALL) -r requirements/fuzz.txt || \
+	  echo "make: no atheris for this Python and system" >&2
+	@touch $@
+
 # Penstock itself, editable; its build backend is in the lock.
 $(PACKAGE): $(RUN) pyproject.toml
 	@$(PIP) install $(if $(V),,-qq) --no-deps --no-build-isolation -e . || $(HINT)
@@ -164,5 +184,6 @@ lock: $(CREATED) ## resolve pyproject.toml into requirements/*.txt
 	$(COMPILE) $(ARGS) requirements/lock.in -o requirements/lock.txt
 	$(COMPILE) $(ARGS) --extra embedded pyproject.toml requirements/build.in \
 	  -o requirements/run.txt
+	$(COMPILE) $(ARGS) --group fuzz -o requirements/fuzz.txt
 	$(COMPILE) $(ARGS) --extra embedded --group dev -c requirements/run.txt \
 	  pyproject.toml requirements/build.in -o requirements/dev.txt

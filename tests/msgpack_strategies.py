@@ -5,10 +5,13 @@ what the core has to cope with: str that is no UTF-8, keys of any type, headers 
 are longer than needed.
 """
 
+import gzip
+import json
 import math
 from collections.abc import Callable
 from typing import Any
 
+import zstandard
 from hypothesis import strategies as st
 
 from tests import msgpack_bytes as m
@@ -243,10 +246,34 @@ _options: Bytes = st.one_of(
     _maps(st.lists(st.tuples(_option_keys, _option_values), max_size=4)),
 )
 blobs: Bytes = st.lists(entries | odd_entries | markers, max_size=4).map(b"".join)
+
+
+def _gzip(piece: bytes) -> bytes:
+    return gzip.compress(piece, 1, mtime=0)
+
+
+def _zstd(piece: bytes) -> bytes:
+    """Write a frame that does not say its size, as Fluentd's do."""
+    return zstandard.ZstdCompressor(write_content_size=False).compress(piece)
+
+
+def _compressed(blob: bytes, compress: Form, piece_bytes: int) -> bytes:
+    """Write a blob as members or frames of so many bytes, one behind the other."""
+    starts = range(0, max(len(blob), 1), piece_bytes)
+    return b"".join(compress(blob[start : start + piece_bytes]) for start in starts)
+
+
+compressed_blobs: Bytes = st.builds(
+    _compressed,
+    blobs,
+    st.sampled_from([_gzip, _zstd, zstandard.ZstdCompressor().compress]),
+    st.sampled_from([1, 7, 50, 10_000]),
+)
 _bodies: st.SearchStrategy[tuple[bytes, ...]] = st.one_of(
     st.tuples(times, records),
     st.tuples(_arrays(st.lists(entries | odd_entries, max_size=4))),
     st.tuples(_strs(blobs) | _bins(blobs)),
+    st.tuples(_strs(compressed_blobs) | _bins(compressed_blobs)),
 )
 messages: Bytes = _arrays(
     st.builds(
@@ -255,4 +282,60 @@ messages: Bytes = _arrays(
         _bodies,
         st.lists(_options, max_size=1),
     )
+)
+
+# --- the same in JSON
+
+_json_texts = st.text(max_size=8) | st.sampled_from(_TRICKY) | st.just("\ud800")
+_json_keys = st.sampled_from(KNOWN_KEYS) | _json_texts
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | _json_texts
+    | st.sampled_from(_KNOWN_VALUES),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(KNOWN_KEYS) | _json_texts, children, max_size=3
+        )
+    ),
+    max_leaves=6,
+)
+json_records = st.dictionaries(_json_keys, json_values, max_size=4)
+_json_times = st.integers(0, 2**40) | st.floats() | json_values
+_json_bodies: st.SearchStrategy[tuple[Any, ...]] = st.one_of(
+    st.tuples(_json_times, json_records),
+    st.tuples(st.lists(st.tuples(_json_times, json_records | json_values), max_size=3)),
+    st.tuples(json_values),
+)
+_json_options = st.dictionaries(
+    st.sampled_from(["chunk", "size", "metadata", "compressed", "fluent_signal"]),
+    json_values | st.sampled_from(["c", "gzip"]),
+    max_size=3,
+)
+
+
+def _json_bytes(value: Any, is_ascii: bool, behind: str) -> bytes:
+    text = json.dumps(value, ensure_ascii=is_ascii) + behind
+    return text.encode("utf-8", "surrogatepass")
+
+
+json_messages: Bytes = st.builds(
+    lambda tag, body, options, is_ascii, behind: _json_bytes(
+        [tag, *body, *options], is_ascii, behind
+    ),
+    st.just("t") | _json_texts | st.none(),
+    _json_bodies,
+    st.lists(_json_options, max_size=1),
+    st.booleans(),
+    st.sampled_from(["", "\n", " \t\r\n"]),
+)
+
+# --- connections
+
+connections: Bytes = st.one_of(
+    st.lists(messages | st.just(m.NIL), min_size=1, max_size=3).map(b"".join),
+    st.lists(json_messages, min_size=1, max_size=3).map(b"".join),
 )

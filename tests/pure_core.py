@@ -21,6 +21,10 @@ NOW = 1_767_323_045_678_901
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_DECOMPRESSED_BYTES = 64 * 1024 * 1024
 
+LIMITS = WireLimits(
+    max_frame_bytes=MAX_FRAME_BYTES, max_decompressed_bytes=MAX_DECOMPRESSED_BYTES
+)
+
 # A good frame to stand behind another one. Its tag and chunk occur nowhere else.
 NEXT_FRAME = fixarray(
     fixstr(b"glued.on"),
@@ -73,8 +77,8 @@ class Received:
         return self
 
 
-def new_encoder() -> RowEncoder:
-    return RowEncoder(ColumnSettings(), receiver=7)
+def new_encoder(limits: WireLimits = LIMITS) -> RowEncoder:
+    return RowEncoder(ColumnSettings(), receiver=7, limits=limits)
 
 
 def parts_of(
@@ -94,12 +98,17 @@ def parts_of(
 
 
 def rows_and_rejected(
-    entries: bytes, *, tag: str = "t", metadata: bytes | None = None
+    entries: bytes,
+    *,
+    tag: str = "t",
+    metadata: bytes | None = None,
+    limits: WireLimits = LIMITS,
 ) -> tuple[list[Row], list[RejectedEvent]]:
     """Encode a message's entries and read the tuples back."""
     rows: list[Row] = []
     rejected: list[RejectedEvent] = []
-    for part in parts_of(entries, tag=tag, metadata=metadata):
+    encoder = new_encoder(limits)
+    for part in parts_of(entries, tag=tag, metadata=metadata, encoder=encoder):
         decoded = decode_rows(part.data)
         assert len(decoded) == part.rows
         assert {row.ts // 86_400_000_000 for row in decoded} == part.days
@@ -119,11 +128,10 @@ def frames_of(
             yield frame
 
 
-def messages_of(pieces: Iterable[bytes]) -> Iterator[Message]:
+def messages_of(
+    pieces: Iterable[bytes], limits: WireLimits = LIMITS
+) -> Iterator[Message]:
     """Cut pieces, as they came from the socket, into messages."""
-    limits = WireLimits(
-        max_frame_bytes=MAX_FRAME_BYTES, max_decompressed_bytes=MAX_DECOMPRESSED_BYTES
-    )
     reader = MessageReader(limits)
     for piece in pieces:
         reader.receive_data(piece)
@@ -131,16 +139,19 @@ def messages_of(pieces: Iterable[bytes]) -> Iterator[Message]:
             yield message
 
 
-def receive(pieces: Iterable[bytes]) -> Received:
+def receive(pieces: Iterable[bytes], limits: WireLimits = LIMITS) -> Received:
     """Run a connection's bytes through the pure core, up to the first error."""
     received = Received()
     try:
-        for message in messages_of(pieces):
+        for message in messages_of(pieces, limits):
             received.messages.append(message)
             if message.rejection is not None:
                 received.rejected.append(message.rejection)
             rows, rejected = rows_and_rejected(
-                message.entries, tag=message.tag, metadata=message.metadata
+                message.entries,
+                tag=message.tag,
+                metadata=message.metadata,
+                limits=limits,
             )
             received.rows += rows
             received.rejected += rejected

@@ -51,7 +51,8 @@ WORST: dict[str, Callable[[int], bytes]] = {
 }
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """Return how large this process has been at most."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage tells of the process that started us too
         (line,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
@@ -63,12 +64,12 @@ def _peak_bytes() -> int:
 def grown_bytes(name: str, size_bytes: int = SIZE_BYTES, most_parts: int = 6) -> int:
     """Encode some parts; return by how much the process grew meanwhile."""
     entries = WORST[name](size_bytes)
-    before_bytes = _peak_bytes()
+    before_bytes = peak_bytes()
     stream = RowEncoder(ColumnSettings(), receiver=7).start(entries, tag="t")
     for _ in range(most_parts):
         if not stream.exhausted:
             stream.next_part(1_767_323_045_678_901)
-    return _peak_bytes() - before_bytes
+    return peak_bytes() - before_bytes
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ Address = tuple[Any, ...]
 Addresses = list[tuple[socket.AddressFamily, Address]]
 # Makes the protocol of an accepted connection, whose peer's address is the second; None
 # closes it. Must not raise but for a bug.
-Open = Callable[[socket.socket, Any], asyncio.Protocol | None]
+Open = Callable[[socket.socket, Any], asyncio.BaseProtocol | None]
 
 
 async def addresses_of(host: str, port: int) -> Addresses:
@@ -227,7 +227,7 @@ class AcceptLoop:
             task.add_done_callback(self._opening.discard)
 
     async def _connect(
-        self, accepted: socket.socket, protocol: asyncio.Protocol
+        self, accepted: socket.socket, protocol: asyncio.BaseProtocol
     ) -> None:
         is_connected = False
         try:

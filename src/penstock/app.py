@@ -26,6 +26,7 @@ from penstock.net.incoming import Intake
 from penstock.net.listener import ForwardListener
 from penstock.net.opened import Opened
 from penstock.net.partials import Partials
+from penstock.net.places import ListenedOn
 from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
 from penstock.reloading import Reloading, Terminal, hangup_stops
@@ -57,12 +58,13 @@ SUPERVISE_SECONDS = 0.5
 
 
 class Listening(NamedTuple):
-    """Where a started server is reached."""
+    """Where a started server is reached; `others` are the listeners' places."""
 
     host: str
     port: int
     http_host: str
     http_port: int
+    others: tuple[ListenedOn, ...] = ()
 
 
 class Supervised(NamedTuple):
@@ -251,7 +253,6 @@ class Server:
         await self._listener.reload(
             settings.listen,
             settings.limits,
-            self._settings.wire,
             self._admission.doorways(terms),
         )
         self._admission.change(terms)
@@ -381,6 +382,7 @@ class Server:
             self._listener.port,
             self._settings.http.http_host,
             self._http.port,
+            self._listener.listening[1:],
         )
 
     def _catch_signals(self) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import signal
+import traceback
 from collections.abc import Awaitable, Callable
 
 from penstock import config
@@ -66,11 +67,12 @@ class Reloading:
             settings = await asyncio.to_thread(self._load)
             await self._apply(settings)
         except PenstockError as error:
-            self._metrics.reloaded(is_good=False)
-            logger.error(
-                "the new configuration is refused, the old one stays",
-                extra={"problems": str(error).splitlines()},
-            )
+            self._refused(problems=str(error).splitlines())
+            return
+        except Exception as error:
+            # A bug of ours costs this reload, not the server.
+            where = traceback.format_tb(error.__traceback__)
+            self._refused(bug=type(error).__name__, traceback="".join(where))
             return
         self._metrics.reloaded(is_good=True)
         logger.info("the configuration is read again, and in force")
@@ -79,6 +81,10 @@ class Reloading:
                 "settings have changed that only a restart applies",
                 extra={"settings": list(waiting)},
             )
+
+    def _refused(self, **extra: object) -> None:
+        self._metrics.reloaded(is_good=False)
+        logger.error("the new configuration is refused, the old one stays", extra=extra)
 
 
 class Terminal:

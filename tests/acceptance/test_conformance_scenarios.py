@@ -48,9 +48,8 @@ def test_a10_a_chunk_that_comes_twice_on_one_connection_is_stored_once(
 ) -> None:
     """Where the case would have it twice: docs/limits.md says so, under Delivery.
 
-    Fluent Bit names a chunk by its content, so equal ones may be two. Somebody whose
-    retry is stored twice has no way to tell; who sends the same line twice within a
-    nanosecond has both in its own files.
+    Fluent Bit names a chunk by its content, so two that are equal in every byte, their
+    nanoseconds included, may be two. As often as not they are one that came again.
     """
     frame = event(tag, 1, "twice")
     with ForwardSender(penstock.port) as sender:

@@ -92,9 +92,7 @@ class Site:
         self._write("etc/key-of-the-shop", f"{self.shop_key}\n")
         self._write("etc/users/shop", f"{self.password}\n")
         self._write("etc/users/office", f"{secrets.token_hex(8)}\n")
-        server = self.server_ca.issue(SERVER_NAME, dns=[SERVER_NAME])
-        self._write("etc/server.crt", server.certificate.decode())
-        self._write("etc/server.key", server.key.decode())
+        self.issue_server()
         self._write("etc/client-ca.crt", self.client_ca.certificate.decode())
         self._write("ssl/penstock-ca.crt", self.server_ca.certificate.decode())
         self.issue("web-1", CLIENT_NAME)
@@ -103,6 +101,12 @@ class Site:
     def socket_path(self) -> str:
         """Return where the Unix socket is."""
         return str(self.directory / "run" / "forward.sock")
+
+    def issue_server(self) -> None:
+        """Put a new certificate of ours, with a key of its own, in its place."""
+        server = self.server_ca.issue(SERVER_NAME, dns=[SERVER_NAME])
+        self._write("etc/server.crt", server.certificate.decode())
+        self._write("etc/server.key", server.key.decode())
 
     def issue(self, file: str, name: str, ca: Authority | None = None) -> None:
         """Issue a client's certificate; the configurations name `web-1`."""

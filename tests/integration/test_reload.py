@@ -147,8 +147,9 @@ def test_listeners_come_and_go(configured: Configured) -> None:
         ('[security]\nshared_key_file = "/nowhere"\n', "cannot be read"),
         ("[listen]\ntls = true\n", "tls_certificate_file"),
         ('[[listeners]]\nhost = "192.0.2.1"\nport = 1\n', "no address of this machine"),
+        ('[[listeners]]\nhost = "a..example"\nport = 1\n', "not a host name"),
     ],
-    ids=["syntax", "unknown", "secret", "certificate", "address"],
+    ids=["syntax", "unknown", "secret", "certificate", "address", "name"],
 )
 def test_a_wrong_configuration_is_refused_and_the_old_one_stays(
     configured: Configured, text: str, said: str

@@ -23,6 +23,7 @@ from penstock import app
 from penstock.cli.signals import stop_signals_interrupting
 from penstock.cli.up import print_ready
 from penstock.embedded import running_url
+from penstock.net.places import ListenedOn
 from tests.integration.conftest import (
     Here,
     Program,
@@ -229,6 +230,18 @@ def test_the_usual_port_is_not_spelled_out(capsys: pytest.CaptureFixture[str]) -
     listening = app.Listening("127.0.0.1", 24224, "127.0.0.1", 8000)
     print_ready(listening, "postgresql://x", Path("/tmp/x"))
     assert indented(capsys.readouterr().out, "echo").endswith(" send")
+
+
+def test_every_place_that_is_listened_on_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    others = ListenedOn("::1", 24225), ListenedOn("", 0, "/run/forward.sock")
+    listening = app.Listening("127.0.0.1", 24224, "127.0.0.1", 8000, others)
+    print_ready(listening, "postgresql://x", Path("/tmp/x"))
+    said = capsys.readouterr().out
+    assert "127.0.0.1:24224\n" in said
+    assert " [::1]:24225\n" in said
+    assert " /run/forward.sock\n" in said
 
 
 # --- what it refuses

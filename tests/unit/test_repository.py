@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
-LOCKS = ("lock.txt", "run.txt", "dev.txt")
+LOCKS = ("lock.txt", "run.txt", "dev.txt", "fuzz.txt")
 
 # A file that names one of these works only where that host is reached. Put together
 # here from halves, for this file is searched too.
@@ -166,3 +166,12 @@ def test_both_locks_agree() -> None:
     run, dev = lock_entries("run.txt"), lock_entries("dev.txt")
     pins = {name: (run[name][0].specifier, dev[name][0].specifier) for name in run}
     assert {name: pair for name, pair in pins.items() if pair[0] != pair[1]} == {}
+
+
+def test_the_fuzzers_lock_has_what_its_group_asks_for() -> None:
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    entries = lock_entries("fuzz.txt")
+    for text in metadata["dependency-groups"]["fuzz"]:
+        wanted_one = Requirement(text)
+        (pin,) = entries[canonicalize_name(wanted_one.name)][0].specifier
+        assert pin.version in wanted_one.specifier

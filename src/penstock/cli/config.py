@@ -10,7 +10,7 @@ import orjson
 
 from penstock import config
 from penstock.cli.database import database_options
-from penstock.cli.server_options import server_options
+from penstock.cli.server_options import check_addresses, server_options
 from penstock.config.writing import (
     effective_values,
     is_changed,
@@ -42,6 +42,7 @@ def check_command(**flags: str | None) -> None:
     """
     configuration = config.load(flags)
     warn(configuration)
+    check_addresses(configuration.settings)
     click.echo(f"{configuration.file or 'the settings'}: good")
 
 

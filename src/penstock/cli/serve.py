@@ -5,7 +5,7 @@ import sys
 import click
 
 from penstock import app, config
-from penstock.cli.server_options import check_addresses, loaded, server_options
+from penstock.cli.server_options import check_addresses, loaded, place, server_options
 from penstock.embedded import default_data_dir
 from penstock.settings import Settings
 from penstock.sink.connection import without_password
@@ -48,9 +48,10 @@ def command(database_url: str | None, **flags: str | None) -> None:
     set_up_logs(settings.process.log_format, settings.process.log_level)
 
     def print_ready(listening: app.Listening) -> None:
+        others = "".join(f" and {place(each)}" for each in listening.others)
         click.echo(
-            f"Penstock is ready: forward protocol on {listening.host}:{listening.port},"
-            f" metrics on http://{listening.http_host}:{listening.http_port}/metrics,"
+            f"Penstock is ready: forward protocol on {listening.host}:{listening.port}"
+            f"{others}, metrics on http://{listening.http_host}:{listening.http_port}/metrics,"
             f" database {without_password(url)}"
         )
 

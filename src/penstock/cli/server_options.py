@@ -17,6 +17,7 @@ import click
 from penstock import config
 from penstock.config import CONFIG_FILE, all_settings, flag_name
 from penstock.errors import UnavailableError
+from penstock.net.places import ListenedOn
 from penstock.settings import MaintenanceSettings, PartitionSettings, Settings
 
 SHOWN = frozenset({"host", "port", "http_host", "http_port", "log_format", "log_level"})
@@ -105,3 +106,13 @@ def check_addresses(settings: Settings) -> None:
                 f"cannot listen on {host}: {reason}; give an address of this machine"
                 f" with {flag_name(name)}"
             ) from error
+
+
+def place(listened_on: ListenedOn) -> str:
+    """Return a place that is listened on as people write it."""
+    return listened_on.path or f"{in_url(listened_on.host)}:{listened_on.port}"
+
+
+def in_url(host: str) -> str:
+    """Return an address as it stands before a port."""
+    return f"[{host}]" if ":" in host else host

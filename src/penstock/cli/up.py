@@ -10,7 +10,13 @@ import click
 
 from penstock import __version__, app
 from penstock.cli.database import embedded_data_dir
-from penstock.cli.server_options import check_addresses, loaded, server_options
+from penstock.cli.server_options import (
+    check_addresses,
+    in_url,
+    loaded,
+    place,
+    server_options,
+)
 from penstock.cli.signals import (
     EXIT_INTERRUPTED,
     interrupt_on_stop_signals,
@@ -115,13 +121,14 @@ def print_ready(listening: app.Listening, database_url: str, data_dir: Path) -> 
     here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listening.host, listening.host)
     host = "" if here == "127.0.0.1" else f" --host {here}"
     port = "" if listening.port == 24224 else f" --port {listening.port}"
+    others = "".join(f"\n{'':20}{place(each)}" for each in listening.others)
     directory = data_dir.resolve()
     is_default = directory == default_data_dir()
     where = "" if is_default else f" --data-dir {shlex.quote(str(directory))}"
     click.echo(f"""\
 Penstock {__version__} is ready.
 
-  forward protocol  {forward}:{listening.port}
+  forward protocol  {forward}:{listening.port}{others}
   database          {database_url}
   metrics           http://{in_url(listening.http_host)}:{listening.http_port}/metrics
   data directory    {directory}
@@ -135,11 +142,6 @@ Try it, in another terminal:
 
 Ctrl-C stops both.
 """)
-
-
-def in_url(host: str) -> str:
-    """Return an address as it stands before a port."""
-    return f"[{host}]" if ":" in host else host
 
 
 def this_program() -> str:

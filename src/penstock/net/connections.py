@@ -45,7 +45,7 @@ class Connections:
 
     def open(
         self, accepted: socket.socket, address: Any, doorway: Doorway
-    ) -> asyncio.Protocol | None:
+    ) -> asyncio.BaseProtocol | None:
         """Return the protocol of a connection just accepted; None if it is refused."""
         peer = Peer(address=_address_of(accepted, address))
         if (reason := self._limit_reached(peer)) is not None:

@@ -53,14 +53,15 @@ class Entrant(asyncio.Protocol):
 
     # For the doorway and its stages.
 
-    def begin(self, peer: Peer) -> ForwardSession:
+    def begin(self, peer: Peer) -> asyncio.Protocol:
         """Return the session of this connection, as its last stage; to be called once.
 
         `peer` is what is known of the other end by now.
         """
         assert self.session is None, "one connection, one session"
         self.session = self._begin(peer, self)
-        return self.session
+        # A transport reads to its buffer; a stage hands over as to any protocol.
+        return cast("asyncio.Protocol", self.session)
 
     def lost(self, _stage: object = None) -> None:
         """Note that the connection is lost: the outermost stage tells it."""
@@ -74,10 +75,11 @@ class Entrant(asyncio.Protocol):
         """Return how many bytes wait in our socket."""
         return unread_bytes(self._transport)
 
-    def enter(self, stage: asyncio.Protocol) -> asyncio.Protocol:
+    def enter(self, stage: asyncio.Protocol) -> asyncio.BaseProtocol:
         """Return the protocol to connect: this one, unless the session has begun."""
-        if stage is self.session:
-            return stage
+        first: object = stage
+        if self.session is not None and first is self.session:
+            return self.session
         self._stage = stage
         return self
 

@@ -5,17 +5,16 @@ for its acks. It must not touch a socket: the session that is built on it does.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakMethod
 
 from penstock.buffer.acks import AckTracker
 from penstock.errors import ProtocolError
-from penstock.model import RejectedEvent, SourceId
+from penstock.model import SourceId
 from penstock.net.arrivals import Arrivals
 from penstock.net.incoming import Incoming, Intake, Origin
+from penstock.net.partials import SCARCE_FREE_BYTES
 from penstock.net.peer import Peer
-from penstock.net.rules import allows_tag
 from penstock.wire.messages import Message, MessageReader
 
 if TYPE_CHECKING:
@@ -111,9 +110,13 @@ class Inbox(ABC):
         self._reader.receive_data(data)
         self._heard_seconds = self._intake.clock()
         self._arrivals.received(len(data), self._heard_seconds)
+        # Thousands may have sent something before the first of them has its turn.
+        self._count_held(is_whole=self._waits_for_room)
         # Who waits for room may turn out to ask for acks.
         if not self._is_resting or (self._waits_for_room and not self._is_known):
             self._ask_turn()
+            if not self._may_read:
+                self._set_reading()
         else:
             self._set_reading()
         self._count_waiting()
@@ -158,12 +161,13 @@ class Inbox(ABC):
             self.has_work = self._is_resting = False
             self._give_up(error)
         self._count_waiting()
-        self._count_held()
+        self._count_held(is_whole=self._is_resting)
         # While others have their turn, this sender's bytes wait in its socket.
         self._set_reading()
         self._close_if_done()
         self._finish_if_lost()
-        return done_bytes
+        # A look at what is not whole takes time too, and thousands may ask for one.
+        return done_bytes or MESSAGE_BYTES
 
     def _look_who_asks(self) -> None:
         asks = self._reader.asks_for_ack
@@ -178,18 +182,20 @@ class Inbox(ABC):
             self._counted_bytes, self._reader.buffered_bytes if is_counted else None
         )
 
-    def _count_held(self) -> None:
+    def _count_held(self, *, is_whole: bool = False) -> None:
         """Count what is held here, in part or whole, and ask whether to read on."""
         held_bytes = self._reader.buffered_bytes
         if self._incoming is not None:
             held_bytes += self._incoming.size_bytes
+        if held_bytes <= SCARCE_FREE_BYTES:
+            held_bytes = 0
         if held_bytes or self._held_bytes:
             self._may_read = self._intake.partials.hold(
                 self,
                 self.peer.address,
                 self._held_bytes,
                 held_bytes,
-                is_whole=self._is_resting,
+                is_whole=is_whole,
             )
             self._held_bytes = held_bytes
 
@@ -224,8 +230,6 @@ class Inbox(ABC):
     def _begin_message(self, message: Message) -> None:
         """Start on a message; what is owed for it is known from here on."""
         self._pace = None  # the next one has its own
-        if not allows_tag(self.peer.tags, message.tag):
-            message = _not_allowed(message)
         received_seconds = self._arrivals.last_taken_seconds(
             self._reader.buffered_bytes
         )
@@ -290,11 +294,3 @@ class Inbox(ABC):
     @abstractmethod
     def _finish_if_lost(self) -> None:
         """Tell that the session is over, if it is."""
-
-
-def _not_allowed(message: Message) -> Message:
-    """Return the message as one whose tag its sender may not send."""
-    if message.rejection is not None:
-        return message
-    rejection = RejectedEvent("tag_not_allowed", message.entries)
-    return replace(message, entries=b"", metadata=None, rejection=rejection)

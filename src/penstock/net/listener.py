@@ -27,7 +27,7 @@ from penstock.net.places import (
     resolve,
     specs_of,
 )
-from penstock.settings import Listener, ListenSettings, PeerLimits, WireLimits
+from penstock.settings import Listener, ListenSettings, PeerLimits
 
 # Between two looks at whether connections still come out of the backlog,
 # and how often at most: somebody may connect all the time.
@@ -98,7 +98,6 @@ class ForwardListener:
         self,
         settings: ListenSettings,
         limits: PeerLimits,
-        wire: WireLimits,
         make_doorway: MakeDoorway,
     ) -> None:
         """Be as newly set, without dropping a connection.
@@ -112,9 +111,8 @@ class ForwardListener:
         await self._listen_on(list(specs_of(settings)), make_doorway)
         self._settings = settings
         connections = self._connections
-        connections.intake = replace(connections.intake, limits=wire, peers=limits)
+        connections.intake = replace(connections.intake, peers=limits)
         connections.intake.partials.set_max_bytes(limits.max_partial_bytes)
-        connections.intake.opened.max_bytes = wire.max_decompressed_bytes
 
     async def stop_accepting(self) -> None:
         """Take the connections that were made before, and no new ones."""
@@ -238,7 +236,7 @@ class ForwardListener:
 
     def _take(
         self, place: Place, accepted: socket.socket, address: Any
-    ) -> asyncio.Protocol | None:
+    ) -> asyncio.BaseProtocol | None:
         return self._connections.open(accepted, address, self._doorways[place])
 
     def _leave(self, place: Place) -> None:

@@ -2,25 +2,29 @@
 
 A message may be large, and thousands may be on their way: without a bound, whoever
 sends halves of them has all our memory. It owns that bound. Past a small allowance a
-connection needs a grant, step by step, to be read on. No address has more than half of
+connection needs a grant, step by step, to be read on. Each address has its share of
 all, so that one cannot keep the others out; and one connection, the one that has
 waited longest, may always go on to the end of its message: what is held by halves
 alone would else be held for ever. It must not touch a connection: it calls back.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Protocol
+
+from penstock.net.shares import Shares
 
 # What each connection may hold without a grant: most senders' messages are smaller, and
 # the system hands over about as much at once.
 FREE_BYTES = 256 * 1024
-# And while the allowances together are more than their part of all.
+# And while more than this part of all is held. Less is not worth counting.
 SCARCE_FREE_BYTES = 16 * 1024
 FREE_SHARE = 0.5
+# What is read at once; and then: thousands may write for the first time at that moment.
+READ_BYTES = 256 * 1024
+SCARCE_READ_BYTES = 16 * 1024
 # What is granted at a time.
 STEP_BYTES = 256 * 1024
-# Of all, to the connections of one address.
-ADDRESS_SHARE = 0.5
 
 
 class Holder(Protocol):
@@ -35,6 +39,7 @@ class _Hold:
     address: str
     granted_bytes: int = 0
     is_whole: bool = False
+    is_waiting: bool = False
 
 
 class Partials:
@@ -42,31 +47,41 @@ class Partials:
 
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self.granted_bytes = 0
-        self._counted_bytes = 0  # of these, as they count for the bound
+        self._shares = Shares(max_bytes=max_bytes)
         self._free_bytes = 0  # that is held without a grant
         self._holds: dict[Holder, _Hold] = {}
-        self._of_address: dict[str, int] = {}
-        self._waiting: dict[Holder, None] = {}
+        # Those who wait, of each address in their order.
+        self._queues: dict[str, dict[Holder, None]] = {}
+        self.waiting = 0
         self._whole = 0  # holders that hold a whole message: they do not wait for us
         self._first: Holder | None = None  # it may go on whatever others hold
-        self._last_address = ""
+        # Which addresses that hold something had that turn, the last one last.
+        self._had_turn: dict[str, None] = {}
         self._has_room = False  # more than before
+        # One for all connections: what is in it is taken before another is read.
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._scarce_buffer = self._buffer[:SCARCE_READ_BYTES]
 
     def set_max_bytes(self, max_bytes: int) -> None:
         """Have another bound from now on."""
         self._max_bytes = max_bytes
-        share = int(ADDRESS_SHARE * max_bytes)
-        self._counted_bytes = sum(
-            min(each, share) for each in self._of_address.values()
-        )
+        self._shares.set_max_bytes(max_bytes)
         self._has_room = True
         self._go_on()
 
     @property
-    def waiting(self) -> int:
-        """Count the connections that wait for a grant."""
-        return len(self._waiting)
+    def read_buffer(self) -> memoryview:
+        """Return where to read to, and how much at most."""
+        return self._scarce_buffer if self._is_scarce else self._buffer
+
+    def read(self, count: int) -> bytes:
+        """Return what has been read to it."""
+        return bytes(self._buffer[:count])
+
+    @property
+    def granted_bytes(self) -> int:
+        """Return how much has been granted."""
+        return self._shares.bytes
 
     def hold(
         self,
@@ -80,18 +95,18 @@ class Partials:
         """Count what a connection holds; return whether it may be read on.
 
         If not, its `read_on` is called when it may. `before_bytes` is what it held when
-        it was counted last. Who holds a whole message wants nothing more for now.
+        it was counted last; what is not worth counting is nothing. Who holds a whole
+        message wants nothing more for now.
         """
         hold = self._holds.get(holder)
         if hold is None:
             self._free_bytes += now_bytes - before_bytes
-            if now_bytes <= self._allowance:
+            if not now_bytes or (now_bytes <= FREE_BYTES and not self._is_scarce):
                 return True
             self._free_bytes -= now_bytes
             hold = self._holds[holder] = _Hold(address)
-        elif now_bytes <= SCARCE_FREE_BYTES:
+        elif now_bytes == 0:
             self._let_go(holder, hold)
-            self._free_bytes += now_bytes
             self._go_on()
             return True
         if now_bytes < before_bytes:  # a message has become whole
@@ -101,7 +116,7 @@ class Partials:
         self._set_whole(hold, is_whole)
         may_go_on = self._is_granted(holder, hold, now_bytes)
         self._go_on()
-        return may_go_on or holder not in self._waiting
+        return may_go_on or not hold.is_waiting
 
     def forget(self, holder: Holder, held_bytes: int) -> None:
         """Drop what a connection holds: it is over."""
@@ -113,44 +128,42 @@ class Partials:
             self._go_on()
 
     @property
-    def _allowance(self) -> int:
-        is_scarce = self._free_bytes > FREE_SHARE * self._max_bytes
-        return SCARCE_FREE_BYTES if is_scarce else FREE_BYTES
+    def _is_scarce(self) -> bool:
+        held_bytes = self._free_bytes + self._shares.bytes
+        return held_bytes > FREE_SHARE * self._max_bytes
 
     def _is_granted(self, holder: Holder, hold: _Hold, now_bytes: int) -> bool:
-        self._waiting.pop(holder, None)
+        self._leave_queue(holder, hold)
         if now_bytes < hold.granted_bytes and not hold.is_whole:
             return True
         # What is here is here; and then a step more, to read on.
         self._grant(hold, now_bytes)
         if hold.is_whole:
             return True
-        if holder is self._first or self._fits(hold):
+        if holder is self._first or self._shares.fits(hold.address, STEP_BYTES):
             self._grant(hold, now_bytes + STEP_BYTES)
             return True
-        self._waiting[holder] = None
+        self._queues.setdefault(hold.address, {})[holder] = None
+        hold.is_waiting = True
+        self.waiting += 1
         return False
 
-    def _fits(self, hold: _Hold) -> bool:
-        of_address = self._of_address.get(hold.address, 0) + STEP_BYTES
-        return (
-            self._counted_bytes + STEP_BYTES <= self._max_bytes
-            and of_address <= ADDRESS_SHARE * self._max_bytes
-        )
+    def _leave_queue(self, holder: Holder, hold: _Hold) -> None:
+        if hold.is_waiting:
+            hold.is_waiting = False
+            self.waiting -= 1
+            queue = self._queues[hold.address]
+            del queue[holder]
+            if not queue:
+                del self._queues[hold.address]
 
     def _grant(self, hold: _Hold, granted_bytes: int) -> None:
-        more = granted_bytes - hold.granted_bytes
-        self._has_room |= more < 0
+        more_bytes = granted_bytes - hold.granted_bytes
+        self._has_room |= more_bytes < 0
         hold.granted_bytes = granted_bytes
-        self.granted_bytes += more
-        before = self._of_address.get(hold.address, 0)
-        if before + more:
-            self._of_address[hold.address] = before + more
-        else:
-            self._of_address.pop(hold.address, None)
-        # Of one address no more than its share stands in the way of others.
-        share = int(ADDRESS_SHARE * self._max_bytes)
-        self._counted_bytes += min(before + more, share) - min(before, share)
+        self._shares.add(hold.address, more_bytes)
+        if hold.address not in self._shares:
+            self._had_turn.pop(hold.address, None)
 
     def _set_whole(self, hold: _Hold, is_whole: bool) -> None:
         self._whole += is_whole - hold.is_whole
@@ -160,39 +173,42 @@ class Partials:
         self._grant(hold, 0)
         self._set_whole(hold, False)
         del self._holds[holder]
-        self._waiting.pop(holder, None)
+        self._leave_queue(holder, hold)
         if holder is self._first:
             self._pass_on(hold)
 
     def _pass_on(self, hold: _Hold) -> None:
-        self._first, self._last_address = None, hold.address
+        self._first = None
+        if hold.address in self._shares:
+            self._had_turn.pop(hold.address, None)
+            self._had_turn[hold.address] = None
 
     def _go_on(self) -> None:
         """Let those read on for whom there is room, and one in any case."""
-        if self._has_room and self._waiting:
+        if self._has_room and self.waiting:
             self._let_on_all()
         self._has_room = False
         # What is whole passes on to the database, and makes room.
-        if self._waiting and self._first is None and not self._whole:
+        if self.waiting and self._first is None and not self._whole:
             self._first = self._next()
             self._let_on(self._first)
 
     def _let_on_all(self) -> None:
-        for holder in list(self._waiting):
-            if self._counted_bytes + STEP_BYTES > self._max_bytes:
+        for address in list(self._queues):
+            if self._shares.is_full:
                 return
-            if self._fits(self._holds[holder]):
-                self._let_on(holder)
+            while address in self._queues and self._shares.fits(address, STEP_BYTES):
+                self._let_on(next(iter(self._queues[address])))
 
     def _next(self) -> Holder:
-        """Return who has waited longest, of another address than the last one's."""
-        for holder in self._waiting:
-            if self._holds[holder].address != self._last_address:
-                return holder
-        return next(iter(self._waiting))
+        """Return who has waited longest, of the address whose turn is longest ago."""
+        new = (each for each in self._queues if each not in self._had_turn)
+        old = (each for each in self._had_turn if each in self._queues)
+        address = next(itertools.chain(new, old))
+        return next(iter(self._queues[address]))
 
     def _let_on(self, holder: Holder) -> None:
         hold = self._holds[holder]
-        del self._waiting[holder]
+        self._leave_queue(holder, hold)
         self._grant(hold, hold.granted_bytes + STEP_BYTES)
         holder.read_on()

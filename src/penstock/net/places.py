@@ -76,6 +76,10 @@ async def resolve(spec: Spec) -> Addresses:
         return []
     try:
         return await addresses_of(spec.host, spec.port)
+    except UnicodeError as error:  # no name can be like that
+        raise UnavailableError(
+            f"cannot listen on {spec.host}: not a host name"
+        ) from error
     except OSError as error:
         raise cannot_listen(error, spec.host, spec.port, *_HOW_TO_CHANGE) from error
 

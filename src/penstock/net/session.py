@@ -48,8 +48,12 @@ class Keeper(Protocol):
         """Count a connection that is closed for a limit."""
 
 
-class ForwardSession(Inbox, asyncio.Protocol):
-    """Speaks the forward protocol with one peer."""
+class ForwardSession(Inbox, asyncio.BufferedProtocol):
+    """Speaks the forward protocol with one peer.
+
+    A socket's transport is given the buffer to read to, so that it reads no more at
+    once than there is memory for; a stage before it hands over what it has.
+    """
 
     __slots__ = (
         "_cut",
@@ -96,8 +100,16 @@ class ForwardSession(Inbox, asyncio.Protocol):
             # uvloop heeds it only then, and has read 64 KiB by that time.
             asyncio.get_running_loop().call_soon(self._pause_unread)
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to read to."""
+        return self._intake.partials.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take so many bytes that were read."""
+        self.data_received(self._intake.partials.read(nbytes))
+
     def data_received(self, data: bytes) -> None:
-        """Take bytes from the socket, and go as far as they lead."""
+        """Take bytes from the peer, and go as far as they lead."""
         if not (self._is_broken or self._has_ended):
             self._keeper.watch(self)
             self._receive(data)
@@ -183,7 +195,10 @@ class ForwardSession(Inbox, asyncio.Protocol):
         if self._pace is None:
             self._pace = Pace(self.received_bytes)
         peers = self._intake.peers
-        reason = self._pace.too_slow(seconds, self.received_bytes, peers)
+        is_scarce = self._held_bytes > 0 and self._intake.partials.waiting > 0
+        reason = self._pace.too_slow(
+            seconds, self.received_bytes, peers, is_scarce=is_scarce
+        )
         if reason is not None:
             self._close_for(reason)
             self._set_reading()

@@ -69,6 +69,7 @@ class TlsProtocol(asyncio.Protocol):
         self._raw: asyncio.Transport | None = None
         self._inner: asyncio.Protocol | None = None
         self._fruitless_bytes = 0  # given to OpenSSL since the last plaintext
+        self._error = ""  # of a record that OpenSSL does not take
         self._is_paused = False  # by the inner protocol
         self._is_unread = False  # the peer does not read what we write
         self._is_raw_paused = False
@@ -243,11 +244,7 @@ class TlsProtocol(asyncio.Protocol):
     def _go_on(self) -> None:
         """Hand over a slice, then what has become of the connection."""
         if self._may_read and self._is_backlogged:
-            self._incoming.write(self._ciphertext.take())
-            if self._inner is None:
-                self._shake_hands()
-            if self._inner is not None and self._may_read:
-                self._hand_over()
+            self._hand_over(self._decrypted_slice())
             self._flush()
         if self._may_read and self._is_backlogged:
             self._go_on_later()
@@ -256,6 +253,43 @@ class TlsProtocol(asyncio.Protocol):
         elif self._may_read and self._has_ended:
             self._tell_end()
         self._set_raw_reading()
+
+    def _begin(self) -> None:
+        client = self._terms.client(self._tls)
+        if not client.is_allowed:
+            self._fail(CLIENT_NAME, f"no such name is allowed: {client.name}")
+            return
+        assert self._raw is not None
+        self._inner = cast("asyncio.Protocol", self._open_session(client.name))
+        self._inner.connection_made(TlsTransport(self, self._raw))
+
+    def _decrypted_slice(self) -> list[bytes]:
+        """Decrypt a slice, record by record; shake hands first, if that is not done."""
+        parts: list[bytes] = []
+        fed_bytes = self._incoming.pending
+        try:
+            self._decrypt(parts)  # what is left because reading was paused
+            for piece in self._ciphertext.slice():
+                fed_bytes += len(piece)
+                self._incoming.write(piece)
+                if self._inner is None:
+                    self._shake_hands()
+                self._decrypt(parts)
+                if not self._may_read:
+                    break
+        except ssl.SSLError as error:
+            self._error = in_words(error)
+        self._fruitless_bytes = 0 if parts else self._fruitless_bytes + fed_bytes
+        return parts
+
+    def _decrypt(self, parts: list[bytes]) -> None:
+        with suppress(ssl.SSLWantReadError):
+            while self._inner is not None and self._may_read and self._incoming.pending:
+                # One call, one record.
+                if part := self._tls.read(MAX_PLAINTEXT_BYTES):
+                    parts.append(part)
+                else:
+                    self._has_said_goodbye = True
 
     def _shake_hands(self) -> None:
         try:
@@ -268,42 +302,17 @@ class TlsProtocol(asyncio.Protocol):
             self._flush()
             self._begin()
 
-    def _begin(self) -> None:
-        client = self._terms.client(self._tls)
-        if not client.is_allowed:
-            self._fail(CLIENT_NAME, f"no such name is allowed: {client.name}")
-            return
-        assert self._raw is not None
-        self._inner = cast("asyncio.Protocol", self._open_session(client.name))
-        self._inner.connection_made(TlsTransport(self, self._raw))
-
-    def _hand_over(self) -> None:
-        fed_bytes = self._incoming.pending
-        parts: list[bytes] = []
-        try:
-            while self._incoming.pending:
-                # One call, one record.
-                if not (part := self._tls.read(MAX_PLAINTEXT_BYTES)):
-                    self._has_said_goodbye = True
-                    break
-                parts.append(part)
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLError as error:
-            self._deliver(parts)
-            self._fail(BROKEN, in_words(error))
-            return
-        self._fruitless_bytes = 0 if parts else self._fruitless_bytes + fed_bytes
-        self._deliver(parts)
-        if self._has_said_goodbye:
+    def _hand_over(self, parts: list[bytes]) -> None:
+        """Hand over what is decrypted, and then what it has ended with."""
+        if parts and self._inner is not None:
+            self._inner.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
+        if self._error:
+            self._fail(BROKEN, self._error)
+        elif self._has_said_goodbye:
             self._forget()
             self._tell_end()
         elif self._fruitless_bytes > MAX_FRUITLESS_BYTES:
             self._fail(FRUITLESS, "the peer sends records without data")
-
-    def _deliver(self, parts: list[bytes]) -> None:
-        if parts and self._inner is not None:
-            self._inner.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def _flush(self) -> None:
         if self._outgoing.pending and self._raw is not None:

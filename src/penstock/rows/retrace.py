@@ -10,7 +10,7 @@ from collections import deque
 
 import msgpack
 
-from penstock.model import EncodedRows
+from penstock.model import EncodedRows, RejectedEvent
 from penstock.rows.entries import (
     GroupMarker,
     ReadEntry,
@@ -100,14 +100,12 @@ def _careful_entries(encoded: EncodedRows) -> list[bytes]:
     """Walk the entries as `RowStream` does; groups begin and end among them."""
     metadata, group = encoded.beside or (None, None)
     data = encoded.entries
-    # What was rejected is known by its bytes: some of it for a limit, which may be
-    # another one by now. No value of msgpack begins with another whole one.
-    rejected = deque(event.raw for event in encoded.rejected)
+    rejected = deque(encoded.rejected)
     entries: list[bytes] = []
     offset = 0
     while offset < len(data):
-        if rejected and data.startswith(rejected[0], offset):
-            offset += len(rejected.popleft())
+        if rejected and _stands_at(rejected[0], data, offset):
+            offset += len(rejected.popleft().raw)
             continue
         outcome, end = read_entry(data, offset, encoded.received_microseconds)
         if isinstance(outcome, GroupMarker):
@@ -120,6 +118,18 @@ def _careful_entries(encoded: EncodedRows) -> list[bytes]:
                 entries.append(data[offset:end])
         offset = end
     return entries
+
+
+def _stands_at(event: RejectedEvent, data: bytes, offset: int) -> bool:
+    """Tell whether what was rejected stands here.
+
+    It is known by its bytes: some is rejected for a limit, which may be another one by
+    now. No value of msgpack begins with another whole one, and what need not be whole
+    reaches to the end.
+    """
+    if event.reason in ("truncated_entry", "too_many_entries"):
+        return offset + len(event.raw) == len(data)
+    return data.startswith(event.raw, offset)
 
 
 def _rebuilt(entry: ReadEntry, metadata: bytes | None, group: bytes | None) -> bytes:

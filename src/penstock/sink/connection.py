@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import Coroutine, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
@@ -172,17 +172,24 @@ def _in_words(error: BaseException, timeout_seconds: float) -> BaseException:
 
 
 def without_password(database_url: str) -> str:
-    """Return the URL as it may be shown: without its password."""
+    """Return the URL as it may be shown: without its passwords.
+
+    libpq's parameters have two, `password` and that of the client's key, `sslpassword`
+    (PostgreSQL documentation, section 34.1.2); their names may be percent-encoded.
+    """
     try:
         parts = urlsplit(database_url)
-        has_password = bool(parts.password)
+        user, has_password = parts.username, parts.password is not None
     except ValueError:
         return "(not a URL)"
-    if not has_password and "password=" not in parts.query:
+    pairs = parts.query.split("&")
+    shown = [pair for pair in pairs if not _is_password(pair)]
+    if not has_password and shown == pairs:
         return database_url
     host = parts.netloc.rpartition("@")[2]
-    query = "&".join(
-        pair for pair in parts.query.split("&") if not pair.startswith("password=")
-    )
-    user = f"{parts.username}@" if parts.username else ""
-    return parts._replace(netloc=f"{user}{host}", query=query).geturl()
+    before = f"{user}@" if user else ""
+    return parts._replace(netloc=f"{before}{host}", query="&".join(shown)).geturl()
+
+
+def _is_password(pair: str) -> bool:
+    return unquote(pair.partition("=")[0]).strip().lower().endswith("password")

@@ -79,7 +79,7 @@ def test_megabytes_come_and_go_unchanged(
         async with Served(settings) as served:
             served.echoes = True
             assert await asyncio.to_thread(client, served.port) == LONG * 8
-            assert max(served.sessions[0].pieces) <= SLICE_BYTES
+            assert max(served.sessions[0].pieces) < 2 * SLICE_BYTES
 
     runner.run(scenario())
 

@@ -62,7 +62,9 @@ async def client(
         yield Client(own)
 
 
-@pytest.mark.parametrize("data", [b"\0", b"", b"x" * 1400], ids=len)
+@pytest.mark.parametrize(
+    "data", [b"\0", b"", b"x" * 1400], ids=["B03", "B04-empty", "long"]
+)
 def test_any_datagram_is_answered_by_one_byte_from_where_it_was_sent_to(
     runner: asyncio.Runner, data: bytes
 ) -> None:

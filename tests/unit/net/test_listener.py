@@ -4,8 +4,10 @@ What sessions hand over is committed as `test_session` does it.
 """
 
 import asyncio
+import resource
 import socket
 import stat
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -15,11 +17,12 @@ from typing import Any
 
 import pytest
 
+from penstock import accepting
 from penstock.errors import PenstockError, UnavailableError
 from penstock.net import listener as listener_module
 from penstock.net.entering import Entrant, OpenDoorway
 from penstock.net.listener import ForwardListener, MakeDoorway
-from penstock.settings import Listener, ListenSettings, PeerLimits, WireLimits
+from penstock.settings import Listener, ListenSettings, PeerLimits
 from tests.unit.net.test_session import LOOPS, Server, message
 
 # Nothing waits so long unless something is wrong.
@@ -70,7 +73,6 @@ class Listening:
         await self.listener.reload(
             settings,
             more.get("limits", self.limits),
-            more.get("wire", WireLimits()),
             more.get("make", self.make),
         )
 
@@ -356,6 +358,50 @@ def test_unix_sockets_have_no_limit_of_one_address(
     runner.run(scenario())
 
 
+def test_files_are_a_limit_too(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Half of them are for the rest of the process.
+    monkeypatch.setattr(listener_module, "raise_open_files", lambda: 4)
+
+    async def scenario() -> None:
+        async with listening() as it:
+            async with sender(it.port) as kept, sender(it.port):
+                await until(lambda: it.connections() == 2)
+                async with sender(it.port) as refused:
+                    assert await refused.rest() == b""
+                assert it.refused("open_files") == 1
+                await kept.send(message(1))
+                await it.stored(1)
+
+    runner.run(scenario())
+
+
+def test_a_sender_that_was_gone_before_it_was_accepted_has_its_address(
+    runner: asyncio.Runner,
+) -> None:
+    """A resend of its chunk, over another connection, is known by it."""
+
+    async def scenario() -> None:
+        async with listening() as it:
+            with socket.socket() as gone:
+                gone.bind(("127.0.0.4", 0))
+                gone.connect((HERE, it.port))
+                gone.sendall(message(1, "c"))
+                linger = struct.pack("ii", 1, 0)
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            accepted = "penstock_connections_accepted_total"
+            await until(lambda: it.server.metric(accepted) == 1)
+            await until(lambda: it.connections() == 0)
+            async with sender(it.port, local_addr=("127.0.0.4", 0)) as again:
+                await again.send(message(1, "c"))
+                await it.stored(1)
+            senders = {each.delivery.sender for each in it.server.committed}
+            assert senders == {"127.0.0.4"}
+
+    runner.run(scenario())
+
+
 # --- stages
 
 
@@ -476,6 +522,25 @@ def test_a_stop_lets_in_who_has_written_and_gone(
     runner.run(scenario())
 
 
+def test_a_stop_does_not_wait_for_who_says_nothing_on_the_way_in(
+    runner: asyncio.Runner,
+) -> None:
+    async def scenario() -> None:
+        doorway = StageDoorway()
+        async with listening(make=lambda _: doorway) as it:
+            async with sender(it.port) as silent:
+                await until(lambda: it.connections() == 1)
+                began = time.monotonic()
+                await it.listener.stop_accepting()
+                await it.listener.read_last(PATIENCE_SECONDS)
+                await it.listener.ended()
+                assert time.monotonic() - began < PATIENCE_SECONDS / 2
+                assert await silent.rest() == b""
+                assert it.listener.unread_senders == 0
+
+    runner.run(scenario())
+
+
 # --- reloads
 
 
@@ -581,10 +646,6 @@ def test_limits_and_doorways_of_a_reload_hold_for_new_connections(
 def test_without_files_no_connection_is_lost_and_accepting_goes_on(
     runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import resource
-
-    from penstock import accepting
-
     monkeypatch.setattr(accepting, "EXHAUSTED_SECONDS", 0.05)
     monkeypatch.setattr(listener_module, "raise_open_files", lambda: 1 << 20)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

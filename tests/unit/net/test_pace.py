@@ -184,39 +184,3 @@ def test_no_more_messages_are_begun_than_may_be_open() -> None:
         assert server.intake.opened.may_begin("192.0.2.0")
 
     asyncio.run(scenario())
-
-
-# --- tags
-
-
-@pytest.mark.parametrize("tags", [(), ("app",), ("a*",), ("x.*", "*p")])
-def test_a_tag_that_is_allowed_is_stored(tags: tuple[str, ...]) -> None:
-    async def scenario() -> None:
-        server = Server()
-        peer = server.connect(tags=tags)
-        await peer.send(message(1, "c", tag="app"))
-        server.commit_all()
-        assert server.numbers() == [1]
-        assert peer.acked() == ["c"]
-
-    asyncio.run(scenario())
-
-
-def test_a_message_with_a_tag_that_is_not_allowed_is_rejected_whole_and_acked() -> None:
-    async def scenario() -> None:
-        server = Server()
-        peer = server.connect(tags=("app.*",))
-        await peer.send(message(1, "c1", tag="audit"), message(2, "c2", tag="app.x"))
-        server.commit_all()
-        assert server.numbers() == [2]
-        assert peer.acked() == ["c1", "c2"]
-        (rejected,) = server.committed[0].encoded.rejected
-        assert rejected.reason == "tag_not_allowed"
-        assert rejected.raw.endswith(b"\x81\xa1n\x01"), "the entries as they came"
-        assert server.committed[0].delivery.tag == "audit"
-        counted = server.metric(
-            "penstock_rejected_events_total", reason="tag_not_allowed"
-        )
-        assert counted == 1
-
-    asyncio.run(scenario())

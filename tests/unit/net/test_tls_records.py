@@ -1,11 +1,13 @@
 """Slices of ciphertext: they end with a record, and hold a few of them at most."""
 
 import struct
+import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.net.tls_records import SLICE_BYTES, SLICE_RECORDS, Ciphertext
+from penstock.net.tls_records import PIECE_BYTES, SLICE_BYTES, SLICE_RECORDS, Ciphertext
 
 
 def record(length: int) -> bytes:
@@ -16,7 +18,7 @@ def taken(ciphertext: Ciphertext) -> list[bytes]:
     """Take all there is, slice by slice."""
     slices = []
     while ciphertext.waiting_bytes:
-        slices.append(bytes(ciphertext.take()))
+        slices.append(b"".join(ciphertext.slice()))
         assert slices[-1]
     return slices
 
@@ -56,13 +58,25 @@ def test_a_slice_of_large_records_is_bounded_in_bytes() -> None:
     ciphertext.receive(stream)
     slices = taken(ciphertext)
     assert b"".join(slices) == stream
-    assert max(map(len, slices)) < SLICE_BYTES + 16_384 + 5
+    assert max(map(len, slices)) < SLICE_BYTES + PIECE_BYTES + 16_384 + 5
+    ciphertext.receive(stream)
+    assert max(map(len, ciphertext.slice())) < PIECE_BYTES + 16_384 + 5
+
+
+@pytest.mark.parametrize("left", [0, 4])
+def test_what_is_given_out_is_not_kept(left: int) -> None:
+    ciphertext = Ciphertext()
+    data = record(16_384) * 10 + b"\x17\3\3\1"[:left]
+    before = sys.getrefcount(data)
+    ciphertext.receive(data)
+    taken(ciphertext)
+    assert sys.getrefcount(data) == before
 
 
 def test_a_part_of_a_header_does_not_wait_for_anybody() -> None:
     ciphertext = Ciphertext()
     ciphertext.receive(record(3) + b"\x17\x03\x03\0")
-    assert len(ciphertext.take()) == 8
+    assert taken(ciphertext) == [record(3)]
     assert ciphertext.waiting_bytes == 0
     ciphertext.receive(b"\1x")
     assert ciphertext.waiting_bytes == 6
@@ -71,15 +85,15 @@ def test_a_part_of_a_header_does_not_wait_for_anybody() -> None:
 def test_a_part_of_a_record_is_given_out_and_so_is_its_rest() -> None:
     ciphertext = Ciphertext()
     ciphertext.receive(record(100)[:50])
-    assert len(ciphertext.take()) == 50
+    assert taken(ciphertext) == [record(100)[:50]]
     ciphertext.receive(record(100)[50:] + record(1))
-    assert bytes(ciphertext.take()) == record(100)[50:] + record(1)
+    assert taken(ciphertext) == [record(100)[50:] + record(1)]
 
 
 def test_nothing_is_left_when_it_is_told_to_forget() -> None:
     ciphertext = Ciphertext()
     ciphertext.receive(record(100)[:50])
-    ciphertext.take()
+    taken(ciphertext)
     ciphertext.receive(b"more")
     ciphertext.clear()
     assert ciphertext.waiting_bytes == 0
