@@ -7,6 +7,7 @@ parts that the settings are for, but asks `net` whether the files of TLS are of 
 import ipaddress
 from collections.abc import Callable, Iterator
 
+from penstock.accepting import addresses_now, is_reachable
 from penstock.errors import SettingsError
 from penstock.http.token import NOT_SENDABLE, is_sendable
 from penstock.net.certificates import load_terms
@@ -187,19 +188,13 @@ def _http(settings: Settings, where: Where) -> Iterator[str]:
     http = settings.http
     if http.http_token and not is_sendable(http.http_token):
         yield f"{where('http_token')} {NOT_SENDABLE}"
-    if http.http_token or http.http_token_file or is_loopback(http.http_host):
+    if http.http_token or http.http_token_file:
+        return
+    addresses = addresses_now(http.http_host)
+    # What a name unknown today will mean nobody knows.
+    if addresses is not None and not is_reachable(addresses):
         return
     yield (
         f"{where('http_host')} is {http.http_host}, which others can reach: set"
         " http_token_file, or PENSTOCK_HTTP_TOKEN"
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches what listens on `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name may come to mean another address

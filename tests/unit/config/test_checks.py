@@ -70,6 +70,7 @@ def test_what_does_not_go_together_is_refused(problems: Problems, text: str) -> 
         "[http]\nhttp_host = '127.0.0.2'",
         "[http]\nhttp_host = '::1'",
         "[http]\nhttp_host = 'localhost'",
+        "[http]\nhttp_host = '127.1'",  # a way to write 127.0.0.1
         "[limits]\nmax_connections = 10",
         "[listen]\nport = 0\n[[listeners]]\nhost = '127.0.0.1'\nport = 0",
         "[[listeners]]\npath = '/x'\nmode = '600'",
