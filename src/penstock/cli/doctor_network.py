@@ -5,11 +5,10 @@ port, nor say "closed" of what it does not know.
 """
 
 import ipaddress
-import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from penstock.accepting import Addresses, is_reachable
+from penstock.accepting import addresses_now, is_reachable
 from penstock.cli.findings import Finding
 from penstock.errors import SettingsError
 from penstock.http.token import check_token
@@ -80,7 +79,7 @@ def _forward(place: Place, settings: Settings, rules: Rules) -> Iterator[Finding
         yield _unix(place, guard)
         return
     where = _name(place)
-    addresses = _addresses(place.host, place.port)
+    addresses = addresses_now(place.host, place.port)
     if addresses is None:
         yield Finding("fail", f"{where}: no such host", "correct its host")
     elif not is_reachable(addresses):
@@ -153,7 +152,7 @@ def _has_secrets(settings: Settings) -> bool:
 
 def _http(http: HttpSettings) -> Iterator[Finding]:
     where = f"http://{_address(http.http_host, http.http_port)}"
-    addresses = _addresses(http.http_host, http.http_port)
+    addresses = addresses_now(http.http_host, http.http_port)
     if addresses is None:
         yield Finding("fail", f"{where}: no such host", "correct http_host")
         return
@@ -173,17 +172,6 @@ def _http(http: HttpSettings) -> Iterator[Finding]:
         f"{where} asks for a token, without TLS: it can be read on its way",
         f'http_host = "127.0.0.1", and a proxy with TLS before it; {HOW}',
     )
-
-
-def _addresses(host: str, port: int) -> Addresses | None:
-    """Return what the server would bind; none if there is no such host."""
-    try:
-        found = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except (OSError, UnicodeError):
-        return None
-    return [(family, address) for family, _, _, _, address in found]
 
 
 def _name(place: Place) -> str:
