@@ -17,7 +17,7 @@ import click
 from penstock import config
 from penstock.config import CONFIG_FILE, all_settings, flag_name
 from penstock.errors import UnavailableError
-from penstock.net.places import ListenedOn
+from penstock.net.places import ListenedOn, specs_of
 from penstock.settings import MaintenanceSettings, PartitionSettings, Settings
 
 SHOWN = frozenset({"host", "port", "http_host", "http_port", "log_format", "log_level"})
@@ -94,9 +94,12 @@ def check_addresses(settings: Settings) -> None:
         UnavailableError: one is not; the message names its flag.
     """
     for name, host in (
-        ("host", settings.listen.host),
-        ("http_host", settings.http.http_host),
-        *(("listeners", each.host) for each in settings.listen.listeners if each.host),
+        ("--http-host", settings.http.http_host),
+        *(
+            (each.how_to_change("host"), each.host)
+            for each in specs_of(settings.listen)
+            if not each.path
+        ),
     ):
         try:
             socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -104,7 +107,7 @@ def check_addresses(settings: Settings) -> None:
             reason = getattr(error, "strerror", None) or "not a host name"
             raise UnavailableError(
                 f"cannot listen on {host}: {reason}; give an address of this machine"
-                f" with {flag_name(name)}"
+                f" with {name}"
             ) from error
 
 
