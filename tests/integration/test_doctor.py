@@ -204,7 +204,7 @@ def test_every_listener_of_the_file_is_looked_at(here: Here, home: Path) -> None
     ended = here("doctor", "--data-dir", str(home / "data"), "--config", str(file))
     assert ended.returncode == 0, ended.stdout
     found = "\n".join(warnings(ended.stdout))
-    assert "0.0.0.0:24230 asks for the shared key, without TLS" in found
+    assert "0.0.0.0:24230 asks for a shared key, without TLS" in found
     assert "forward.sock is open: every user of this machine" in found
     assert f"shared_key: {key} has mode 0644" in found
     assert f"-> chmod o= {key}" in found
