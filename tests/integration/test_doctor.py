@@ -108,6 +108,16 @@ def test_it_shows_no_secret(here: Here, home: Path) -> None:
     assert "secret" not in ended.stdout.replace("docs/security", "") + ended.stderr
 
 
+def test_a_file_that_all_may_read_is_told_with_its_mend(here: Here, home: Path) -> None:
+    file = home / "penstock.toml"
+    file.write_text('[security]\nshared_key = "a-key-that-is-long-enough"\n')
+    file.chmod(0o644)
+    question = ("doctor", "--data-dir", str(home / "data"))
+    ended = here(*question, "--config", str(file))
+    (finding,) = (each for each in warnings(ended.stdout) if str(file) in each)
+    assert finding.endswith(f"-> chmod o-r {file}")
+
+
 def test_a_setting_that_is_wrong_is_a_finding(here: Here, home: Path) -> None:
     question = ("doctor", "--data-dir", str(home / "data"))
     ended = here(*question, PENSTOCK_PORT="99999")

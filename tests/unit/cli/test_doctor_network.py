@@ -113,10 +113,10 @@ def test_asking_for_a_key_that_there_is_not_keeps_all_out() -> None:
     users = SecuritySettings(
         users=(User(name="u", password="a password"),), empty_shared_key="on"
     )
-    found = of(look(outside(), security=users), ":24225").what
-    assert "asks for a user's password, without TLS" in found
-    assert "the password itself cannot be read" in found
-    assert "key" not in found
+    said = of(look(outside(), security=users), ":24225").what
+    assert "asks for a user's password, without TLS" in said
+    assert "the password itself cannot be read" in said
+    assert "key" not in said
 
 
 def test_a_file_without_a_key_is_no_key() -> None:
