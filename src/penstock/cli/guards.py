@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from penstock.accepting import addresses_now, is_reachable
-from penstock.net.places import specs_of
+from penstock.net.places import ListenedOn, specs_of
 from penstock.net.rules import Rules
 from penstock.settings import Listener, ListenSettings, Settings
 
@@ -75,6 +75,18 @@ def who_may(settings: Settings) -> str:
         if not ipaddress.ip_network(each.cidr).is_loopback
     ]
     return f"anybody in {', '.join(networks)}" if networks else ""
+
+
+def places_told(
+    settings: Settings, host: str, port: int, others: tuple[ListenedOn, ...]
+) -> list[tuple[str, str]]:
+    """Return each place that is listened on, and what it asks for."""
+    told = [ListenedOn(host, port), *others]
+    places = [each.path or f"{before_port(each.host)}:{each.port}" for each in told]
+    return [
+        (place, ", ".join(guard.asked))
+        for place, guard in zip(places, guards(settings), strict=True)
+    ]
 
 
 def before_port(host: str) -> str:
