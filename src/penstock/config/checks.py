@@ -169,7 +169,10 @@ def _warn_of_idle_guards(
 ) -> None:
     """Say what is given to guard the listeners, and guards none of them."""
     security, tls = settings.security, settings.tls
-    places = [settings.listen, *settings.listen.listeners]
+    places: list[ListenSettings | Listener] = [
+        settings.listen,
+        *settings.listen.listeners,
+    ]
     key = "shared_key_file" if security.shared_key_file else "shared_key"
     if getattr(security, key) and all(each.handshake == "off" for each in places):
         warn(f"{where(key)} is set, and handshake is off at every listener")
