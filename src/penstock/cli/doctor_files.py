@@ -33,7 +33,12 @@ def secrets(settings: Settings) -> Iterator[Finding]:
     for name, value, file in _secrets(settings):
         if file:
             yield from _closed(name, Path(file), OTHERS_MAY, "chmod o= {}")
-        if value and len(value) < SHORT_SECRET_CHARS:
+        # Of a URL the password is PostgreSQL's matter.
+        if (
+            name != "maintenance_database_url"
+            and value
+            and len(value) < SHORT_SECRET_CHARS
+        ):
             yield Finding(
                 "warn",
                 f"{name} is short: it can be found by trying",
@@ -82,6 +87,12 @@ def _secrets(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for user in security.users:
         yield f"password of the user {user.name}", user.password, user.password_file
     yield "http_token", http.http_token, http.http_token_file
+    upkeep = settings.maintenance
+    yield (
+        "maintenance_database_url",
+        upkeep.maintenance_database_url,
+        upkeep.maintenance_database_url_file,
+    )
 
 
 def _closed(name: str, path: Path, closed_to: int, mend: str) -> Iterator[Finding]:

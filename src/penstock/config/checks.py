@@ -11,6 +11,7 @@ from penstock.accepting import addresses_now, is_reachable
 from penstock.errors import SettingsError
 from penstock.http.token import NOT_SENDABLE, is_sendable
 from penstock.net.certificates import load_terms
+from penstock.net.rules import own_name
 from penstock.settings import Listener, ListenSettings, Settings, TlsSettings
 
 # sun_path has 108 bytes with its NUL on Linux, 104 on macOS (unix(7), unix(4)).
@@ -39,6 +40,7 @@ def combination_problems(
     yield from _users(settings, where)
     yield from _networks(settings, where)
     yield from _handshake(settings, where)
+    _warn_of_idle_guards(settings, where, warn)
     yield from _tls(settings, where, warn)
     yield from _http(settings, where)
     limits = settings.limits
@@ -105,7 +107,8 @@ def _networks(settings: Settings, where: Where) -> Iterator[str]:
         try:
             network = str(ipaddress.ip_network(rule.cidr))
         except ValueError as error:
-            yield f"{name}: {error}" if rule.cidr else f"{name} is missing"
+            problem = f"{name}: {error}" if rule.cidr else f"{name} is missing"
+            yield problem + _meant(rule.cidr)
         else:
             if network in seen:
                 yield f"{name}: {network} is there already, and the first one counts"
@@ -119,8 +122,20 @@ def _networks(settings: Settings, where: Where) -> Iterator[str]:
         )
 
 
+def _meant(cidr: str) -> str:
+    """Return which network is meant by an address in it, as a question."""
+    try:
+        return f"; is {ipaddress.ip_network(cidr, strict=False)} meant?"
+    except ValueError:
+        return ""
+
+
 def _handshake(settings: Settings, where: Where) -> Iterator[str]:
     security = settings.security
+    try:
+        own_name(security.self_hostname)
+    except SettingsError as error:
+        yield _placed(str(error), where)
     has_common_key = bool(security.shared_key or security.shared_key_file)
     if security.empty_shared_key == "on":
         if has_common_key:
@@ -147,6 +162,25 @@ def _handshake(settings: Settings, where: Where) -> Iterator[str]:
                 f"{name} is on, and there is no shared key; set shared_key_file, or"
                 " empty_shared_key = on with users"
             )
+
+
+def _warn_of_idle_guards(
+    settings: Settings, where: Where, warn: Callable[[str], None]
+) -> None:
+    """Say what is given to guard the listeners, and guards none of them."""
+    security, tls = settings.security, settings.tls
+    places: list[ListenSettings | Listener] = [
+        settings.listen,
+        *settings.listen.listeners,
+    ]
+    key = "shared_key_file" if security.shared_key_file else "shared_key"
+    if getattr(security, key) and all(each.handshake == "off" for each in places):
+        warn(f"{where(key)} is set, and handshake is off at every listener")
+    if tls.tls_certificate_file and all(each.tls == "off" for each in places):
+        warn(
+            f"{where('tls_certificate_file')} is set, and no listener has tls = on:"
+            " what is sent can be read on its way"
+        )
 
 
 def _all_listeners(

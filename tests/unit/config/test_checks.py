@@ -31,6 +31,8 @@ WRONG = {
     "[security]\nshared_key='a'\n[[users]]\npassword = 'b'": ":3: users[0]: a user has",
     "[security]\nshared_key='a'\n[[users]]\nname = 'b'": ":3: users[0]: b has neither",
     "[[networks]]\ncidr = '10.0.0.1/8'": ":2: networks[0].cidr: 10.0.0.1/8 has host bi",
+    "[[networks]]\ncidr = '10.1.0.9/16'": "host bits set; is 10.1.0.0/16 meant?",
+    f"[security]\nself_hostname = '{'x' * 256}'": ":2: self_hostname is longer than 25",
     "[[networks]]\ncidr = 'ten'": ":2: networks[0].cidr: 'ten' does not appear",
     "[[networks]]\ntags = ['a']": ":1: networks[0].cidr is missing",
     "[[networks]]\ncidr = '::1'\nusers = ['b']": ":3: networks[0].users: there is no u",
@@ -155,3 +157,25 @@ def test_a_certificate_that_has_expired_is_a_warning_with_its_place(
         "penstock.toml:4: tls_certificate_file: clients will not take own.pem:"
         " certificate has expired"
     )
+
+
+def test_a_certificate_that_nobody_is_shown_is_a_warning(load: Load, tls: str) -> None:
+    (warning,) = load(tls.replace("tls = 'on'", "tls = 'off'")).warnings
+    assert warning.startswith("penstock.toml:4: tls_certificate_file is set, and no li")
+    both = tls.replace("tls = 'on'", "tls = 'off'")
+    assert load(both + "[[listeners]]\nhost = '::1'\ntls = 'on'\n").warnings == ()
+
+
+def test_a_key_that_nobody_is_asked_for_is_a_warning(load: Load) -> None:
+    text = "[listen]\nhandshake = 'off'\n[security]\nshared_key = 'a'\n"
+    (warning,) = load(text).warnings
+    assert warning.startswith("penstock.toml:4: shared_key is set, and handshake is o")
+    assert load(text + "[[listeners]]\nhost = '::1'\n").warnings == ()
+
+
+def test_a_secret_in_a_file_of_its_own_is_no_default(
+    load: Load, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("a")
+    origins = load("[security]\nshared_key_file = 'key'\n").origins
+    assert origins["shared_key"] == "penstock.toml:2"
