@@ -30,6 +30,9 @@ HINT    := (echo "make: not installed; V=1 shows all that pip says" >&2; exit 1)
 NPM_CI  := npm ci --ignore-scripts --no-audit --no-fund $(if $(V),,--loglevel=error)
 
 PYTEST := $(BIN)/python -m pytest
+# All tests but those of the docs' commands, in two halves.
+COMPUTING := tests/unit tests/property
+WAITING   := tests/integration tests/acceptance tests/torture
 
 # A person's own module path has no place in the project's environment.
 unexport PYTHONPATH PYTHONHOME
@@ -59,13 +62,23 @@ setup: $(DEV) $(PACKAGE) ## make .venv with all that running, testing and checki
 up: $(RUN) $(PACKAGE) ## start PostgreSQL and Penstock; Ctrl-C stops both
 	@exec $(BIN)/penstock up $(ARGS)
 
+# Two at a time: those that wait for servers leave a core to those that compute. pytest
+# ends with 5 where ARGS leave a half without a test.
 test: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests: unit, property, integration, acceptance
-	$(PYTEST) --ignore=tests/docs --ignore=tests/clients $(ARGS)
+	@mkdir -p build
+	@$(PYTEST) $(COMPUTING) $(ARGS) >build/computing.log 2>&1 & computing=$$!; \
+	$(PYTEST) $(WAITING) $(ARGS); waited=$$?; \
+	wait $$computing; computed=$$?; \
+	cat build/computing.log; \
+	for code in $$computed $$waited; do \
+	  case $$code in 0 | 5) ;; *) exit $$code ;; esac; \
+	done; \
+	test "$$computed$$waited" != 55
 
 check: lint types imports docs ## judge the code without running it, and run the docs' commands
 
 unit: $(DEV) $(PACKAGE) ## run the tests that need no server: unit and property
-	$(PYTEST) tests/unit tests/property $(ARGS)
+	$(PYTEST) $(COMPUTING) $(ARGS)
 
 integration: $(DEV) $(PACKAGE) ## run the tests against a real PostgreSQL
 	$(PYTEST) tests/integration $(ARGS)

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from penstock.buffer.books import Books
@@ -28,6 +29,7 @@ from penstock.rows import columns, plain
 from penstock.settings import Accepted, ColumnSettings, is_reloaded
 from penstock.telemetry.metrics import Metrics
 from penstock.telemetry.receive import LOGIN_FAILURES
+from penstock.wire import json_frames
 from penstock.wire.messages import Mode
 
 DOCS = Path(__file__).resolve().parent
@@ -50,14 +52,20 @@ REJECTED_REASONS = {
     " of the chunk is stored as rows.",
     "decompression_limit": "The chunk inflates to more than `max_decompressed_bytes`."
     " `raw` holds the compressed bytes.",
-    "decompression_ratio": "The chunk inflates to more than `max_decompression_ratio`"
-    " times its size, past the first 16 MiB. `raw` holds the compressed bytes.",
-    "decompression_members": "The chunk is compressed in more than 200,000 pieces."
-    " `raw` holds the compressed bytes.",
-    "too_many_entries": "What is behind the first `max_chunk_entries` entries of a"
-    " message; those are stored. It is one rejected event.",
-    "beside_limit": "The metadata and the group that a message puts beside each of its"
-    " records have come to `max_decompressed_bytes`; this entry's would go past it.",
+    "decompression_ratio": "The chunk inflates to more than 16 MiB and more than"
+    " `max_decompression_ratio` times its size. `raw` holds the compressed bytes.",
+    "decompression_members": "The chunk is compressed in more than 200,000 gzip members"
+    " or zstd frames. `raw` holds the compressed bytes.",
+    "too_many_entries": "What stands behind the first `max_chunk_entries` entries of a"
+    " message, or behind so many that their tags are `max_decompressed_bytes`, as one"
+    " event.",
+    "too_many_keys": "An entry in which a map has more than `max_map_keys` keys, or a"
+    " message whose metadata has.",
+    "too_many_values": "An entry with more than 131,072 values in it, keys counted."
+    " Where it also nests past 1,024 levels, or is damaged, all behind it goes along.",
+    "beside_limit": "The log group, or the message's metadata, of which each event gets"
+    " a copy, has added `max_decompressed_bytes` to the rows of this message already."
+    " `raw` holds the entry without it.",
     "signal_metrics": "Fluent Bit metrics (`fluent_signal` 1) are no log events.",
     "signal_traces": "Fluent Bit traces (`fluent_signal` 2) are no log events.",
     "signal_other": "Another `fluent_signal` than 0, 1 or 2.",
@@ -65,13 +73,16 @@ REJECTED_REASONS = {
     " `[[networks]]`.",
 }
 PROTOCOL_REASONS = {
-    "not_forward": "The bytes are no forward message: HTTP, a TLS handshake, JSON, an"
-    " SSH banner. The log line says what they look like.",
+    "not_forward": "The bytes are no forward message: HTTP, a TLS handshake, an SSH"
+    " banner, JSON that is no array. The log line says what they look like.",
     "malformed_msgpack": "A message that is no msgpack, or nests past 1,024 levels.",
-    "malformed_json": "A message that begins as JSON and is none, or no message.",
-    "frame_too_large": "A message of more than `max_frame_bytes`.",
+    "malformed_json": "A message in JSON that is none, or nests past 500 levels.",
+    "frame_too_large": "A message of more than `max_frame_bytes`, or in JSON of more"
+    " than 8 MiB.",
+    "too_many_values": "An option, or a message in JSON, of more than 131,072 values.",
     "invalid_tag": "A tag that is neither a string nor nil.",
-    "too_many_options": "A message with more options than any client sends: 64.",
+    "too_many_options": "A message with more options than any client sends: 64, or"
+    " 256 KiB of them.",
     "invalid_chunk": "A chunk whose name is longer than any client's: 200 bytes.",
 }
 LOGIN_REASONS = {
@@ -247,9 +258,9 @@ def levels() -> str:
     return _table(("Level", "Names", "Numbers"), rows)
 
 
-def lossless() -> str:
-    """Return the table of rows/plain.py: what JSON or jsonb cannot hold."""
-    text = inspect.getdoc(plain) or ""
+def lossless(module: ModuleType) -> str:
+    """Return the table in a module's docstring: what the next one cannot hold."""
+    text = inspect.getdoc(module) or ""
     rows = [
         tuple(cell.strip() for cell in line.strip("|").split("|"))
         for line in text.splitlines()
@@ -268,7 +279,12 @@ GENERATED: dict[str, dict[str, Callable[[], str]]] = {
         "login reasons": reasons(LOGIN_REASONS),
         "failure kinds": reasons(FAILURE_KINDS),
     },
-    "records.md": {"columns": column_keys, "levels": levels, "lossless": lossless},
+    "records.md": {
+        "columns": column_keys,
+        "levels": levels,
+        "lossless": lambda: lossless(plain),
+        "json": lambda: lossless(json_frames),
+    },
 }
 
 

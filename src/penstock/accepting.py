@@ -53,6 +53,20 @@ async def addresses_of(host: str, port: int) -> Addresses:
     return list({(family, address): None for family, *_, address in found})
 
 
+def addresses_now(host: str, port: int = 0) -> Addresses | None:
+    """Return what would be bound for a host; None if there is no such host.
+
+    It blocks until the name is looked up.
+    """
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError):  # the latter: no name can be like that
+        return None
+    return list({(family, address): None for family, *_, address in found})
+
+
 def is_reachable(addresses: Addresses) -> bool:
     """Tell whether others than this machine can connect to one of the addresses."""
     return not all(

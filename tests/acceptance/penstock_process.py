@@ -35,7 +35,7 @@ POLL_SECONDS = 0.01
 
 READY = re.compile(
     r"^Penstock \S+ is ready\.$"
-    r".*^  forward protocol +\S+:(?P<port>\d+)$"
+    r".*^  forward protocol +\S+:(?P<port>\d+)\b"
     r".*^  database +(?P<url>\S+)$"
     r".*^  metrics +http://\S+:(?P<http_port>\d+)/metrics$"
     r".*^Ctrl-C stops both\.$",

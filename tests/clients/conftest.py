@@ -33,11 +33,12 @@ def serve(site: Site) -> Iterator[Serve]:
     def serve(setup: Setup) -> Penstock:
         if running != [setup]:
             if running:
+                running.clear()
                 assert penstock.stop() == 0, penstock.stderr()
-            running[:] = [setup]
             file = site.write_penstock(setup)
             port = str(site.ports["24224"])
             penstock.start("--config", str(file), "--port", port)
+            running.append(setup)
         return penstock
 
     try:

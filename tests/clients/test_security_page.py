@@ -200,10 +200,12 @@ def expect_refusal(
     penstock: Penstock, agent: Agent, why: tuple[str, str], wrong: str, tag: str
 ) -> None:
     """Run the program until it is refused, for this reason and no other."""
+    # One that was killed in the middle of its handshake is counted too.
+    wait_until(lambda: penstock.metric("penstock_connections") == 0, "nobody is there")
     refusals = Refusals(penstock)
     agent.start(wrong, tag=tag)
     try:
-        wait_until(
+        counted = wait_until(
             lambda: refusals.news() or not agent.is_running(), str(why), SENT_SECONDS
         )
     except AssertionError as error:
@@ -211,7 +213,7 @@ def expect_refusal(
             f"{error}\n{agent.output()}\n{penstock.stderr()}"
         ) from None
     agent.end()
-    assert refusals.news() == {f'{why[0]}{{reason="{why[1]}"}}'}, agent.output()
+    assert counted == {f'{why[0]}{{reason="{why[1]}"}}'}, agent.output()
 
 
 class Refusals:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock import app
-from penstock.cli import up
+from penstock import app, config
+from penstock.cli import first_steps
 from tests.acceptance.penstock_process import Penstock
 from tests.docs.doc_blocks import DocBlock, Exchange, agree, doc_pages, parse_blocks
 
@@ -206,10 +206,11 @@ def test_what_up_says_is_what_first_logs_shows(
     ]
     # As root's, with the usual ports, by the command that make calls.
     data_dir = Path("/var/lib/penstock")
-    monkeypatch.setattr(up, "default_data_dir", lambda: data_dir)
+    monkeypatch.setattr(first_steps, "default_data_dir", lambda: data_dir)
     monkeypatch.setattr("sys.argv", [".venv/bin/penstock"])
     url = f"postgresql://postgres@/penstock?host={data_dir}/run&port=5432"
-    up.print_ready(app.Listening("127.0.0.1", 24224, "127.0.0.1", 8000), url, data_dir)
+    listening = app.Listening("127.0.0.1", 24224, "127.0.0.1", 8000)
+    first_steps.print_ready(listening, config.load({}), url, data_dir)
     assert shown == [capsys.readouterr().out.rstrip() + "\n"]
 
 

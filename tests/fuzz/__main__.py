@@ -70,14 +70,15 @@ def _run_plain(arguments: argparse.Namespace) -> int:
     executions = 0
     began = time.monotonic()
     first_peak_bytes = peak_bytes()
-    while (now := time.monotonic()) - began < arguments.seconds:
+    while time.monotonic() - began < arguments.seconds:
+        now = time.process_time()
         data = making.new()
         executions += 1
         try:
             judge(data)
             grown_bytes = peak_bytes() - first_peak_bytes
             assert grown_bytes < MAX_GROWTH_BYTES, f"grew by {grown_bytes} bytes"
-            took = time.monotonic() - now
+            took = time.process_time() - now
             assert took < MAX_INPUT_SECONDS, f"took {took:.1f} s"
         except Exception as error:
             # Whatever it is, it is a finding: ProtocolError is caught where it may be.

@@ -108,6 +108,16 @@ def test_it_shows_no_secret(here: Here, home: Path) -> None:
     assert "secret" not in ended.stdout.replace("docs/security", "") + ended.stderr
 
 
+def test_a_file_that_all_may_read_is_told_with_its_mend(here: Here, home: Path) -> None:
+    file = home / "penstock.toml"
+    file.write_text('[security]\nshared_key = "a-key-that-is-long-enough"\n')
+    file.chmod(0o644)
+    question = ("doctor", "--data-dir", str(home / "data"))
+    ended = here(*question, "--config", str(file))
+    (finding,) = (each for each in warnings(ended.stdout) if str(file) in each)
+    assert finding.endswith(f"-> chmod o-r {file}")
+
+
 def test_a_setting_that_is_wrong_is_a_finding(here: Here, home: Path) -> None:
     question = ("doctor", "--data-dir", str(home / "data"))
     ended = here(*question, PENSTOCK_PORT="99999")
@@ -204,7 +214,7 @@ def test_every_listener_of_the_file_is_looked_at(here: Here, home: Path) -> None
     ended = here("doctor", "--data-dir", str(home / "data"), "--config", str(file))
     assert ended.returncode == 0, ended.stdout
     found = "\n".join(warnings(ended.stdout))
-    assert "0.0.0.0:24230 asks for the shared key, without TLS" in found
+    assert "0.0.0.0:24230 asks for a shared key, without TLS" in found
     assert "forward.sock is open: every user of this machine" in found
     assert f"shared_key: {key} has mode 0644" in found
     assert f"-> chmod o= {key}" in found

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -157,9 +157,8 @@ async def test_a_table_that_somebody_locks_leaves_the_rest_to_be_done(
 
 
 STATEMENTS = (
-    "CREATE TABLE logs_",
-    "ATTACH PARTITION logs_",
-    "(LIKE ingest_chunk INCLUDING",
+    "SELECT penstock_make_day(",
+    "SELECT penstock_make_claim_period(",
     "DROP TABLE IF EXISTS logs_",
     "DELETE FROM logs_default",
     "DROP TABLE IF EXISTS ingest_chunk_",
@@ -191,18 +190,23 @@ async def test_a_round_that_is_cut_off_anywhere_is_finished_by_the_next(
         connection = await connect(url)
         execute = connection.execute
 
-        async def execute_and_be_killed(text: str, *values: object) -> str:
-            if statement not in text:
-                return str(await execute(text, *values))
-            if when == "after":
-                await execute(text, *values)
-            await person.fetchval(
-                "SELECT pg_terminate_backend($1, 5000)", connection.get_server_pid()
-            )
-            return str(await execute("SELECT 1"))
+        def killing(method: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+            async def do_and_be_killed(text: str, *values: object) -> Any:
+                if statement not in text:
+                    return await method(text, *values)
+                if when == "after":
+                    await method(text, *values)
+                await person.fetchval(
+                    "SELECT pg_terminate_backend($1, 5000)", connection.get_server_pid()
+                )
+                return await execute("SELECT 1")
 
-        # asyncpg's own methods call it too.
-        monkeypatch.setattr(connection, "execute", execute_and_be_killed, raising=False)
+            return do_and_be_killed
+
+        # asyncpg's own methods call `execute` too.
+        for name in ("execute", "fetchval"):
+            method = killing(getattr(connection, name))
+            monkeypatch.setattr(connection, name, method, raising=False)
         return connection
 
     with monkeypatch.context() as for_this_round:

@@ -256,3 +256,24 @@ class TlsSender(Sender):
         self.socket.sendall(msgpack.packb(ping))
         answer = msgpack.unpackb(self.socket.recv(512), raw=False)
         assert answer[:3] == ["PONG", True, ""], answer
+
+
+def test_what_is_doubtful_is_one_line_at_the_start_and_at_each_reload(
+    configured: Configured, tmp_path: Path
+) -> None:
+    certificate, key = Authority().issue("x", days=(-30, -1)).write(tmp_path, "own")
+    text = (
+        f"[listen]\nhost = '0.0.0.0'\ntls = 'on'\n"
+        f"[tls]\ntls_certificate_file = '{certificate}'\ntls_key_file = '{key}'\n"
+    )
+    program = configured.start(text)
+
+    def lines(words: str) -> int:
+        return sum(words in each for each in program.stderr.splitlines())
+
+    expired = f"clients will not take {certificate}: certificate has expired"
+    is_open = "anybody who can reach a listener can write logs"
+    assert lines("") == 3, "these two, and that it is ready"
+    assert (lines(expired), lines(is_open)) == (1, 1)
+    configured.reload(text)
+    assert (lines(expired), lines(is_open)) == (2, 2)

@@ -398,7 +398,7 @@ def test_a_signal_stops_it_with_all_committed_and_exit_code_0(
         assert asking.acks(1) == ["c"]
     assert sorted(numbers_in(database)) == [*range(10_000), *range(100_000, 100_010)]
     assert [line["message"] for line in log_lines(server)][-1].startswith("stopped")
-    assert our_connections(database) == 0
+    wait_until(lambda: our_connections(database) == 0, "no connection is left")
 
 
 def test_an_idle_server_stops_at_once(server: Program) -> None:

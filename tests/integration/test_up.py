@@ -19,11 +19,10 @@ import asyncpg
 import psutil
 import pytest
 
-from penstock import app
+from penstock import app, config
+from penstock.cli.first_steps import print_ready
 from penstock.cli.signals import stop_signals_interrupting
-from penstock.cli.up import print_ready
 from penstock.embedded import running_url
-from penstock.net.places import ListenedOn
 from tests.integration.conftest import (
     Here,
     Program,
@@ -216,7 +215,9 @@ def test_the_lines_to_try_lead_to_where_it_listens(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["/opt/my programs/penstock"])
     monkeypatch.chdir("/tmp")
-    print_ready(app.Listening(host, 1, "::1", 2), "postgresql://x", Path("a b"))
+    print_ready(
+        app.Listening(host, 1, "::1", 2), config.load({}), "postgresql://x", Path("a b")
+    )
     said = capsys.readouterr().out
     assert indented(said, "forward protocol").split()[-1] == forward
     assert indented(said, "metrics ").split()[-1] == "http://[::1]:2/metrics"
@@ -228,20 +229,8 @@ def test_the_lines_to_try_lead_to_where_it_listens(
 
 def test_the_usual_port_is_not_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
     listening = app.Listening("127.0.0.1", 24224, "127.0.0.1", 8000)
-    print_ready(listening, "postgresql://x", Path("/tmp/x"))
+    print_ready(listening, config.load({}), "postgresql://x", Path("/tmp/x"))
     assert indented(capsys.readouterr().out, "echo").endswith(" send")
-
-
-def test_every_place_that_is_listened_on_is_told(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    others = ListenedOn("::1", 24225), ListenedOn("", 0, "/run/forward.sock")
-    listening = app.Listening("127.0.0.1", 24224, "127.0.0.1", 8000, others)
-    print_ready(listening, "postgresql://x", Path("/tmp/x"))
-    said = capsys.readouterr().out
-    assert "127.0.0.1:24224\n" in said
-    assert " [::1]:24225\n" in said
-    assert " /run/forward.sock\n" in said
 
 
 # --- what it refuses

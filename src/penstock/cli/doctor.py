@@ -89,7 +89,8 @@ def _examine(
             yield Finding("fail", line, mend)
         return
     for warning in configuration.warnings:
-        yield Finding("warn", warning)
+        what, _, mend = warning.partition("; ")
+        yield Finding("warn", what, mend)
     yield from _settings(configuration.settings, directory)
 
 

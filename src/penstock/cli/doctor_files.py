@@ -14,7 +14,7 @@ from typing import Any
 
 from penstock.cli.findings import Finding
 from penstock.errors import SettingsError
-from penstock.net.certificates import load_terms
+from penstock.net.certificates import certificate_shown, load_terms
 from penstock.settings import Settings, TlsSettings
 
 # Below it all can be tried: who has seen one handshake, or guesses, needs no more than
@@ -26,8 +26,6 @@ EXPIRES_SOON_DAYS = 30
 DAY_SECONDS = 86_400
 OTHERS_MAY = 0o007
 ALL_BUT_OWNER_MAY = 0o077
-# X509_V_FLAG_NO_CHECK_TIME, of OpenSSL's x509_vfy.h, which ssl has no name for.
-WHATEVER_THE_TIME = 0x200000
 
 
 def secrets(settings: Settings) -> Iterator[Finding]:
@@ -35,7 +33,12 @@ def secrets(settings: Settings) -> Iterator[Finding]:
     for name, value, file in _secrets(settings):
         if file:
             yield from _closed(name, Path(file), OTHERS_MAY, "chmod o= {}")
-        if value and len(value) < SHORT_SECRET_CHARS:
+        # Of a URL the password is PostgreSQL's matter.
+        if (
+            name != "maintenance_database_url"
+            and value
+            and len(value) < SHORT_SECRET_CHARS
+        ):
             yield Finding(
                 "warn",
                 f"{name} is short: it can be found by trying",
@@ -51,7 +54,8 @@ def certificates(settings: Settings) -> Iterator[Finding]:
     try:
         load_terms(tls)
     except SettingsError as error:
-        yield Finding("fail", str(error), "correct the setting, or the file")
+        for problem in error.problems:
+            yield Finding("fail", problem, "correct the setting, or the file")
         return
     key_file = tls.tls_key_file or tls.tls_certificate_file
     yield from _closed("tls_key_file", Path(key_file), OTHERS_MAY, "chmod o= {}")
@@ -83,6 +87,12 @@ def _secrets(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for user in security.users:
         yield f"password of the user {user.name}", user.password, user.password_file
     yield "http_token", http.http_token, http.http_token_file
+    upkeep = settings.maintenance
+    yield (
+        "maintenance_database_url",
+        upkeep.maintenance_database_url,
+        upkeep.maintenance_database_url_file,
+    )
 
 
 def _closed(name: str, path: Path, closed_to: int, mend: str) -> Iterator[Finding]:
@@ -103,13 +113,12 @@ def _closed(name: str, path: Path, closed_to: int, mend: str) -> Iterator[Findin
 
 def _certificate(tls: TlsSettings) -> Finding:
     """Judge the server's certificate as a client would that trusts it."""
-    file = tls.tls_certificate_file
     try:
-        shown = _shown_to_client(tls)
-    except ssl.SSLCertVerificationError as error:
-        what = f"clients will not take {file}: {error.verify_message}"
-        return Finding("fail", what, "get a certificate for servers")
-    return _lifetime(file, shown, "renew it, then systemctl reload penstock")
+        shown = certificate_shown(tls)
+    except SettingsError as error:
+        return Finding("fail", str(error), "get a certificate for servers")
+    mend = "renew it, then systemctl reload penstock"
+    return _lifetime(tls.tls_certificate_file, shown, mend)
 
 
 def _lifetime(what: str, certificate: dict[str, Any], mend: str) -> Finding:
@@ -124,29 +133,6 @@ def _lifetime(what: str, certificate: dict[str, Any], mend: str) -> Finding:
     if days < EXPIRES_SOON_DAYS:
         return Finding("warn", f"{what} expires within {days + 1} days", mend)
     return Finding("ok", f"{what} is good for {days} days")
-
-
-def _shown_to_client(tls: TlsSettings) -> dict[str, Any]:
-    """Return what a client sees of our certificate, valid or not.
-
-    The `ssl` module reads only certificates that it has verified.
-    """
-    file = tls.tls_certificate_file
-    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ours.load_cert_chain(file, tls.tls_key_file or file)
-    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    theirs.check_hostname = False
-    theirs.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    theirs.verify_flags |= ssl.VerifyFlags(WHATEVER_THE_TIME)
-    theirs.load_verify_locations(file)
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = theirs.wrap_bio(to_client, to_server)
-    server = ours.wrap_bio(to_server, to_client, server_side=True)
-    for _ in range(2):
-        for side in (client, server):
-            with suppress(ssl.SSLWantReadError):
-                side.do_handshake()
-    return client.getpeercert() or {}
 
 
 def _common_name(certificate: dict[str, Any]) -> str:

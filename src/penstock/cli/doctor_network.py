@@ -4,19 +4,15 @@ It asks what the server asks, the same rules, of the same settings. It must not 
 port, nor say "closed" of what it does not know.
 """
 
-import ipaddress
-import socket
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from penstock.accepting import Addresses, is_reachable
+from penstock.accepting import addresses_now, is_reachable
 from penstock.cli.findings import Finding
+from penstock.cli.guards import Guard, Place, before_port, guard_of, who_may
 from penstock.errors import SettingsError
 from penstock.http.token import check_token
 from penstock.net.rules import Rules
-from penstock.settings import HttpSettings, Listener, ListenSettings, Settings
-
-Place = ListenSettings | Listener
+from penstock.settings import HttpSettings, Listener, Settings
 
 HOW = "docs/security.md says how"
 # Somebody on this machine who is neither the socket's owner nor of its group.
@@ -45,30 +41,12 @@ def listening(settings: Settings) -> Iterator[Finding]:
     yield from _http(settings.http)
 
 
-class _Guard(NamedTuple):
-    """What stands between a sender and us."""
-
-    has_tls: bool
-    # By which a sender shows who it is: the words for it, or nothing.
-    proof: str
-
-    @property
-    def in_words(self) -> str:
-        return " and ".join((["TLS"] if self.has_tls else []) + [self.proof])
-
-
-def _guard(place: Place, settings: Settings, rules: Rules) -> _Guard:
-    has_tls = place.tls == "on"
-    proofs = []
-    if rules.requires_handshake(place):
-        proofs.append("the shared key")
-    if has_tls and settings.tls.tls_client_ca_file:
-        proofs.append("a client certificate")
-    return _Guard(has_tls, " and ".join(proofs))
+def _in_words(asked: tuple[str, ...]) -> str:
+    return " and ".join(each if each == "TLS" else f"a {each}" for each in asked)
 
 
 def _forward(place: Place, settings: Settings, rules: Rules) -> Iterator[Finding]:
-    guard = _guard(place, settings, rules)
+    guard = guard_of(place, settings, rules)
     if rules.requires_handshake(place) and not _has_secrets(settings):
         yield Finding(
             "fail",
@@ -80,27 +58,28 @@ def _forward(place: Place, settings: Settings, rules: Rules) -> Iterator[Finding
         yield _unix(place, guard)
         return
     where = _name(place)
-    addresses = _addresses(place.host, place.port)
+    addresses = addresses_now(place.host, place.port)
     if addresses is None:
         yield Finding("fail", f"{where}: no such host", "correct its host")
     elif not is_reachable(addresses):
-        words = f", {guard.in_words}" if guard.proof or guard.has_tls else ""
+        words = f", {_in_words(guard.asked)}" if guard.asked else ""
         yield Finding("ok", f"{where}: from this machine only{words}")
     else:
-        yield _reachable(where, guard, _who(settings))
+        yield _reachable(where, guard, who_may(settings))
 
 
-def _reachable(where: str, guard: _Guard, who: str) -> Finding:
+def _reachable(where: str, guard: Guard, who: str) -> Finding:
     """Judge a place that other machines can reach."""
     if not who:
         return Finding("ok", f"{where}: closed to all other machines by `networks`")
-    if guard.proof and guard.has_tls:
-        return Finding("ok", f"{where}: {guard.in_words}")
-    if guard.proof:
+    if guard.proofs and guard.has_tls:
+        return Finding("ok", f"{where}: {_in_words(guard.asked)}")
+    if guard.proofs:
+        secret = "key" if "shared key" in guard.proofs else "password"
         return Finding(
             "warn",
-            f"{where} asks for {guard.proof}, without TLS: what is sent can be read,"
-            " and changed, on its way; the key itself cannot be read",
+            f"{where} asks for {_in_words(guard.proofs)}, without TLS: what is sent can"
+            f" be read, and changed, on its way; the {secret} itself cannot be read",
             f'tls = "on", with a certificate; {HOW}',
         )
     if guard.has_tls:
@@ -117,32 +96,19 @@ def _reachable(where: str, guard: _Guard, who: str) -> Finding:
     )
 
 
-def _unix(place: Listener, guard: _Guard) -> Finding:
+def _unix(place: Listener, guard: Guard) -> Finding:
     try:
         mode = int(place.mode, 8)
     except ValueError:
         what = f"{place.path}: {place.mode!r} is no mode of a file"
         return Finding("fail", what, 'mode = "0660"')
-    if mode & OTHERS_MAY_WRITE and not guard.proof:
+    if mode & OTHERS_MAY_WRITE and not guard.proofs:
         return Finding(
             "warn",
             f"{place.path} is open: every user of this machine can write logs",
             'mode = "0660", and senders into the group of the socket',
         )
     return Finding("ok", f"{place.path}: a Unix socket with mode {place.mode}")
-
-
-def _who(settings: Settings) -> str:
-    """Return who is not turned away for his address; nothing: nobody else is there."""
-    security = settings.security
-    if security.other_networks == "allow":
-        return "anybody who can reach it"
-    networks = [
-        each.cidr
-        for each in security.networks
-        if not ipaddress.ip_network(each.cidr).is_loopback
-    ]
-    return f"anybody in {', '.join(networks)}" if networks else ""
 
 
 def _has_secrets(settings: Settings) -> bool:
@@ -152,8 +118,8 @@ def _has_secrets(settings: Settings) -> bool:
 
 
 def _http(http: HttpSettings) -> Iterator[Finding]:
-    where = f"http://{_address(http.http_host, http.http_port)}"
-    addresses = _addresses(http.http_host, http.http_port)
+    where = f"http://{_named(http.http_host, http.http_port)}"
+    addresses = addresses_now(http.http_host, http.http_port)
     if addresses is None:
         yield Finding("fail", f"{where}: no such host", "correct http_host")
         return
@@ -175,22 +141,11 @@ def _http(http: HttpSettings) -> Iterator[Finding]:
     )
 
 
-def _addresses(host: str, port: int) -> Addresses | None:
-    """Return what the server would bind; none if there is no such host."""
-    try:
-        found = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except (OSError, UnicodeError):
-        return None
-    return [(family, address) for family, _, _, _, address in found]
+def _named(host: str, port: int) -> str:
+    return f"{before_port(host)}:{port}"
 
 
 def _name(place: Place) -> str:
     if isinstance(place, Listener) and place.path:
         return place.path
-    return _address(place.host, place.port)
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return _named(place.host, place.port)

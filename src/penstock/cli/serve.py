@@ -5,11 +5,15 @@ import sys
 import click
 
 from penstock import app, config
-from penstock.cli.server_options import check_addresses, loaded, place, server_options
+from penstock.cli.guards import places_told
+from penstock.cli.server_options import (
+    check_addresses,
+    read_again,
+    server_options,
+    started_with,
+)
 from penstock.embedded import default_data_dir
-from penstock.settings import Settings
 from penstock.sink.connection import without_password
-from penstock.telemetry.logs import set_up_logs
 
 
 @click.command("serve", short_help="Start the server on your own PostgreSQL.")
@@ -32,12 +36,8 @@ def command(database_url: str | None, **flags: str | None) -> None:
     docs/settings.md, or `penstock config reference`. Put a URL with a password into
     PENSTOCK_DATABASE_URL: a command line can be read by everybody on the machine.
     """
-
-    def load() -> Settings:
-        """Read the settings, at the start or again."""
-        return loaded({**flags, "database_url": database_url or None})
-
-    settings = load()
+    given = {**flags, "database_url": database_url or None}
+    settings = started_with(given).settings
     url = settings.database_url
     if not url:
         raise click.UsageError(
@@ -45,17 +45,24 @@ def command(database_url: str | None, **flags: str | None) -> None:
             " or let `penstock up` bring its own."
         )
     check_addresses(settings)
-    set_up_logs(settings.process.log_format, settings.process.log_level)
 
     def print_ready(listening: app.Listening) -> None:
-        others = "".join(f" and {place(each)}" for each in listening.others)
+        told = places_told(settings, listening.host, listening.port, listening.others)
+        places = " and ".join(
+            f"{place} ({asked})" if asked else place for place, asked in told
+        )
         click.echo(
-            f"Penstock is ready: forward protocol on {listening.host}:{listening.port}"
-            f"{others}, metrics on http://{listening.http_host}:{listening.http_port}/metrics,"
+            f"Penstock is ready: forward protocol on {places},"
+            f" metrics on http://{listening.http_host}:{listening.http_port}/metrics,"
             f" database {without_password(url)}"
         )
 
     data_dir = config.data_dir(None, flags[config.CONFIG_FILE]) or default_data_dir()
     spool_dir = data_dir / f"spool-{settings.listen.port}"
-    stopped = app.run(settings, on_ready=print_ready, reload=load, spool_dir=spool_dir)
+    stopped = app.run(
+        settings,
+        on_ready=print_ready,
+        reload=lambda: read_again(given),
+        spool_dir=spool_dir,
+    )
     sys.exit(0 if stopped.was_clean else 1)

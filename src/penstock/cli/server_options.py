@@ -3,7 +3,7 @@
 It owns which of them the help page shows: those that a person changes in the first
 week. The others work all the same and are in docs/settings.md. It looks up the names
 of hosts too, so that a wrong one is refused before anything is started. What is only
-strange it tells in the log.
+doubtful it tells in the log.
 """
 
 import logging
@@ -15,10 +15,12 @@ from typing import Any, TypeVar
 import click
 
 from penstock import config
+from penstock.cli.guards import open_places
 from penstock.config import CONFIG_FILE, all_settings, flag_name
 from penstock.errors import UnavailableError
-from penstock.net.places import ListenedOn
+from penstock.net.places import specs_of
 from penstock.settings import MaintenanceSettings, PartitionSettings, Settings
+from penstock.telemetry.logs import set_up_logs
 
 SHOWN = frozenset({"host", "port", "http_host", "http_port", "log_format", "log_level"})
 
@@ -54,16 +56,39 @@ def config_option(command: Command) -> Command:
     )(command)
 
 
-def loaded(flags: config.Flags) -> Settings:
-    """Read the settings, at the start or again, and log what is strange in them.
+def started_with(flags: config.Flags) -> config.Configuration:
+    """Read the settings at the start, log as they say, and log what is doubtful.
 
     Raises:
         SettingsError: something is wrong with them.
     """
     configuration = config.load(flags)
+    process = configuration.settings.process
+    set_up_logs(process.log_format, process.log_level)
+    _log_doubts(configuration)
+    return configuration
+
+
+def read_again(flags: config.Flags) -> Settings:
+    """Read the settings for a reload, and log what is doubtful.
+
+    Raises:
+        SettingsError: something is wrong with them.
+    """
+    configuration = config.load(flags)
+    _log_doubts(configuration)
+    return configuration.settings
+
+
+def _log_doubts(configuration: config.Configuration) -> None:
     for warning in configuration.warnings:
         logger.warning("a setting is not as it is meant", extra={"warning": warning})
-    return configuration.settings
+    if found := list(open_places(configuration.settings)):
+        logger.warning(
+            "anybody who can reach a listener can write logs: it asks for no key and no"
+            " client certificate",
+            extra={"listeners": found},
+        )
 
 
 def _with_options(
@@ -94,9 +119,12 @@ def check_addresses(settings: Settings) -> None:
         UnavailableError: one is not; the message names its flag.
     """
     for name, host in (
-        ("host", settings.listen.host),
-        ("http_host", settings.http.http_host),
-        *(("listeners", each.host) for each in settings.listen.listeners if each.host),
+        ("--http-host", settings.http.http_host),
+        *(
+            (each.how_to_change("host"), each.host)
+            for each in specs_of(settings.listen)
+            if not each.path
+        ),
     ):
         try:
             socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -104,15 +132,5 @@ def check_addresses(settings: Settings) -> None:
             reason = getattr(error, "strerror", None) or "not a host name"
             raise UnavailableError(
                 f"cannot listen on {host}: {reason}; give an address of this machine"
-                f" with {flag_name(name)}"
+                f" with {name}"
             ) from error
-
-
-def place(listened_on: ListenedOn) -> str:
-    """Return a place that is listened on as people write it."""
-    return listened_on.path or f"{in_url(listened_on.host)}:{listened_on.port}"
-
-
-def in_url(host: str) -> str:
-    """Return an address as it stands before a port."""
-    return f"[{host}]" if ":" in host else host

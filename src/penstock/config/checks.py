@@ -7,10 +7,11 @@ parts that the settings are for, but asks `net` whether the files of TLS are of 
 import ipaddress
 from collections.abc import Callable, Iterator
 
-from penstock.config.tls_files import tls_file_problems
+from penstock.accepting import addresses_now, is_reachable
 from penstock.errors import SettingsError
 from penstock.http.token import NOT_SENDABLE, is_sendable
 from penstock.net.certificates import load_terms
+from penstock.net.rules import own_name
 from penstock.settings import Listener, ListenSettings, Settings, TlsSettings
 
 # sun_path has 108 bytes with its NUL on Linux, 104 on macOS (unix(7), unix(4)).
@@ -22,17 +23,25 @@ Where = Callable[..., str]
 
 
 def combination_problems(
-    settings: Settings, where: Where, given: Callable[[str], bool]
+    settings: Settings,
+    where: Where,
+    given: Callable[[str], bool],
+    warn: Callable[[str], None],
 ) -> Iterator[str]:
     """Yield what is wrong with the settings together, each in a line.
 
-    `given` tells whether a setting has been given, rather than left at its default.
+    Args:
+        settings: all of them.
+        where: what the place of each is called.
+        given: tells whether one has been given, rather than left at its default.
+        warn: told what is no error, and yet not meant so.
     """
     yield from _listeners(settings, where)
     yield from _users(settings, where)
     yield from _networks(settings, where)
     yield from _handshake(settings, where)
-    yield from _tls(settings, where)
+    _warn_of_idle_guards(settings, where, warn)
+    yield from _tls(settings, where, warn)
     yield from _http(settings, where)
     limits = settings.limits
     per_address, in_all = limits.max_connections_per_address, limits.max_connections
@@ -98,7 +107,8 @@ def _networks(settings: Settings, where: Where) -> Iterator[str]:
         try:
             network = str(ipaddress.ip_network(rule.cidr))
         except ValueError as error:
-            yield f"{name}: {error}" if rule.cidr else f"{name} is missing"
+            problem = f"{name}: {error}" if rule.cidr else f"{name} is missing"
+            yield problem + _meant(rule.cidr)
         else:
             if network in seen:
                 yield f"{name}: {network} is there already, and the first one counts"
@@ -112,8 +122,20 @@ def _networks(settings: Settings, where: Where) -> Iterator[str]:
         )
 
 
+def _meant(cidr: str) -> str:
+    """Return which network is meant by an address in it, as a question."""
+    try:
+        return f"; is {ipaddress.ip_network(cidr, strict=False)} meant?"
+    except ValueError:
+        return ""
+
+
 def _handshake(settings: Settings, where: Where) -> Iterator[str]:
     security = settings.security
+    try:
+        own_name(security.self_hostname)
+    except SettingsError as error:
+        yield _placed(str(error), where)
     has_common_key = bool(security.shared_key or security.shared_key_file)
     if security.empty_shared_key == "on":
         if has_common_key:
@@ -142,6 +164,25 @@ def _handshake(settings: Settings, where: Where) -> Iterator[str]:
             )
 
 
+def _warn_of_idle_guards(
+    settings: Settings, where: Where, warn: Callable[[str], None]
+) -> None:
+    """Say what is given to guard the listeners, and guards none of them."""
+    security, tls = settings.security, settings.tls
+    places: list[ListenSettings | Listener] = [
+        settings.listen,
+        *settings.listen.listeners,
+    ]
+    key = "shared_key_file" if security.shared_key_file else "shared_key"
+    if getattr(security, key) and all(each.handshake == "off" for each in places):
+        warn(f"{where(key)} is set, and handshake is off at every listener")
+    if tls.tls_certificate_file and all(each.tls == "off" for each in places):
+        warn(
+            f"{where('tls_certificate_file')} is set, and no listener has tls = on:"
+            " what is sent can be read on its way"
+        )
+
+
 def _all_listeners(
     settings: Settings, where: Where, setting: str
 ) -> Iterator[tuple[ListenSettings | Listener, str]]:
@@ -151,56 +192,43 @@ def _all_listeners(
         yield listener, where("listeners", number, setting)
 
 
-def _tls(settings: Settings, where: Where) -> Iterator[str]:
+def _tls(
+    settings: Settings, where: Where, warn: Callable[[str], None]
+) -> Iterator[str]:
     tls = settings.tls
     if not tls.tls_certificate_file:
         for listener, name in _all_listeners(settings, where, "tls"):
             if listener.tls == "on":
                 yield f"{name} is on, which needs tls_certificate_file and tls_key_file"
-        if tls.tls_key_file:
-            yield f"{where('tls_key_file')}: tls_certificate_file is missing"
-    if _lacks_ca(tls):
-        yield (
-            f"{where('tls_client_names')} are given without tls_client_ca_file: no"
-            " client would show a certificate"
-        )
-    problems = list(tls_file_problems(tls, where))
-    yield from problems
-    # What only a handshake shows; what the files lack is told above, all of it.
-    if not problems and tls.tls_certificate_file and not _lacks_ca(tls):
-        try:
-            load_terms(tls)
-        except SettingsError as error:
-            named = str(error).partition(" ")[0].rstrip(":")
-            yield where(named) + str(error).removeprefix(named)
-    if tls.tls_client_ca_file and not tls.tls_certificate_file:
-        yield (
-            f"{where('tls_client_ca_file')}: tls_certificate_file is missing, so no"
-            " client is asked for its own"
-        )
+    # Files are looked at though no listener speaks TLS yet: they are meant to be used.
+    if tls == TlsSettings(tls_min_version=tls.tls_min_version):
+        return
+    try:
+        terms = load_terms(tls)
+    except SettingsError as error:
+        yield from (_placed(each, where) for each in error.problems)
+    else:
+        for warning in terms.warnings:
+            warn(_placed(warning, where))
 
 
-def _lacks_ca(tls: TlsSettings) -> bool:
-    return bool(tls.tls_client_names) and not tls.tls_client_ca_file
+def _placed(problem: str, where: Where) -> str:
+    """Return a problem that begins with its setting's name, with the place of that."""
+    named = problem.partition(" ")[0].rstrip(":")
+    return where(named) + problem.removeprefix(named)
 
 
 def _http(settings: Settings, where: Where) -> Iterator[str]:
     http = settings.http
     if http.http_token and not is_sendable(http.http_token):
         yield f"{where('http_token')} {NOT_SENDABLE}"
-    if http.http_token or http.http_token_file or is_loopback(http.http_host):
+    if http.http_token or http.http_token_file:
+        return
+    addresses = addresses_now(http.http_host)
+    # What a name unknown today will mean nobody knows.
+    if addresses is not None and not is_reachable(addresses):
         return
     yield (
         f"{where('http_host')} is {http.http_host}, which others can reach: set"
         " http_token_file, or PENSTOCK_HTTP_TOKEN"
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches what listens on `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name may come to mean another address

@@ -187,6 +187,7 @@ class _Loader:
         self._flags = flags
         self._origins: dict[str, Origin] = {}
         self._problems: list[str] = []
+        self._warnings: list[str] = []
         name = config_file_name(flags)
         self._file = (
             ConfigFile("") if name is None else read_config_file(name, CONCERNS)
@@ -202,7 +203,10 @@ class _Loader:
 
     def _combination_problems(self, settings: Settings) -> Iterable[str]:
         return combination_problems(
-            settings, self._where, lambda name: name in self._origins
+            settings,
+            self._where,
+            lambda name: name in self._origins,
+            self._warnings.append,
         )
 
     def _load(
@@ -219,8 +223,8 @@ class _Loader:
             settings=settings,
             data_dir=Path(places["data_dir"]) if places["data_dir"] else None,
             file=self._file.name or None,
-            origins={name: self._shown_origin(name) for name in self._origins},
-            warnings=(*self._file.warnings, *_strange_variables()),
+            origins=self._shown_origins(),
+            warnings=(*self._file.warnings, *_strange_variables(), *self._warnings),
         )
 
     def _in_order(self) -> list[str]:
@@ -334,6 +338,15 @@ class _Loader:
         if origin.kind == "file":
             return f"{self._file.place(name, *within)}: {name}{rest}"
         return origin.name + rest
+
+    def _shown_origins(self) -> dict[str, str]:
+        shown = {name: self._shown_origin(name) for name in self._origins}
+        # A secret that stands in a file of its own is given where that file is named.
+        for name, _, accepted in all_settings():
+            file = shown.get(name + FILE)
+            if accepted.secret and file and name not in shown:
+                shown[name] = file
+        return shown
 
     def _shown_origin(self, name: str) -> str:
         origin = self._origins[name]

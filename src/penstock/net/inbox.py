@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 from weakref import WeakMethod
 
+from penstock.buffer.acked import AckedChunks
 from penstock.buffer.acks import AckTracker
 from penstock.errors import ProtocolError
 from penstock.model import SourceId
@@ -33,6 +34,7 @@ class Inbox(ABC):
 
     __slots__ = (
         "__weakref__",
+        "_acked",
         "_acks",
         "_arrivals",
         "_asks_for_acks",
@@ -66,6 +68,7 @@ class Inbox(ABC):
         self._source = source
         self._reader = MessageReader(intake.limits)
         self._acks = AckTracker()
+        self._acked: AckedChunks | None = None  # once one is asked for
         self._tell = WeakMethod(self._settled)
         self._arrivals = Arrivals()
         self._heard_seconds = intake.clock()
@@ -233,6 +236,10 @@ class Inbox(ABC):
         received_seconds = self._arrivals.last_taken_seconds(
             self._reader.buffered_bytes
         )
+        if self._acked is None and message.chunk is not None:
+            self._acked = AckedChunks()
+        if self._acked is not None:
+            self._acked.began()
         self._incoming = Incoming(
             self._intake,
             message,
@@ -242,6 +249,7 @@ class Inbox(ABC):
                 received_seconds,
                 self._tell,
                 self.peer.tags,
+                self._acked,
             ),
         )
         self._intake.opened.count(self.peer.address, self._incoming.size_bytes)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import NamedTuple
 from weakref import WeakMethod
 
+from penstock.buffer.acked import AckedChunks
 from penstock.buffer.books import Books
 from penstock.buffer.identity import chunk_identity, part_claim
 from penstock.buffer.recent import RecentChunk, RecentChunks
@@ -50,7 +51,8 @@ class Intake:
 class Origin(NamedTuple):
     """Where a message came from, when its last byte came, who is told of its end.
 
-    `tags` are the patterns of those that may come from there; empty: all.
+    `tags` are the patterns of those that may come from there; empty: all. `acked` knows
+    which acks have been read there.
 
     Rows wait for PostgreSQL long after their connection is lost. They must not keep
     it, nor what it has half received.
@@ -61,6 +63,7 @@ class Origin(NamedTuple):
     received_seconds: float
     tell: WeakMethod[Callable[[], None]]
     tags: tuple[str, ...] = ()
+    acked: AckedChunks | None = None
 
 
 class Incoming:
@@ -84,7 +87,7 @@ class Incoming:
             message.ack,
             origin.received_seconds,
             partial(_settled, intake, origin.tell),
-            _identity_of(message, origin.sender),
+            _identity_of(message, origin, intake.wall_clock_ns()),
         )
         self._is_allowed = allows_tag(origin.tags, message.tag)
         self._rows: RowStream | None = None
@@ -155,14 +158,17 @@ def _settled(
         told()
 
 
-def _identity_of(message: Message, sender: str) -> bytes | None:
+def _identity_of(message: Message, origin: Origin, now_ns: int) -> bytes | None:
     if message.chunk is None:
         return None
     rejected = message.rejection.raw if message.rejection else b""
-    return chunk_identity(
-        sender=sender,
+    identity = chunk_identity(
+        sender=origin.sender,
         tag=message.tag,
         chunk=message.chunk,
         metadata=message.metadata,
         entries=message.entries or rejected,
     )
+    if origin.acked is None:
+        return identity
+    return origin.acked.told_apart(identity, source=origin.source, now_ns=now_ns)

@@ -24,9 +24,6 @@ from penstock.accepting import (
 from penstock.errors import SettingsError, UnavailableError
 from penstock.settings import Listener, ListenSettings
 
-# What a name is for the address that is bound first in `ListenSettings`.
-_HOW_TO_CHANGE = ("--port", "--host")
-
 
 class Spec(NamedTuple):
     """What is asked for of one place; `settings` say the rest.
@@ -40,6 +37,12 @@ class Spec(NamedTuple):
     mode: str
     has_heartbeats: bool
     settings: ListenSettings | Listener
+    # Of a listener of the list: `listeners[0]`.
+    name: str = ""
+
+    def how_to_change(self, setting: str) -> str:
+        """Return what a setting of this place is called where it is given."""
+        return f"`{setting}` of {self.name}" if self.name else f"--{setting}"
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -58,12 +61,13 @@ class ListenedOn(NamedTuple):
 def specs_of(listen: ListenSettings) -> Iterator[Spec]:
     """Yield the places that are asked for, the one of `host` and `port` first."""
     yield Spec(listen.host, listen.port, "", "", listen.heartbeats == "on", listen)
-    for each in listen.listeners:
+    for number, each in enumerate(listen.listeners):
+        name = f"listeners[{number}]"
         if each.path:
-            yield Spec("", 0, each.path, each.mode, False, each)
+            yield Spec("", 0, each.path, each.mode, False, each, name)
         else:
             has_heartbeats = each.heartbeats == "on"
-            yield Spec(each.host, each.port, "", "", has_heartbeats, each)
+            yield Spec(each.host, each.port, "", "", has_heartbeats, each, name)
 
 
 async def resolve(spec: Spec) -> Addresses:
@@ -81,7 +85,7 @@ async def resolve(spec: Spec) -> Addresses:
             f"cannot listen on {spec.host}: not a host name"
         ) from error
     except OSError as error:
-        raise cannot_listen(error, spec.host, spec.port, *_HOW_TO_CHANGE) from error
+        raise _cannot_listen(error, spec) from error
 
 
 class Place:
@@ -160,11 +164,10 @@ class Place:
                     raise
 
     def _listen_once(self, addresses: Addresses) -> None:
-        host, port = self.spec.host, self.spec.port
         try:
             bound = bind_all(addresses)
         except OSError as error:
-            raise cannot_listen(error, host, port, *_HOW_TO_CHANGE) from error
+            raise _cannot_listen(error, self.spec) from error
         try:
             names = [(each.family, each.getsockname()) for each in bound]
             if self.spec.has_heartbeats:
@@ -172,7 +175,7 @@ class Place:
             listen_all(bound)
         except OSError as error:
             close_all((*bound, *self.heartbeats))
-            raise cannot_listen(error, host, port, *_HOW_TO_CHANGE) from error
+            raise _cannot_listen(error, self.spec) from error
         except UnavailableError:
             close_all(bound)
             raise
@@ -185,8 +188,9 @@ class Place:
             port = addresses[0][1][1]
             raise _HeartbeatPortError(
                 f"cannot answer heartbeats by UDP on {self.spec.host}:{port}:"
-                f" {_reason(error)}; choose another port with --port, or none of them"
-                " with --heartbeats off"
+                f" {_reason(error)}; choose another port with"
+                f" {self.spec.how_to_change('port')}, or none of them with"
+                f" {self.spec.how_to_change('heartbeats')} off"
             ) from error
 
     # A Unix socket.
@@ -287,11 +291,10 @@ def _cannot_listen_on_path(error: OSError, path: str) -> UnavailableError:
     return UnavailableError(f"cannot listen on {path}: {_reason(error)}")
 
 
-def cannot_listen(
-    error: OSError, host: str, port: int, port_flag: str, host_flag: str
-) -> UnavailableError:
+def _cannot_listen(error: OSError, spec: Spec) -> UnavailableError:
     """Return the one line for a socket that could not be bound."""
-    where = f"{host}:{port}"
+    host, where = spec.host, f"{spec.host}:{spec.port}"
+    port_flag, host_flag = spec.how_to_change("port"), spec.how_to_change("host")
     match error.errno:
         case errno.EADDRINUSE:
             return AddressInUseError(

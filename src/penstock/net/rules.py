@@ -58,7 +58,7 @@ class Rules:
             or any(rule.shared_key or rule.users for rule in settings.networks)
             or settings.empty_shared_key == "on"
         )
-        self.self_hostname = _self_hostname(settings.self_hostname)
+        self.self_hostname = own_name(settings.self_hostname)
         self.slow_down_seconds = settings.slow_down_seconds
 
     def requires_handshake(self, listener: ListenSettings | Listener) -> bool:
@@ -173,12 +173,15 @@ def _network(cidr: str) -> _Network:
     return network
 
 
-def _self_hostname(configured: str) -> str:
+def own_name(configured: str) -> str:
     """Return our name in the handshake, which must not be the client's.
 
     Fluentd and fluent-logger-node refuse a server that has their name (protocol facts,
     4.3), and on the same machine that is often the machine's own; Fluent Bit's is
     `localhost` unless said otherwise.
+
+    Raises:
+        SettingsError: the one that is configured is too long.
     """
     if configured == "auto":
         return f"penstock.{socket.gethostname() or 'server'}"

@@ -249,6 +249,8 @@ class ForwardSession(Inbox, asyncio.BufferedProtocol):
             transport = self._transport
             if transport and self._is_open and due.ack is not None:
                 transport.write(due.ack)
+                if self._acked is not None and due.identity is not None:
+                    self._acked.wrote_ack(due.identity)
                 self._intake.metrics.acked(self._intake.clock() - due.settled_seconds)
         if is_held_back and self._is_resting and not self._waits_for_room:
             self._ask_turn()

@@ -105,8 +105,10 @@ class RowStream:
         self._least_excessive_bytes = least_excessive_bytes(
             max_map_keys=limits.max_map_keys
         )
-        self._entries_left = limits.max_chunk_entries
-        # A copy beside each record inflates a message as much as gzip does.
+        # The tag stands in each row: it inflates a message as much as gzip does.
+        most_by_tag = limits.max_decompressed_bytes // max(len(tag.encode()), 1)
+        self._entries_left = min(limits.max_chunk_entries, max(most_by_tag, 1))
+        # And so does a copy beside each record.
         self._beside_left_bytes = limits.max_decompressed_bytes
         self._part_beside_left_bytes = 0
         self._offset = 0  # where the next entry begins

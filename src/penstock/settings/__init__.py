@@ -1,7 +1,7 @@
 """What can be set: frozen values by concern, with their defaults, ranges and reasons.
 
 A leaf: it imports nothing of Penstock but the errors, and reads no environment.
-`config.py` fills these from the configuration file, the environment and the command
+`config` fills these from the configuration file, the environment and the command
 line; each part of the program receives only its own. The reference page
 `docs/settings.md` is generated from these fields, so a field's help text is its
 documentation.

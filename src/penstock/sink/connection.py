@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import Coroutine, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import asyncpg
 
@@ -174,21 +174,21 @@ def _in_words(error: BaseException, timeout_seconds: float) -> BaseException:
 def without_password(database_url: str) -> str:
     """Return the URL as it may be shown: without its passwords.
 
-    libpq's parameters have two, `password` and that of the client's key, `sslpassword`
-    (PostgreSQL documentation, section 34.1.2); their names may be percent-encoded.
+    By hand, since a password that should have been percent-encoded and was not, as one
+    in base64, ends the host for urllib. libpq's parameters have two, `password` and
+    that of the client's key, `sslpassword` (PostgreSQL documentation, section 34.1.2);
+    their names may be percent-encoded. What is no URL is not shown at all.
     """
-    try:
-        parts = urlsplit(database_url)
-        user, has_password = parts.username, parts.password is not None
-    except ValueError:
+    scheme, is_url, rest = database_url.partition("://")
+    if not is_url:
         return "(not a URL)"
-    pairs = parts.query.split("&")
-    shown = [pair for pair in pairs if not _is_password(pair)]
-    if not has_password and shown == pairs:
-        return database_url
-    host = parts.netloc.rpartition("@")[2]
-    before = f"{user}@" if user else ""
-    return parts._replace(netloc=f"{before}{host}", query="&".join(shown)).geturl()
+    login, _, place = rest.rpartition("@")
+    user = login.partition(":")[0]
+    place, _, query = place.partition("?")
+    shown = "&".join(pair for pair in query.split("&") if not _is_password(pair))
+    return "".join(
+        (f"{scheme}://", f"{user}@" if user else "", place, "?" if shown else "", shown)
+    )
 
 
 def _is_password(pair: str) -> bool:

@@ -76,7 +76,9 @@ async def grant_again(connection: asyncpg.Connection) -> None:
         return
     place = await connection.fetchrow(blocks["place"])
     assert place is not None
-    await connection.execute(blocks["grant_to_writer"].format(schema=place["schema"]))
+    for role, block in ((WRITER, "grant_to_writer"), (READER, "grant_to_reader")):
+        if await connection.fetch(blocks["existing"], [role]):
+            await connection.execute(blocks[block].format(schema=place["schema"]))
 
 
 async def take_writer_role(connection: asyncpg.Connection) -> bool:
@@ -165,10 +167,12 @@ class _Making:
         """Let no superuser own what runs with its owner's rights."""
         if not self._hands_over:
             return
+        await self._execute("limit_waiting")
+        tables = await self._connection.fetch(self._blocks["to_hand_over"])
         try:
-            async with self._connection.transaction():
-                await self._execute("limit_waiting")
-                await self._execute("hand_over")
+            for table in tables:
+                await self._execute("hand_over", table=table["name"])
+            await self._execute("hand_over_rest")
         except asyncpg.LockNotAvailableError:
             self.report.advice.append(
                 f"somebody uses the tables for long, so they could not be given to"

@@ -138,7 +138,7 @@ class MessageReader:
         """
         if self._ahead is not None:
             return self._ahead.chunk is not None
-        self._frame = self._next_frame()
+        self._peek()
         return None if self._frame is None else _asks_for_ack(self._frame)
 
     def receive_data(self, data: bytes) -> None:
@@ -189,18 +189,18 @@ class MessageReader:
     def _parse_next(self) -> Message | None:
         if self._error is not None:
             raise self._error
-        frame, self._frame = self._next_frame(), None
-        self._frame_bytes = 0
+        frame, self._frame, self._frame_bytes = self._frame, None, 0
+        if frame is None and self._frames is not None:
+            frame = self._frames.next_frame()
         return None if frame is None else parse_message(frame, self._limits)
 
-    def _next_frame(self) -> Frame | None:
+    def _peek(self) -> None:
         if self._frame is not None or self._frames is None:
-            return self._frame
+            return
         left_bytes = self._frames.buffered_bytes
-        frame = self._frames.next_frame()
-        if frame is not None:
+        self._frame = self._frames.next_frame()
+        if self._frame is not None:
             self._frame_bytes = left_bytes - self._frames.buffered_bytes
-        return frame
 
 
 class _Options(NamedTuple):

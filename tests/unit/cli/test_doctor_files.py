@@ -11,6 +11,7 @@ from penstock.settings import (
     HttpSettings,
     Listener,
     ListenSettings,
+    MaintenanceSettings,
     NetworkRule,
     SecuritySettings,
     Settings,
@@ -83,6 +84,17 @@ def test_every_file_that_others_can_read_or_change_is_named(
     for name, each in zip(NAMES, findings, strict=True):
         assert name in each.what and f"{file} has mode {mode:04o}" in each.what
         assert each.mend == f"chmod o= {file}"
+
+
+def test_the_file_of_the_owners_login_is_looked_at(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.touch(0o644)
+    owner = MaintenanceSettings(
+        maintenance_database_url="pg://a", maintenance_database_url_file=str(file)
+    )
+    (found,) = doctor_files.secrets(replace(settings_with(), maintenance=owner))
+    assert "maintenance_database_url" in found.what
+    assert found.mend == f"chmod o= {file}"
 
 
 def test_a_file_that_is_not_there_is_a_failure(tmp_path: Path) -> None:

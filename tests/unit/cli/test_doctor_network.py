@@ -69,16 +69,16 @@ def test_any_other_address_is_open_without_key_and_tls(host: str) -> None:
 @pytest.mark.parametrize(
     ("listener", "security", "tls", "mark", "words"),
     [
-        (outside(), KEY, None, "warn", "asks for the shared key, without TLS"),
+        (outside(), KEY, None, "warn", "asks for a shared key, without TLS"),
         (outside(tls="on"), NO_KEY, None, "warn", "is open: anybody who can reach it"),
-        (outside(tls="on"), KEY, None, "ok", "TLS and the shared key"),
+        (outside(tls="on"), KEY, None, "ok", "TLS and a shared key"),
         (outside(tls="on"), NO_KEY, CLIENT_CA, "ok", "TLS and a client certificate"),
         (
             outside(tls="on"),
             KEY,
             CLIENT_CA,
             "ok",
-            "TLS and the shared key and a client certificate",
+            "TLS and a client certificate and a shared key",
         ),
         # The CA is asked for with TLS alone, the key not where it is turned off.
         (outside(), NO_KEY, CLIENT_CA, "warn", "is open"),
@@ -103,7 +103,7 @@ def test_what_stands_between_a_sender_and_us(
 def test_a_key_of_one_network_closes_the_others() -> None:
     rule = NetworkRule(cidr="10.0.0.0/8", shared_key="a-key-that-is-long-enough")
     found = of(look(outside(), security=SecuritySettings(networks=(rule,))), ":24225")
-    assert "asks for the shared key" in found.what
+    assert "asks for a shared key" in found.what
 
 
 def test_asking_for_a_key_that_there_is_not_keeps_all_out() -> None:
@@ -113,7 +113,10 @@ def test_asking_for_a_key_that_there_is_not_keeps_all_out() -> None:
     users = SecuritySettings(
         users=(User(name="u", password="a password"),), empty_shared_key="on"
     )
-    assert "the shared key" in of(look(outside(), security=users), ":24225").what
+    said = of(look(outside(), security=users), ":24225").what
+    assert "asks for a user's password, without TLS" in said
+    assert "the password itself cannot be read" in said
+    assert "key" not in said
 
 
 def test_a_file_without_a_key_is_no_key() -> None:

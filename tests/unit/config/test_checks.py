@@ -17,11 +17,11 @@ WRONG = {
     "[listen]\ntls = 'on'": ":2: tls is on, which needs tls_certificate_file",
     "[[listeners]]\nhost = '::1'\ntls = 'on'": ":3: listeners[0].tls is on, which",
     "[tls]\ntls_key_file = 'penstock.toml'": ":2: tls_key_file: tls_certificate_file",
-    "[tls]\ntls_client_names = ['a']": ":2: tls_client_names are given without",
+    "[tls]\ntls_client_names = ['a']": ":2: tls_client_names is set without tls_",
     "[tls]\ntls_certificate_file = 'nowhere'": ":2: tls_certificate_file: nowhere cann",
     '[tls]\ntls_key_file = "a\\u0000"\ntls_certificate_file = "penstock.toml"': ":2: ",
-    "[tls]\ntls_client_ca_file = 'penstock.toml'": "holds no certificate in PEM",
-    "[tls]\ntls_certificate_file = 'penstock.toml'": "holds no certificate in PEM",
+    "[tls]\ntls_client_ca_file = 'penstock.toml'": "holds no certificate as PEM",
+    "[tls]\ntls_certificate_file = 'penstock.toml'": "holds no certificate as PEM",
     "[listen]\nhandshake = 'on'": ":2: handshake is on, and there is no shared key",
     "[[listeners]]\nhost = '::1'\nhandshake = 'on'": ":3: listeners[0].handshake is on",
     "[[users]]\nname = 'a'\npassword = 'b'": ":1: users: users log in behind a shared",
@@ -31,6 +31,8 @@ WRONG = {
     "[security]\nshared_key='a'\n[[users]]\npassword = 'b'": ":3: users[0]: a user has",
     "[security]\nshared_key='a'\n[[users]]\nname = 'b'": ":3: users[0]: b has neither",
     "[[networks]]\ncidr = '10.0.0.1/8'": ":2: networks[0].cidr: 10.0.0.1/8 has host bi",
+    "[[networks]]\ncidr = '10.1.0.9/16'": "host bits set; is 10.1.0.0/16 meant?",
+    f"[security]\nself_hostname = '{'x' * 256}'": ":2: self_hostname is longer than 25",
     "[[networks]]\ncidr = 'ten'": ":2: networks[0].cidr: 'ten' does not appear",
     "[[networks]]\ntags = ['a']": ":1: networks[0].cidr is missing",
     "[[networks]]\ncidr = '::1'\nusers = ['b']": ":3: networks[0].users: there is no u",
@@ -70,6 +72,7 @@ def test_what_does_not_go_together_is_refused(problems: Problems, text: str) -> 
         "[http]\nhttp_host = '127.0.0.2'",
         "[http]\nhttp_host = '::1'",
         "[http]\nhttp_host = 'localhost'",
+        "[http]\nhttp_host = '127.1'",  # a way to write 127.0.0.1
         "[limits]\nmax_connections = 10",
         "[listen]\nport = 0\n[[listeners]]\nhost = '127.0.0.1'\nport = 0",
         "[[listeners]]\npath = '/x'\nmode = '600'",
@@ -99,7 +102,7 @@ def tls(tmp_path: Path, load: Load) -> str:
 def test_a_key_is_that_of_the_certificate(problems: Problems, tls: str) -> None:
     (problem,) = problems(tls.replace("own.key", "other.key"))
     assert problem == (
-        "penstock.toml:5: tls_key_file: other.key is not the key of own.pem"
+        "penstock.toml:5: tls_key_file: the key in other.key is not that of own.pem"
     )
 
 
@@ -120,7 +123,7 @@ def test_a_key_may_stand_in_the_certificates_file(
 ) -> None:
     text = tls.replace("tls_key_file = 'own.key'\n", "")
     (problem,) = problems(text)
-    assert "own.pem holds no key; tls_key_file is missing" in problem
+    assert "own.pem holds no private key as PEM" in problem
     with (tmp_path / "own.pem").open("ab") as file:
         file.write((tmp_path / "own.key").read_bytes())
     load(text)
@@ -142,3 +145,37 @@ def test_a_client_ca_that_nobody_would_be_asked_for_is_refused(
 ) -> None:
     (problem,) = problems("[tls]\ntls_client_ca_file = 'ca.pem'")
     assert "tls_certificate_file is missing" in problem
+
+
+def test_a_certificate_that_has_expired_is_a_warning_with_its_place(
+    load: Load, tls: str, tmp_path: Path
+) -> None:
+    assert load(tls).warnings == ()
+    Authority().issue("server", days=(-30, -1)).write(tmp_path, "own")
+    (warning,) = load(tls).warnings
+    assert warning == (
+        "penstock.toml:4: tls_certificate_file: clients will not take own.pem:"
+        " certificate has expired"
+    )
+
+
+def test_a_certificate_that_nobody_is_shown_is_a_warning(load: Load, tls: str) -> None:
+    (warning,) = load(tls.replace("tls = 'on'", "tls = 'off'")).warnings
+    assert warning.startswith("penstock.toml:4: tls_certificate_file is set, and no li")
+    both = tls.replace("tls = 'on'", "tls = 'off'")
+    assert load(both + "[[listeners]]\nhost = '::1'\ntls = 'on'\n").warnings == ()
+
+
+def test_a_key_that_nobody_is_asked_for_is_a_warning(load: Load) -> None:
+    text = "[listen]\nhandshake = 'off'\n[security]\nshared_key = 'a'\n"
+    (warning,) = load(text).warnings
+    assert warning.startswith("penstock.toml:4: shared_key is set, and handshake is o")
+    assert load(text + "[[listeners]]\nhost = '::1'\n").warnings == ()
+
+
+def test_a_secret_in_a_file_of_its_own_is_no_default(
+    load: Load, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("a")
+    origins = load("[security]\nshared_key_file = 'key'\n").origins
+    assert origins["shared_key"] == "penstock.toml:2"

@@ -12,6 +12,7 @@ from tests.unit.config.conftest import Problems
 
 Load = Callable[..., config.Configuration]
 
+HOST_BITS = "has host bits set; is 10.0.0.0/8 meant?"
 WHOLE = "not a whole number; accepted:"
 KEYS = "cidr, shared_key, shared_key_file, users, tags"
 USERS = """\
@@ -96,7 +97,7 @@ user = []
         "penstock.toml:5: ring_bytes is no setting in [listen]; it stands in [ring]",
         "penstock.toml:6: listeners stands at the top: write [[listeners]]",
         f"penstock.toml:8: ring_rows is 'many', {WHOLE} 10,000 or more",
-        "penstock.toml:10: networks[0].cidr: 10.1.2.3/8 has host bits set",
+        f"penstock.toml:10: networks[0].cidr: 10.1.2.3/8 {HOST_BITS}",
         f"penstock.toml:11: networks[0].user is no setting; there are: {KEYS}",
     ]
 

@@ -1,5 +1,7 @@
 """The token: who bears it, and which settings are fit to be served with."""
 
+import hmac
+
 import pytest
 
 from penstock.errors import SettingsError
@@ -74,3 +76,17 @@ def test_a_file_that_holds_no_token_does_not_open_all() -> None:
     settings = HttpSettings(http_token_file="/run/secrets/token")
     with pytest.raises(SettingsError, match="holds no token: /run/secrets/token"):
         check_token(settings, is_reachable=False)
+
+
+def test_the_token_is_compared_in_constant_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[bytes] = []
+
+    def counting(one: bytes, other: bytes) -> bool:
+        compared.append(one)
+        return False
+
+    monkeypatch.setattr(hmac, "compare_digest", counting)
+    assert Bearer(TOKEN).why_not([f"Bearer {TOKEN}"]) is not None
+    assert len(compared) == 1

@@ -3,7 +3,6 @@
 Handshakes are real, between two ends in memory.
 """
 
-import logging
 import ssl
 from pathlib import Path
 from typing import Any
@@ -86,9 +85,11 @@ def test_a_file_that_cannot_be_read_is_named_with_its_setting(
 ) -> None:
     missing = tmp_path / "missing.pem"
     said = refused(**own | {setting: str(missing)})
-    assert said == f"{setting}: cannot read {missing}: No such file or directory"
+    assert said == f"{setting}: {missing} cannot be read: no such file or directory"
     said = refused(**own | {setting: str(tmp_path)})
-    assert said == f"{setting}: cannot read {tmp_path}: Is a directory"
+    assert said == f"{setting}: {tmp_path} cannot be read: is a directory"
+    said = refused(**own | {setting: "a\0b"})
+    assert said.startswith(f"{setting}: a\0b cannot be read: ")
 
 
 @pytest.mark.parametrize(
@@ -117,14 +118,48 @@ def test_a_ca_file_with_a_key_only_holds_no_certificate(own: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("setting", ["tls_certificate_file", "tls_client_ca_file"])
-def test_a_damaged_certificate_is_named_with_its_setting(
-    own: dict[str, Any], tmp_path: Path, setting: str
+@pytest.mark.parametrize("damage", ["MIA", "M!I", "M\u00e9I", ""])
+def test_a_damaged_certificate_is_named_with_its_setting_in_words(
+    own: dict[str, Any], tmp_path: Path, setting: str, damage: str
 ) -> None:
     file = tmp_path / "damaged.pem"
-    text = Path(own["tls_certificate_file"]).read_text()
-    file.write_text(text.replace("MII", "MIA", 1))
+    good = Path(own["tls_certificate_file"]).read_text()
+    file.write_text(good + good.replace("MII", damage, 1))
     said = refused(**own | {setting: str(file)})
-    assert said.startswith(f"{setting}: a certificate in {file} is damaged: ")
+    assert said == (
+        f"{setting}: certificate 2 of 2 in {file} is damaged: between BEGIN and END"
+        " there is none"
+    )
+
+
+def test_all_that_is_wrong_with_the_files_is_told_at_once(
+    own: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_terms(
+            TlsSettings(
+                tls_certificate_file=own["tls_key_file"],
+                tls_key_file=str(tmp_path / "missing.pem"),
+                tls_client_ca_file=own["tls_key_file"],
+            )
+        )
+    named = [each.partition(":")[0] for each in caught.value.problems]
+    assert named == ["tls_certificate_file", "tls_key_file", "tls_client_ca_file"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tls_key_file": "own.key"},
+        {"tls_client_ca_file": __file__},
+        {"tls_client_names": ("web",)},
+    ],
+)
+def test_what_needs_a_certificate_is_named(settings: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_terms(TlsSettings(**settings))
+    (name,) = settings
+    assert caught.value.problems[0] == f"{name}: tls_certificate_file is missing"
 
 
 def test_an_encrypted_key_is_no_prompt_but_an_error(own: dict[str, Any]) -> None:
@@ -154,27 +189,18 @@ def test_a_damaged_key_is_named(own: dict[str, Any]) -> None:
     [((-30, -1), "certificate has expired"), ((1, 30), "certificate is not yet valid")],
 )
 def test_a_certificate_out_of_its_time_is_a_warning(
-    authority: Authority,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    days: tuple[int, int],
-    error: str,
+    authority: Authority, tmp_path: Path, days: tuple[int, int], error: str
 ) -> None:
     own = files(authority.issue("server", days=days), tmp_path)
-    load_terms(TlsSettings(**own))
-    [warned] = caplog.records
-    assert warned.levelno == logging.WARNING
-    assert warned.__dict__["error"] == error
-    assert warned.__dict__["setting"] == (
-        f"tls_certificate_file: {own['tls_certificate_file']}"
+    (warning,) = load_terms(TlsSettings(**own)).warnings
+    assert warning == (
+        f"tls_certificate_file: clients will not take {own['tls_certificate_file']}:"
+        f" {error}"
     )
 
 
-def test_a_good_certificate_is_no_warning(
-    own: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    load_terms(TlsSettings(**own))
-    assert caplog.records == []
+def test_a_good_certificate_is_no_warning(own: dict[str, Any]) -> None:
+    assert load_terms(TlsSettings(**own)).warnings == ()
 
 
 def test_names_without_a_ca_are_refused(own: dict[str, Any]) -> None:

@@ -223,6 +223,19 @@ def test_an_address_that_is_taken_is_refused_with_one_line(
     runner.run(scenario())
 
 
+def test_a_taken_address_of_the_list_is_named_as_it_is_set(
+    runner: asyncio.Runner,
+) -> None:
+    async def scenario() -> None:
+        async with listening() as it:
+            taken = anywhere(listeners=(Listener(host=HERE, port=it.port),))
+            with pytest.raises(UnavailableError, match=r"`port` of listeners\[0\]$"):
+                async with listening(taken):
+                    pass
+
+    runner.run(scenario())
+
+
 # --- Unix sockets
 
 

@@ -65,6 +65,24 @@ def test_what_is_behind_the_last_entry_allowed_is_one_rejected_event(
         assert rejected[-1] == RejectedEvent("too_many_entries", entry * more)
 
 
+def test_a_long_tag_makes_the_entries_fewer() -> None:
+    """It stands in each row: three bytes of a message would be a thousand of rows."""
+    limits = WireLimits(max_decompressed_bytes=65_536)
+    for tag, count in (
+        ("t" * 1000, 65),
+        ("t", 65_536),
+        ("", 65_536),
+        ("t" * 99_999, 1),
+    ):
+        encoder = RowEncoder(ColumnSettings(), receiver=7, limits=limits)
+        stream = encoder.start(TINY * (count + 2), tag=tag)
+        parts = []
+        while not stream.exhausted:
+            parts.append(stream.next_part(NOW))
+        assert sum(part.rows for part in parts) == count
+        assert rejected_of(parts) == [RejectedEvent("too_many_entries", TINY * 2)]
+
+
 def test_the_rest_is_not_looked_at() -> None:
     """Whatever it is, and however much: it is one event."""
     for rest in (m.NEVER_USED, b"\x05" * 999, TINY[:-1], BAD * 3, b"\x91" * 50_000):

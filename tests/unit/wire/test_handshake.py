@@ -7,6 +7,7 @@ tests/integration have them.
 """
 
 import hashlib
+import hmac
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -322,3 +323,49 @@ def test_no_repr_has_a_secret_or_a_digest() -> None:
 
 def hex_sha512(data: bytes) -> bytes:
     return hashlib.sha512(data).hexdigest().encode()
+
+
+# --- comparisons in constant time
+
+
+class Unequalled(bytes):
+    """A digest that may be compared in constant time only."""
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("compared as bytes are: the first difference ends it")
+
+    __hash__ = bytes.__hash__
+
+
+def proving(user: bytes, key: bytes, password: bytes) -> Ping:
+    digest = key_digest(b"salt", b"client", CHALLENGE.nonce, key)
+    proof = password_digest(CHALLENGE.auth, user, password)
+    return Ping(b"client", b"salt", Unequalled(digest), user, Unequalled(proof))
+
+
+@pytest.mark.parametrize(
+    ("ping", "failure", "comparisons"),
+    [
+        (proving(b"user", b"wrong", b"pass"), Failure.SHARED_KEY, 1),
+        (proving(b"user", KEY, b"wrong"), Failure.PASSWORD, 2),
+        (proving(b"user", KEY, b"pass"), None, 2),
+        (proving(b"nobody", KEY, b"pass"), Failure.PASSWORD, 2),
+    ],
+    ids=["wrong key", "wrong password", "right", "unknown user"],
+)
+def test_secrets_are_compared_in_constant_time_for_unknown_users_too(
+    ping: Ping,
+    failure: Failure | None,
+    comparisons: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compare = hmac.compare_digest
+    compared: list[bytes] = []
+
+    def counting(one: bytes, other: bytes) -> bool:
+        compared.append(one)
+        return compare(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", counting)
+    assert check_ping(ping, CHALLENGE, WITH_USER) is failure
+    assert len(compared) == comparisons

@@ -1,5 +1,5 @@
--- Named blocks: each begins with its name between double dashes. {schema}, {database} and
--- {login} are names as PostgreSQL quotes them.
+-- Named blocks: each begins with its name between double dashes. What stands in braces is a
+-- name, quoted as PostgreSQL does.
 
 -- place --
 -- Where our tables are, whose they are, and what we may do there. No row: not migrated.
@@ -28,7 +28,7 @@ SELECT pg_advisory_xact_lock(hashtext('penstock.migrations'))
 
 -- limit_waiting --
 -- Whoever comes to a table waits behind us for so long.
-SET LOCAL lock_timeout = '2s'
+SET lock_timeout = '2s'
 
 -- existing --
 SELECT rolname::text AS name FROM pg_roles WHERE rolname = ANY ($1::text[])
@@ -110,34 +110,33 @@ WHERE has_table_privilege('penstock_writer', table_name, right_name)
 -- grant_to_owner --
 GRANT USAGE, CREATE ON SCHEMA {schema} TO penstock_owner
 
+-- to_hand_over --
+-- Tables that are not the owner's yet, the partitions first.
+SELECT oid::regclass::text AS name
+FROM pg_class
+WHERE pg_get_userbyid(relowner) <> 'penstock_owner'
+  AND oid IN (
+      SELECT unnest(ARRAY[
+          'logs', 'rejected_event', 'ingest_chunk', 'penstock_writer',
+          'penstock_schema', 'penstock_day'
+      ]::regclass[])
+      UNION ALL
+      SELECT inhrelid FROM pg_inherits
+      WHERE inhparent IN ('logs'::regclass, 'ingest_chunk'::regclass)
+  )
+ORDER BY relispartition DESC, relname
+
 -- hand_over --
--- What the functions may do is what their owner may: not a superuser then.
-DO $$
-DECLARE
-    each record;
-BEGIN
-    FOR each IN
-        SELECT format('ALTER TABLE %s OWNER TO penstock_owner', oid::regclass) AS change
-        FROM pg_class
-        WHERE pg_get_userbyid(relowner) <> 'penstock_owner'
-          AND oid IN (
-              SELECT unnest(ARRAY[
-                  'logs', 'rejected_event', 'ingest_chunk', 'penstock_writer',
-                  'penstock_schema', 'penstock_day'
-              ]::regclass[])
-              UNION ALL
-              SELECT inhrelid FROM pg_inherits
-              WHERE inhparent IN ('logs'::regclass, 'ingest_chunk'::regclass)
-          )
-    LOOP
-        EXECUTE each.change;
-    END LOOP;
-    ALTER SEQUENCE penstock_receiver OWNER TO penstock_owner;
-    ALTER TYPE log_level OWNER TO penstock_owner;
-    ALTER FUNCTION penstock_make_day(date) OWNER TO penstock_owner;
-    ALTER FUNCTION penstock_make_claim_period(timestamptz) OWNER TO penstock_owner;
-END
-$$
+-- Each in a transaction of its own: thousands of days would fill the table of locks.
+ALTER TABLE {table} OWNER TO penstock_owner
+
+-- hand_over_rest --
+-- What the functions may do is what their owner may: not a superuser then. When all tables
+-- are its, not sooner.
+ALTER SEQUENCE penstock_receiver OWNER TO penstock_owner;
+ALTER TYPE log_level OWNER TO penstock_owner;
+ALTER FUNCTION penstock_make_day(date) OWNER TO penstock_owner;
+ALTER FUNCTION penstock_make_claim_period(timestamptz) OWNER TO penstock_owner
 
 -- take_writer --
 -- Only in a database that has been set up for it: roles are the cluster's, rights are not.
