@@ -48,7 +48,7 @@ def test_a10_a_chunk_that_comes_twice_on_one_connection_is_stored_twice(
 ) -> None:
     """Fluent Bit names a chunk by its content: two that are equal may be two.
 
-    A sender that goes on to another message has read its ack, so it sends nothing again.
+    A sender that goes on to another message has read its ack: it sends nothing again.
     """
     frame = event(tag, 1, "twice")
     with ForwardSender(penstock.port) as sender:
