@@ -67,6 +67,7 @@ up: $(RUN) $(PACKAGE) ## start PostgreSQL and Penstock; Ctrl-C stops both
 test: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests: unit, property, integration, acceptance
 	@mkdir -p build
 	@$(PYTEST) $(COMPUTING) $(ARGS) >build/computing.log 2>&1 & computing=$$!; \
+	trap "kill $$computing 2>/dev/null" INT TERM HUP; \
 	$(PYTEST) $(WAITING) $(ARGS); waited=$$?; \
 	wait $$computing; computed=$$?; \
 	cat build/computing.log; \

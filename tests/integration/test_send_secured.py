@@ -303,7 +303,10 @@ def test_a_login_is_made_again_after_a_lost_connection(
         (("--tls-ca-file", "ca"), "--tls-ca-file needs --tls"),
         (("--user", "alice"), "--user and --password-file need each other"),
         (("--tls", "--tls-key-file", "ca"), "--tls-key-file needs --tls-certif"),
-        (("--tls", "--tls-ca-file", "missing"), "--tls-ca-file: cannot read missing"),
+        (
+            ("--tls", "--tls-ca-file", "missing"),
+            "--tls-ca-file: missing cannot be read",
+        ),
         (("--shared-key-file", "missing"), "--shared-key-file: missing cannot be read"),
     ],
 )

@@ -4,7 +4,6 @@ import asyncio
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -250,12 +249,11 @@ def test_a_flood_without_data_ends_its_connection_and_lets_others_in_between(
                 else:
                     flood += forger.forger.key_update(answer="answers" in what)
             sending = asyncio.create_task(asyncio.to_thread(send_some, link, flood))
-            longest = 0.0
+            turns = 0  # of ours, in between
             while not session.is_lost:
-                began = time.perf_counter()
                 await asyncio.sleep(0)
-                longest = max(longest, time.perf_counter() - began)
-            assert longest < 0.05
+                turns += 1
+            assert turns > 10
             await sending
             assert session.received == b""
             await served.until(lambda: served.lost)
