@@ -105,11 +105,16 @@ class OwnDatabase:
         self._server.stop(5.0)
 
     def _keep(self) -> None:
+        give_up = float("inf")  # as `up` does, it is tried again
         while not self._is_over.wait(0.05):
             is_due = time.monotonic() > self._away_until_seconds
-            if not self._server.is_running() and is_due:
+            if self._server.is_running():
+                give_up = float("inf")
+            elif is_due:
                 try:
                     self._server.restart()
                 except PenstockError as error:
-                    self._problems.append(f"PostgreSQL does not start: {error}")
-                    return
+                    give_up = min(give_up, time.monotonic() + DOWN_SECONDS)
+                    if time.monotonic() > give_up:
+                        self._problems.append(f"PostgreSQL does not start: {error}")
+                        return

@@ -1,10 +1,10 @@
 """Which acks of one connection its sender has read, as far as that can be known.
 
-It owns the one exception to "what comes again is not stored again": a sender that
-waits for each ack has read one when it goes on to write something else on the same
-connection. The same chunk behind that is no resend but new events that happen to be
-equal, as Fluent Bit makes them, whose names for chunks are hashes of their bytes
-(protocol facts, 3.4). Pure: times and numbers come as arguments.
+It owns the one exception to "what comes again is not stored again": Fluent Bit, whose
+names for chunks are hashes of their bytes, waits for each ack before it goes on to
+write something else on the same connection. The same chunk behind that is no resend but
+new events that happen to be equal (protocol facts, 3.4). Pure: times and numbers come
+as arguments.
 """
 
 import hashlib

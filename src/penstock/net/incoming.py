@@ -169,6 +169,6 @@ def _identity_of(message: Message, origin: Origin, now_ns: int) -> bytes | None:
         metadata=message.metadata,
         entries=message.entries or rejected,
     )
-    if origin.acked is None:
+    if origin.acked is None or not message.is_named_by_content:
         return identity
     return origin.acked.told_apart(identity, source=origin.source, now_ns=now_ns)

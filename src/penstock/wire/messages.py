@@ -79,6 +79,9 @@ class Message:
     rejection: RejectedEvent | None = None
     frames: int = 1
     json_chunk: bytes | None = None
+    # Fluent Bit names chunks by their content, and is known by its `fluent_signal`
+    # (protocol facts, 3.4): what has one name and came behind its ack is another.
+    is_named_by_content: bool = False
 
     @property
     def is_lone_event(self) -> bool:
@@ -208,6 +211,7 @@ class _Options(NamedTuple):
     compressed: bytes | None = None
     signal: int = 0
     metadata: bytes | None = None
+    is_fluent_bit: bool = False
 
 
 _NO_OPTIONS = _Options()
@@ -294,7 +298,14 @@ def _classified(
         excess = excess_of(metadata, max_map_keys=max_keys)
         if excess is not None:
             return _rejected(mode, tag, options, excess, entries)
-    return Message(mode, tag, entries, options.chunk, metadata)
+    return Message(
+        mode,
+        tag,
+        entries,
+        options.chunk,
+        metadata,
+        is_named_by_content=options.is_fluent_bit,
+    )
 
 
 def _rejected(
@@ -360,6 +371,7 @@ def _read_options(data: bytes, starts: tuple[int, ...], index: int) -> _Options:
         compressed=_payload(found.get(b"compressed")),
         signal=_signal(found.get(b"fluent_signal")),
         metadata=_of_kind(found.get(b"metadata"), Kind.MAP),
+        is_fluent_bit=b"fluent_signal" in found,
     )
 
 
