@@ -253,7 +253,8 @@ def test_a_flood_without_data_ends_its_connection_and_lets_others_in_between(
             while not session.is_lost:
                 await asyncio.sleep(0)
                 turns += 1
-            assert turns > 10
+            # Of empty records OpenSSL itself takes 32 and no more.
+            assert turns > (0 if what == "empty records" else 10)
             await sending
             assert session.received == b""
             await served.until(lambda: served.lost)
