@@ -16,7 +16,8 @@ from penstock.net.arrivals import Arrivals
 from penstock.net.incoming import Incoming, Intake, Origin
 from penstock.net.partials import SCARCE_FREE_BYTES
 from penstock.net.peer import Peer
-from penstock.wire.messages import Message, MessageReader
+from penstock.net.turns import TURN_BYTES
+from penstock.wire.messages import Message, MessageReader, Mode
 
 if TYPE_CHECKING:
     from penstock.net.pace import Pace
@@ -52,6 +53,7 @@ class Inbox(ABC):
         "_reader",
         "_sender",
         "_source",
+        "_taken_bytes",
         "_tell",
         "_waits_for_room",
         "has_work",
@@ -79,6 +81,7 @@ class Inbox(ABC):
         self._waits_for_room = False
         self._counted_bytes = 0  # as what waits for room
         self._held_bytes = 0  # as what is not yet in the ring
+        self._taken_bytes = 0  # by the last message
         self._may_read = True  # more of a message that is large
         self._pace: Pace | None = None  # of the message that is on its way
         self._has_ended = False  # the peer will send no more
@@ -150,8 +153,8 @@ class Inbox(ABC):
                     break
                 if self._incoming is not None:
                     done_bytes += self._hand_over(self._incoming)
-                elif (message := self._reader.next_message()) is not None:
-                    done_bytes += MESSAGE_BYTES + len(message.entries)
+                elif (message := self._next_message()) is not None:
+                    done_bytes += _work_of(message, self._taken_bytes)
                     self._begin_message(message)
                 else:
                     self.has_work = self._is_resting = False
@@ -171,6 +174,12 @@ class Inbox(ABC):
         self._finish_if_lost()
         # A look at what is not whole takes time too, and thousands may ask for one.
         return done_bytes or MESSAGE_BYTES
+
+    def _next_message(self) -> Message | None:
+        before_bytes = self._reader.buffered_bytes
+        message = self._reader.next_message()
+        self._taken_bytes = max(0, before_bytes - self._reader.buffered_bytes)
+        return message
 
     def _look_who_asks(self) -> None:
         asks = self._reader.asks_for_ack
@@ -302,3 +311,16 @@ class Inbox(ABC):
     @abstractmethod
     def _finish_if_lost(self) -> None:
         """Tell that the session is over, if it is."""
+
+
+def _work_of(message: Message, taken_bytes: int) -> int:
+    """Return what reading a message was, as bytes that are encoded meanwhile.
+
+    Its options are read too, and one that is rejected for what it inflates to has been
+    inflated so far: whoever sends such has had a turn with each.
+    """
+    was_inflated = (
+        message.mode is Mode.COMPRESSED_PACKED_FORWARD and message.rejection is not None
+    )
+    inflated_bytes = TURN_BYTES if was_inflated else len(message.entries)
+    return MESSAGE_BYTES + taken_bytes + inflated_bytes
