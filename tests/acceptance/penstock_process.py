@@ -26,6 +26,8 @@ from typing import Any, NamedTuple, TypeVar
 import asyncpg
 import psutil
 
+from tests.ports import free_ports
+
 # Generous: two busy cores start PostgreSQL in some seconds. Nothing waits this long
 # unless something is wrong.
 START_SECONDS = 40.0
@@ -89,8 +91,7 @@ class Penstock:
         # under a PostgreSQL that runs as another user.
         self.home = Path(tempfile.mkdtemp(prefix="penstock-test-")).resolve()
         self.data_dir = self.home / "data"
-        self.port = 0
-        self.http_port = 0
+        self.port, self.http_port = free_ports(2)
         self.database_url = ""
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -17,7 +17,8 @@ from tests.clients.agents import Agent, FluentBit
 from tests.clients.conftest import Serve
 from tests.docs.doc_blocks import parse_blocks
 from tests.docs.docker_driver import DockerDriver
-from tests.docs.setups import CLIENT_NAME, PAGE, Setup, Site, free_ports, read_setups
+from tests.docs.setups import CLIENT_NAME, PAGE, Setup, Site, read_setups
+from tests.ports import free_port
 
 SETUPS = read_setups()
 # The page says that Docker's configuration is that of this page then.
@@ -301,7 +302,7 @@ def test_docker_sends_through_a_fluent_bit_that_has_the_key(
     penstock = serve(setup)
     before = penstock.count("docker.web-1")
     output, inputs = setup.fluent_bit
-    (port,) = free_ports(1)  # 24224 of the Docker host, not of Penstock's machine
+    port = free_port()  # 24224 of the Docker host, not of Penstock's machine
     inputs = inputs.replace("24224", str(port))
     fluent_bit.write(0)
     fluent_bit.start(site.placed(inputs), site.placed(output))

@@ -5,18 +5,16 @@ A section's fenced blocks are its setup: `toml` is Penstock's, `yaml` Fluent Bit
 networks, paths, ports and secrets are replaced, and the files that they name are made.
 """
 
-import random
 import re
 import secrets
-import socket
 import ssl
 from collections import defaultdict
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.authority import Authority
 from tests.docs.doc_blocks import parse_blocks
+from tests.ports import free_ports
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 HEADING = re.compile(r"^## +(.+?) *$")
@@ -60,21 +58,6 @@ def _section_of(markdown: str, line: int) -> str:
         if (heading := HEADING.match(text))
     ]
     return headings[-1] if headings else ""
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now.
-
-    They are none that connections are given by themselves, which somebody may have when
-    a server is started again (32768 and up on Linux, 49152 and up on macOS).
-    """
-    ports: list[int] = []
-    candidates = random.sample(range(20_000, 32_000), 1_000)
-    while len(ports) < count:
-        port = candidates.pop()
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            ports.append(port)
-    return ports
 
 
 @dataclass(slots=True)

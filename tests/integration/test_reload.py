@@ -22,6 +22,7 @@ from tests.integration.conftest import (
     numbers_in,
     wait_until,
 )
+from tests.ports import free_port
 
 READ_AGAIN = "the configuration is read again, and in force"
 REFUSED = "the new configuration is refused, the old one stays"
@@ -67,12 +68,6 @@ def configured(
     if made.program is not None and made.program.process.poll() is None:
         assert made.program.stop() == 0
         assert "Traceback" not in made.program.stderr
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def asks_for_key(port: int) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.acceptance.penstock_process import clean_environment
+from tests.ports import free_ports
 from tests.torture.ledger import Life, Scrape
 
 MIB = 1024 * 1024
@@ -44,8 +45,7 @@ class Server:
     def __init__(self, home: Path, arguments: list[str]) -> None:
         self._home = home
         self._arguments = arguments
-        self.port = 0
-        self.http_port = 0
+        self.port, self.http_port = free_ports(2)
         self.database_url = ""  # of `up`
         self.lives: list[Life] = []
         self.scrapes: list[Scrape] = []

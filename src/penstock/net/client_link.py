@@ -97,18 +97,21 @@ class Link:
     def end_writing(self) -> None:
         """Say that nothing follows."""
         with suppress(OSError):  # closed by the other side already
-            if isinstance(self._socket, ssl.SSLSocket):
-                with suppress(ssl.SSLWantReadError):  # the server's goodbye
-                    self._socket.unwrap()
+            self._say_goodbye()
             # Of an SSLSocket itself it would be the end of reading too.
             socket.socket.shutdown(self._socket, socket.SHUT_WR)
 
     def close(self) -> None:
         """Close it."""
-        if isinstance(self._socket, ssl.SSLSocket):
-            with suppress(OSError):
-                self._socket.unwrap()
+        with suppress(OSError):
+            self._say_goodbye()
         self._socket.close()
+
+    def _say_goodbye(self) -> None:
+        """End TLS; once both sides have, there is none to end."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.version():
+            with suppress(ssl.SSLWantReadError):  # the server's goodbye
+                self._socket.unwrap()
 
 
 class LinkMaker:

@@ -4,14 +4,13 @@ What sessions hand over is committed as `test_session` does it.
 """
 
 import asyncio
-import random
 import resource
 import socket
 import stat
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from penstock.net import listener as listener_module
 from penstock.net.entering import Entrant, OpenDoorway
 from penstock.net.listener import ForwardListener, MakeDoorway
 from penstock.settings import Listener, ListenSettings, PeerLimits
+from tests.ports import free_port
 from tests.unit.net.test_session import LOOPS, Server, message
 
 # Nothing waits so long unless something is wrong.
@@ -151,20 +151,6 @@ async def unix_sender(path: Path) -> AsyncIterator[Sender]:
         yield it
     finally:
         it.close()
-
-
-def free_port() -> int:
-    """Return a port that is free everywhere, and that no client is given meanwhile."""
-    while True:
-        port = random.randrange(10_000, 30_000)
-        with (
-            socket.socket() as stream,
-            socket.socket(type=socket.SOCK_DGRAM) as datagrams,
-            suppress(OSError),
-        ):
-            for probe in (stream, datagrams):
-                probe.bind(("0.0.0.0", port))
-            return port
 
 
 # --- places
