@@ -20,6 +20,9 @@ RESULTS_DIR: Final = Path(__file__).parent / "results"
 
 WIDE: Final = 1_000_000
 
+# Headings of columns that hold words, not figures.
+TEXTS: Final = ("", "unit", "what")
+
 # Those whose version can move a figure.
 PACKAGES: Final = (
     "penstock",
@@ -100,11 +103,11 @@ def print_sheets(sheets: Sequence[Sheet]) -> None:
         # Where there is no terminal a table is as wide as its values.
         console.width = WIDE
     for sheet in sheets:
-        table = Table(
-            title=sheet.title, title_justify="left", box=None, pad_edge=False
-        )
+        console.print(sheet.title, highlight=False)
+        table = Table(box=None, pad_edge=False)
         for number, heading in enumerate(sheet.headings):
-            table.add_column(heading, justify="right" if number else "left")
+            is_text = number == 0 or heading in TEXTS
+            table.add_column(heading, justify="left" if is_text else "right")
         for row in sheet.rows:
             table.add_row(*row)
         console.print(table)
@@ -115,7 +118,7 @@ def markdown(sheet: Sheet) -> str:
     """The same table in Markdown."""
     lines = [
         "| " + " | ".join(sheet.headings) + " |",
-        "|---" + "|---:" * (len(sheet.headings) - 1) + "|",
+        "".join("|---" if one in TEXTS else "|---:" for one in sheet.headings) + "|",
     ]
     lines += ("| " + " | ".join(row) + " |" for row in sheet.rows)
     return "\n".join(lines) + "\n"
