@@ -70,7 +70,7 @@ def measure(options: argparse.Namespace, place: Place) -> Result:
     around = Trial(place, sending.mix(options))
     server = around.server(way)
     around.run(way, around.distinct())  # memory that any traffic takes
-    steps = [_step("none", around, way, options)]
+    steps: list[dict[str, Any]] = [_step("none", around, way, options)]
     with _idle(server, options.idle) as idle:
         steps.append(_step("idle, silent so far", around, way, options))
         _say_something(idle)
@@ -109,8 +109,8 @@ def _allow_files(count: int) -> None:
 def _idle(server: PenstockServer, count: int) -> Iterator[list[socket.socket]]:
     opened: list[socket.socket] = []
     try:
-        for _ in range(count):
-            opened.append(socket.create_connection(("127.0.0.1", server.port), 30))
+        address = ("127.0.0.1", server.port)
+        opened.extend(socket.create_connection(address, 30) for _ in range(count))
         _wait_for(server, "penstock_connections", count)
         yield opened
     finally:

@@ -90,7 +90,8 @@ def _ack(chunk_id: str) -> bytes:
     # "Response"), so it can be told in advance and compared without a parser.
     if not chunk_id:
         return b""
-    return b"\x81" + msgpack.packb("ack") + msgpack.packb(chunk_id)
+    ack: bytes = msgpack.packb({"ack": chunk_id})
+    return ack
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,14 +116,15 @@ def measure(options: argparse.Namespace, place: Place) -> Result:
         sender.join()
     _wait_until_stored(server)
     memory.stop()
-    return found | _counts(around, senders) | _memory(memory, server) | {
-        "postgresql": around.postgresql
-    }
+    return (
+        found
+        | _counts(around, senders)
+        | _memory(memory, server)
+        | {"postgresql": around.postgresql}
+    )
 
 
-def _senders(
-    around: Trial, way: Way, options: argparse.Namespace
-) -> list[Sender]:
+def _senders(around: Trial, way: Way, options: argparse.Namespace) -> list[Sender]:
     port = around.server(way).port
     chunks = around.distinct()
     senders = [

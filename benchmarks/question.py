@@ -124,8 +124,8 @@ def _signed(question: Question, options: argparse.Namespace) -> Result:
     for key, value in settings(options).items():
         if value != defaults[key]:
             flag = "--" + key.replace("_", "-")
-            for one in value if isinstance(value, list) else [value]:
-                words.append(flag if one is True else f"{flag}={one}")
+            each = value if isinstance(value, list) else [value]
+            words += [flag if one is True else f"{flag}={one}" for one in each]
     return {
         "benchmark": question.name,
         "command": f'make bench ARGS="{" ".join(words)}"',

@@ -125,6 +125,20 @@ class Trial:
             StageError: not all rows are there.
         """
         stage.reset(self.url)
+        sent, figures = self.send(way, chunks)
+        if not way.form.acks:
+            self._settle(sent.events)
+        stored = stage.fingerprint(self.url, sent.events)
+        return Run(figures, stored, sent.ack_seconds if way.form.acks else [])
+
+    def send(
+        self, way: Way, chunks: list[Chunk] | None = None
+    ) -> tuple[LoadResult, Figures]:
+        """Send all chunks, or those given, beside what is stored already.
+
+        Raises:
+            LoadError: the server did not take them.
+        """
         self._runs += 1
         run = f"{self.now_ns}/{self._runs}"
         made = frames(chunks or self.chunks, run, way.form, way.connections)
@@ -136,14 +150,8 @@ class Trial:
             raise LoadError(f"{error}\n{server.log_tail()}") from error
         server_cpu = server.cpu_seconds() - server_cpu
         postgres_cpu = self.postgres_cpu_seconds() - postgres_cpu
-        if not way.form.acks:
-            self._settle(sent.events)
-        stored = stage.fingerprint(self.url, sent.events)
-        return Run(
-            _figures(sent, server_cpu, postgres_cpu, has_acks=way.form.acks),
-            stored,
-            sent.ack_seconds if way.form.acks else [],
-        )
+        has_acks = way.form.acks
+        return sent, _figures(sent, server_cpu, postgres_cpu, has_acks=has_acks)
 
     def run_limit(self) -> LimitRun:
         """Load the same rows by COPY over two connections into empty tables."""
@@ -157,9 +165,7 @@ class Trial:
         seconds = limit.load(self.url, self._files)
         cpu_seconds = self.postgres_cpu_seconds() - cpu_seconds
         stored = stage.fingerprint(self.url, self.events)
-        return LimitRun(
-            self.events / seconds, cpu_seconds / self.events * 1e6, stored
-        )
+        return LimitRun(self.events / seconds, cpu_seconds / self.events * 1e6, stored)
 
     def postgres_cpu_seconds(self) -> float:
         """User and system time of all of PostgreSQL's processes so far."""
