@@ -18,7 +18,7 @@ from benchmarks.frames import Form, frames
 from benchmarks.load import LoadError, LoadResult
 from benchmarks.question import Place
 from benchmarks.records import Chunk, Mix
-from benchmarks.server import PenstockServer
+from benchmarks.server import PenstockServer, free_port
 from benchmarks.stage import StageError
 
 TLS_VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -88,12 +88,34 @@ class Trial:
         )
         self.cluster = place.stack.enter_context(stage.cluster(place.directory))
         self.url = self.cluster.url
+        # Where the servers are told to find it.
+        self.server_url = self.url
         self.postgresql = stage.version(self.url)
         limit.ensure_partitions(self.url, mix.now_ns)
         self._servers: dict[tuple[str, ...], PenstockServer] = {}
         self._authority: tuple[str, Path, Path] | None = None
         self._files: list[Path] = []
         self._runs = 0
+
+    def listen_on_loopback(self, password: str, **settings: str) -> int:
+        """Have PostgreSQL take TCP connections too, on a port returned.
+
+        The servers that are started from then on use that, as they would another
+        machine's. `settings` are PostgreSQL's, changed at the same time.
+        """
+        port = free_port()
+        settings |= {"listen_addresses": "127.0.0.1", "port": str(port)}
+        statements = [f"ALTER SYSTEM SET {k} = '{v}';" for k, v in settings.items()]
+        statements.append(f"ALTER ROLE CURRENT_USER PASSWORD '{password}';")
+        # Each by itself: ALTER SYSTEM cannot run in a transaction.
+        stage.query(self.url, "\n".join(statements))
+        user = stage.query(self.url, "SELECT current_user;")
+        self.cluster.restart()
+        self.url = self.cluster.url
+        self.server_url = (
+            f"postgresql://{user}:{password}@127.0.0.1:{port}/penstock"
+        )
+        return port
 
     def distinct(self) -> list[Chunk]:
         """Each chunk once: all there is to warm up with."""
@@ -103,7 +125,9 @@ class Trial:
         """The Penstock for this way, started when it is first asked for."""
         arguments = self._arguments(way)
         if arguments not in self._servers:
-            server = PenstockServer(self.url, self._place.directory, arguments)
+            server = PenstockServer(
+                self.server_url, self._place.directory, arguments
+            )
             self._servers[arguments] = self._place.stack.enter_context(server)
         return self._servers[arguments]
 
