@@ -157,14 +157,15 @@ def _step(
     target = load.Target("127.0.0.1", server.port, way.connections, _UNBOUNDED)
     sent = load.send_paced(target, made, options.chunks_per_second)
     stage.fingerprint(around.url, sent.events)
+    rss_bytes = server.rss_bytes()
     step = {
         "name": name,
-        "rss_bytes": server.rss_bytes(),
+        "rss_bytes": rss_bytes,
         "ack_p50_ms": percentile(sent.ack_seconds, 0.5) * 1e3,
         "ack_p99_ms": percentile(sent.ack_seconds, 0.99) * 1e3,
         "sender_cpu_share": sent.cpu_seconds / sent.seconds,
     }
-    stage.say(f"{name}: {step['rss_bytes'] / 2**20:.1f} MiB")
+    stage.say(f"{name}: {rss_bytes / 2**20:.1f} MiB")
     return step
 
 

@@ -238,9 +238,7 @@ def _pairs(
     return summary | {"pair_results": pairs}
 
 
-def _run_agent(
-    around: Trial, way: Way, agent: FluentBit, run: str
-) -> dict[str, float]:
+def _run_agent(around: Trial, way: Way, agent: FluentBit, run: str) -> dict[str, float]:
     stage.reset(around.url)  # the checkpoint, and the room the other's rows took
     stage.query(agent.url, "TRUNCATE fluentbit;")
     made = frames(

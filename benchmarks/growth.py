@@ -67,7 +67,9 @@ def measure(options: argparse.Namespace, place: Place) -> Result:
     stage.reset(around.url)
     steps = _grow(around, way, max(1, rows // options.events))
     sealed = _seal_pairs(around, way, place, options)
-    stage.fingerprint(around.url, sealed.pop("sent_events") + len(steps) * around.events)
+    stage.fingerprint(
+        around.url, sealed.pop("sent_events") + len(steps) * around.events
+    )
     return {
         "postgresql": around.postgresql,
         "mean_entry_bytes": around.mean_entry_bytes,
@@ -119,7 +121,7 @@ def _grow(around: Trial, way: Way, count: int) -> list[dict[str, Any]]:
 
 def _last_to_first(steps: list[dict[str, Any]]) -> float:
     """The rate of the last quarter of the steps, beside the first quarter's."""
-    rates = [step["events_per_second"] for step in steps]
+    rates: list[float] = [step["events_per_second"] for step in steps]
     quarter = max(1, len(rates) // 4)
     return median(rates[-quarter:]) / median(rates[:quarter])
 
@@ -185,7 +187,7 @@ def _send_while_sealing(
             env=stage.penstock_environment(place.directory),
         )
     place.stack.callback(maintain.kill)  # harmless once it has ended
-    sent = []
+    sent: list[Figures] = []
     while not sent or maintain.poll() is None:
         sent.append(around.send(way)[1])
     if maintain.returncode:

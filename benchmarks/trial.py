@@ -112,9 +112,7 @@ class Trial:
         user = stage.query(self.url, "SELECT current_user;")
         self.cluster.restart()
         self.url = self.cluster.url
-        self.server_url = (
-            f"postgresql://{user}:{password}@127.0.0.1:{port}/penstock"
-        )
+        self.server_url = f"postgresql://{user}:{password}@127.0.0.1:{port}/penstock"
         return port
 
     def distinct(self) -> list[Chunk]:
@@ -125,9 +123,7 @@ class Trial:
         """The Penstock for this way, started when it is first asked for."""
         arguments = self._arguments(way)
         if arguments not in self._servers:
-            server = PenstockServer(
-                self.server_url, self._place.directory, arguments
-            )
+            server = PenstockServer(self.server_url, self._place.directory, arguments)
             self._servers[arguments] = self._place.stack.enter_context(server)
         return self._servers[arguments]
 
