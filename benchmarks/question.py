@@ -67,7 +67,7 @@ def answer(question: Question, arguments: Sequence[str] | None = None) -> int:
         stage.say(f"{question.name}: interrupted; all that was started is stopped")
         return 130
     result = _signed(question, options) | result
-    report.write_json(result, report.RESULTS_DIR / f"{question.name}.json")
+    report.write_json(result, options.results / f"{question.name}.json")
     if options.json == "-":
         sys.stdout.write(json.dumps(report.rounded(result)) + "\n")
         return 0
@@ -87,7 +87,7 @@ def positive(text: str) -> int:
 
 def settings(options: argparse.Namespace) -> Result:
     """The options that a figure depends on, as part of the result."""
-    beside = {"json", "work_dir", "timeout"}
+    beside = {"json", "results", "work_dir", "timeout"}
     return {key: value for key, value in vars(options).items() if key not in beside}
 
 
@@ -96,6 +96,7 @@ def _parser(question: Question) -> argparse.ArgumentParser:
     question.add_options(parser)
     add = parser.add_argument
     add("--json", metavar="FILE|-", help="also write the result; - prints one line")
+    add("--results", type=Path, default=report.RESULTS_DIR, help="a directory for it")
     add("--work-dir", type=Path, help="where the temporary directory is made")
     add(
         "--timeout",
