@@ -52,10 +52,10 @@ endif
 endif
 
 .PHONY: help setup up test check unit integration acceptance clients docs \
-  format lint types imports bench torture fuzz lock clean FORCE
+  format lint types imports bench bench-report torture fuzz lock clean FORCE
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo '  PYTHON=python3.12 picks the Python, ARGS="..." adds arguments, V=1 says more.'
 
 setup: $(DEV) $(PACKAGE) ## make .venv with all that running, testing and checking need
@@ -115,8 +115,12 @@ types: $(DEV) $(PACKAGE) ## mypy: strict for src, bodies checked for the rest
 imports: $(DEV) $(PACKAGE) ## import-linter: who may import whom
 	$(BIN)/lint-imports --no-logo
 
-bench: $(RUN) $(PACKAGE) ## measure end to end, beside PostgreSQL's own limit
-	@exec $(BIN)/python benchmarks/end_to_end.py $(ARGS)
+# $(DEV) for the certificates of TLS.
+bench: $(DEV) $(PACKAGE) ## measure all, in ten minutes; ARGS="end_to_end --pairs 5" one
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+bench-report: $(DEV) $(PACKAGE) ## docs/performance.md and its pictures from the results
+	@exec $(BIN)/python -m benchmarks.performance $(ARGS)
 
 torture: $(DEV) $(PACKAGE) ## faults for some minutes, then the tally; ARGS="--minutes 30"
 	@exec $(BIN)/python -m tests.torture $(ARGS)
