@@ -1,13 +1,13 @@
 """The way from the ring into PostgreSQL alone, beside raw COPY of the same rows.
 
     .venv/bin/python benchmarks/sink.py
-    .venv/bin/python benchmarks/sink.py --writers 3 --batch-bytes 8388608 --events 1000000
+    .venv/bin/python benchmarks/sink.py --writers 3 --batch-bytes 8388608
 
 Rows are encoded before the clock starts and go through Ring, Flusher and PostgresWriter
 in this process: no socket, no msgpack. As many messages wait as of a sender that asks
-for acks. So what is left is what the sink costs: our CPU here, and PostgreSQL's with all
-of its processes, each in seconds for a million rows. Pairs are run in turn, from empty
-tables and after a checkpoint.
+for acks. So what is left is what the sink costs: our CPU here, and PostgreSQL's with
+all of its processes, each in seconds for a million rows. Pairs are run in turn, from
+empty tables and after a checkpoint.
 
 CPU is the figure to go by; rows/s depend on what else the machine does.
 """
@@ -103,23 +103,23 @@ class PostgresCpu:
 
     def seconds(self) -> float:
         """Return user and system time so far, of those that have ended too."""
-        children = []
+        children: list[int] = []
         for file in Path(f"/proc/{self._postmaster}/task").glob("*/children"):
             children += map(int, file.read_text().split())
         # proc(5): 14 and 15 are its own, 16 and 17 of children that it waited for.
-        ticks = sum(_ticks(self._postmaster, 11, 15))
-        return (ticks + sum(sum(_ticks(one, 11, 13)) for one in children)) / (
-            _TICKS_PER_SECOND
-        )
+        ticks = _ticks(self._postmaster, 11, 15)
+        for child in children:
+            ticks += _ticks(child, 11, 13)
+        return ticks / _TICKS_PER_SECOND
 
 
-def _ticks(pid: int, first: int, end: int) -> list[int]:
+def _ticks(pid: int, first: int, end: int) -> int:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
-        return []
+        return 0
     # The name, field 2, may itself hold spaces.
-    return [int(field) for field in stat.rpartition(")")[2].split()[first:end]]
+    return sum(int(field) for field in stat.rpartition(")")[2].split()[first:end])
 
 
 class Feeder:
