@@ -19,6 +19,7 @@ from penstock.model import Segment
 from penstock.rows.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER, row_bounds
 from penstock.sink.classify import classify
 from penstock.sink.connection import KeptAlive, unless_lost
+from penstock.sink.day_table import LOGS, Table
 from penstock.sink.sql import load_blocks
 
 # Small pieces are joined up to this size, the socket's buffer or so: each that is
@@ -46,14 +47,14 @@ class Refused(NamedTuple):
 
 
 async def copy_segments(
-    connection: asyncpg.Connection, segments: Sequence[Segment]
+    connection: asyncpg.Connection, segments: Sequence[Segment], into: Table = LOGS
 ) -> None:
     """COPY all rows of the segments, or none.
 
     Raises:
         asyncpg.PostgresError: the transaction, or the savepoint, is to be rolled back.
     """
-    await _copy(connection, [each.encoded.data for each in segments])
+    await _copy(connection, [each.encoded.data for each in segments], into)
 
 
 async def copy_what_passes(
@@ -80,7 +81,7 @@ async def copy_what_passes(
         some = waiting.pop()
         try:
             async with connection.transaction():  # a savepoint
-                await _copy(connection, [row.data for row in some])
+                await _copy(connection, [row.data for row in some], LOGS)
         except asyncpg.PostgresError as error:
             if connection.is_closed() or not is_refusal(error):
                 raise
@@ -110,10 +111,13 @@ async def takes_rows(connection: asyncpg.Connection) -> bool:
     return True
 
 
-async def _copy(connection: asyncpg.Connection, pieces: Sequence[bytes]) -> None:
+async def _copy(
+    connection: asyncpg.Connection, pieces: Sequence[bytes], into: Table
+) -> None:
     assert isinstance(connection, KeptAlive), "not of sink.connection.connect"
     copying = connection.copy_to_table(
-        "logs",
+        into.name,
+        schema_name=into.schema,
         source=_written(connection, pieces),
         columns=list(COLUMNS),
         format="binary",
