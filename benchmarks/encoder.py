@@ -28,7 +28,6 @@ from benchmarks.records import Chunk, Mix
 from benchmarks.report import Sheet, Target
 from benchmarks.stage import StageError
 from penstock import rows
-from penstock.rows import reference
 from penstock.settings import ColumnSettings
 
 MEANINGS: Final = {
@@ -74,14 +73,14 @@ def measure(options: argparse.Namespace, place: Place) -> Result:
 
 
 def _shape(chunks: list[Chunk], pairs: int) -> dict[str, Any]:
-    encoders = {"in_force": rows.RowEncoder}
-    if rows.RowEncoder is not reference.RowEncoder:
-        encoders["plain"] = reference.RowEncoder
+    encoders = {"in_force": rows.IS_BUILT}
+    if rows.IS_BUILT:
+        encoders["plain"] = False
     runs: list[dict[str, float]] = []
     for number in range(pairs + 1):
         run, made = {}, {}
-        for name, encoder in encoders.items():
-            run[name], made[name] = _encode(encoder, chunks)
+        for name, is_native in encoders.items():
+            run[name], made[name] = _encode(is_native, chunks)
         if len(set(made.values())) > 1:
             raise StageError(f"rows and bytes differ: {made}")
         if number:  # the first is to warm up
@@ -89,9 +88,9 @@ def _shape(chunks: list[Chunk], pairs: int) -> dict[str, Any]:
     return _summary(runs, chunks)
 
 
-def _encode(encoder_type: Any, chunks: list[Chunk]) -> tuple[float, tuple[int, int]]:
+def _encode(is_native: bool, chunks: list[Chunk]) -> tuple[float, tuple[int, int]]:
     """Encode all; return the CPU seconds, and how many rows of how many bytes."""
-    encoder = encoder_type(ColumnSettings(), receiver=1)
+    encoder = rows.RowEncoder(ColumnSettings(), receiver=1, is_native=is_native)
     made_rows = made_bytes = 0
     gc.collect()
     started = time.process_time()

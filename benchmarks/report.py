@@ -74,9 +74,8 @@ def surroundings(postgresql: str) -> dict[str, Any]:
 def encoder_in_force() -> str:
     """Which of the two encoders the server runs with: native or plain."""
     from penstock import rows
-    from penstock.rows import reference
 
-    return "plain" if rows.RowEncoder is reference.RowEncoder else "native"
+    return "native" if rows.IS_BUILT else "plain"
 
 
 def rounded(value: Any) -> Any:
