@@ -39,10 +39,17 @@ class Worker:
     """Has so many parts to do, of so many bytes each."""
 
     def __init__(
-        self, name: str, diary: Diary, parts: int, part_bytes: int = PART
+        self,
+        name: str,
+        diary: Diary,
+        parts: int,
+        part_bytes: int = PART,
+        host: str = "192.0.2.7",
     ) -> None:
         self.name, self.diary, self.parts = name, diary, parts
         self.part_bytes = part_bytes
+        self.host = host
+        self.is_midway = False
         self.asked: list[int] = []
         self.then: Callable[[], None] = lambda: None
 
@@ -227,3 +234,80 @@ def test_one_whose_work_fails_does_not_stop_the_others(runner: asyncio.Runner) -
     text, failures = runner.run(scenario())
     assert text == "xaaab"
     assert [type(failure) for failure in failures] == [RuntimeError], "it is told"
+
+
+# --- addresses
+
+
+def worked(runner: asyncio.Runner, *workers: tuple[str, str, int, int]) -> str:
+    """Let all ask at once: a name, a host, so many parts of so many bytes."""
+
+    async def scenario() -> str:
+        diary, turns = Diary(), Turns()
+        made = [
+            Worker(name, diary, parts, part_bytes, host)
+            for name, host, parts, part_bytes in workers
+        ]
+        for worker in made:
+            turns.ask(worker)
+        await until_idle(*made)
+        return diary.text
+
+    return runner.run(scenario())
+
+
+def test_an_address_has_no_more_of_it_for_having_more_connections(
+    runner: asyncio.Runner,
+) -> None:
+    many = [(name, "many", 6, TURN_BYTES // 2) for name in "bcdefg"]
+    text = worked(runner, *many, ("x", "one", 8, TURN_BYTES // 2))
+    # In turn, whoever of the many it is, for as long as the one has something.
+    assert "".join("m" if name != "x" else name for name in text[:16]) == "mmxx" * 4
+
+
+def test_what_an_address_does_beyond_its_turn_is_taken_off_the_next_ones(
+    runner: asyncio.Runner,
+) -> None:
+    text = worked(
+        runner, ("L", "large", 2, 5 * TURN_BYTES), ("s", "small", 9, TURN_BYTES)
+    )
+    assert text == "L" + "s" * 5 + "L" + "s" * 4
+
+
+def test_who_comes_again_has_not_been_forgiven(runner: asyncio.Runner) -> None:
+    async def scenario() -> str:
+        diary, turns = Diary(), Turns()
+        first = Worker("L", diary, 1, 3 * TURN_BYTES, "large")
+        again = Worker("M", diary, 1, 3 * TURN_BYTES, "large")
+        small = Worker("s", diary, 9, TURN_BYTES, "small")
+        turns.ask(first)
+        turns.ask(small)
+
+        def come_again() -> None:
+            small.then = lambda: None
+            turns.ask(again)
+
+        small.then = come_again
+        await until_idle(first, again, small)
+        return diary.text
+
+    # It has done two turns too much, and is passed over twice.
+    assert runner.run(scenario()) == "L" + "sss" + "M" + "s" * 6
+
+
+def test_what_is_midway_goes_on_before_anybody_else(runner: asyncio.Runner) -> None:
+    async def scenario() -> str:
+        diary, turns = Diary(), Turns()
+        inflating = Worker("i", diary, 4, 2 * TURN_BYTES)
+        inflating.is_midway = True
+        beside = Worker("b", diary, 1)
+        other = Worker("o", diary, 1, host="192.0.2.8")
+        for worker in (inflating, beside, other):
+            turns.ask(worker)
+        diary.tick(5)
+        await until_idle(inflating, beside, other)
+        return diary.text
+
+    text = runner.run(scenario())
+    assert text.replace(".", "") == "iiiiob"
+    assert "ii" not in text, "the loop has its turn after each step"
