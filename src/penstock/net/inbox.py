@@ -59,7 +59,6 @@ class Inbox(ABC):
         "_reader",
         "_sender",
         "_source",
-        "_taken_bytes",
         "_tell",
         "_waits_for_room",
         "has_work",
@@ -89,7 +88,6 @@ class Inbox(ABC):
         self._waits_for_room = False
         self._counted_bytes = 0  # as what waits for room
         self._held_bytes = 0  # as what is not yet in the ring
-        self._taken_bytes = 0  # by the last message
         self._may_read = True  # more of a message that is large
         self._pace: Pace | None = None  # of the message that is on its way
         self._has_ended = False  # the peer will send no more
@@ -107,7 +105,10 @@ class Inbox(ABC):
 
     @property
     def is_midway(self) -> bool:
-        """Tell whether a message is being inflated: of all, one at a time."""
+        """Tell whether a message is to be inflated: of all, one at a time.
+
+        What it inflates to is counted only when it is begun.
+        """
         return self._reader.is_inflating
 
     @property
@@ -166,13 +167,10 @@ class Inbox(ABC):
                     break
                 if self._incoming is not None:
                     done_bytes += self._hand_over(self._incoming)
-                elif (message := self._next_message()) is not None:
-                    done_bytes += _work_of(message, self._taken_bytes)
-                    self._begin_message(message)
-                elif self._reader.is_inflating:
-                    done_bytes += INFLATE_STEP_BYTES
+                elif (begun_bytes := self._begin_next()) is not None:
+                    done_bytes += begun_bytes
                 else:
-                    self.has_work = self._is_resting = False
+                    self.has_work = self._is_resting = self._reader.is_inflating
                     break
         except ProtocolError as error:
             self.has_work = self._is_resting = False
@@ -190,11 +188,24 @@ class Inbox(ABC):
         # A look at what is not whole takes time too, and thousands may ask for one.
         return done_bytes or MESSAGE_BYTES
 
-    def _next_message(self) -> Message | None:
+    def _begin_next(self) -> int | None:
+        """Begin the next message; return what it was to read it.
+
+        None if there is none to go on with: more has to come, or another connection's
+        to be inflated first.
+        """
+        is_inflating = self._reader.is_inflating
+        if is_inflating and not self._intake.turns.may_be_midway(self):
+            return None
         before_bytes = self._reader.buffered_bytes
         message = self._reader.next_message()
-        self._taken_bytes = max(0, before_bytes - self._reader.buffered_bytes)
-        return message
+        if message is not None:
+            taken_bytes = max(0, before_bytes - self._reader.buffered_bytes)
+            self._begin_message(message)
+            return _work_of(message, taken_bytes)
+        if is_inflating:
+            return INFLATE_STEP_BYTES
+        return 0 if self._reader.is_inflating else None
 
     def _look_who_asks(self) -> None:
         asks = self._reader.asks_for_ack

@@ -42,7 +42,7 @@ class Worker(Protocol):
 
     @property
     def is_midway(self) -> bool:
-        """Tell whether nobody else may go on before it has done more."""
+        """Tell whether it is in the middle of what one may do at a time, or before."""
 
     def work(self, max_bytes: int) -> int:
         """Do about `max_bytes` of work; return how much it was."""
@@ -67,6 +67,8 @@ class Turns:
         # What they have done too much who wait for nothing now, while others do.
         self._overdone_bytes: dict[str, int] = {}
         self._waiting = 0
+        self._midway: Worker | None = None  # who does what one may do at a time
+        self._is_urgent = False  # somebody waits for that: the first host has its turn
 
     @property
     def is_long(self) -> bool:
@@ -86,6 +88,15 @@ class Turns:
         if self._waiting == 1:
             asyncio.get_running_loop().call_soon(self._round)
 
+    def may_be_midway(self, worker: Worker) -> bool:
+        """Tell whether it may go on in what is not done side by side with others'.
+
+        If so, it is the only one until it `is_midway` no more.
+        """
+        if self._midway is None:
+            self._midway = worker
+        return self._midway is worker
+
     def _round(self) -> None:
         left_bytes = ROUND_BYTES
         try:
@@ -99,28 +110,51 @@ class Turns:
 
     def _give_turn(self, host: _Host, max_bytes: int) -> int:
         worker = host.workers[0]
-        if host.left_bytes <= 0 and not worker.is_midway:
+        if worker.is_midway and self._midway not in (None, worker):
+            self._let_midway_on(host)
+            return PASS_BYTES
+        if host.left_bytes <= 0 and not self._is_urgent:
             host.left_bytes += TURN_BYTES
             self._queue.rotate(-1)
             return PASS_BYTES
+        self._is_urgent = False
         try:
             done_bytes = worker.work(max_bytes)
         except BaseException:
             # What is wrong with one must not keep the others waiting for ever.
             self._leave(host)
             raise
+        if self._midway is worker and not worker.is_midway:
+            self._midway = None
         host.left_bytes -= done_bytes
         host.turn_bytes += done_bytes
         if not worker.has_work:
             self._leave(host)
-        elif host.turn_bytes >= TURN_BYTES and not worker.is_midway:
+        elif host.turn_bytes >= TURN_BYTES:
             host.workers.rotate(-1)
             host.turn_bytes = 0
         return done_bytes
 
+    def _let_midway_on(self, host: _Host) -> None:
+        """Let the one go on that the first worker of the first host waits for.
+
+        Or who has small turns, among many, would hold it up for long.
+        """
+        assert self._midway is not None
+        host.workers.rotate(-1)
+        host.turn_bytes = 0
+        self._queue.rotate(-1)
+        first = self._hosts[self._midway.host]
+        self._queue.remove(first)
+        self._queue.appendleft(first)
+        first.workers.remove(self._midway)
+        first.workers.appendleft(self._midway)
+        self._is_urgent = True
+
     def _leave(self, host: _Host) -> None:
         """Let go of the first worker of the first host."""
-        host.workers.popleft()
+        if host.workers.popleft() is self._midway:
+            self._midway = None
         host.turn_bytes = 0
         self._waiting -= 1
         if not host.workers:

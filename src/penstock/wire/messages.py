@@ -114,7 +114,7 @@ class MessageReader:
         self._step_bytes = step_bytes
         self._frames: FrameReader | JsonFrameReader | None = None
         self._frame: Frame | None = None  # looked at, not yet taken
-        self._frame_bytes = 0  # which it came in
+        self._frame_bytes = 0  # of what is looked at, or being inflated
         self._options: Options | None = None  # of that frame
         self._inflating: _Compressed | None = None  # taken, not yet a message
         self._ahead: Message | None = None
@@ -175,7 +175,8 @@ class MessageReader:
     def next_message(self) -> Message | None:
         """Return the next whole message, or None until more bytes are received.
 
-        None as well after a step of one that `is_inflating`: then call it again.
+        None as well before and between the steps of one that `is_inflating`: then call
+        it again for the next.
 
         Raises:
             ProtocolError: the peer does not speak the forward protocol; what came
@@ -221,10 +222,12 @@ class MessageReader:
             begun = _begin(frame, options, self._limits)
             if isinstance(begun, Message):
                 return begun
-            self._inflating = begun
+            self._inflating, self._frame_bytes = begun, len(frame.data)
+            if self._step_bytes is not None:
+                return None
         message = self._inflating.go_on(self._step_bytes)
         if message is not None:
-            self._inflating = None
+            self._inflating, self._frame_bytes = None, 0
         return message
 
     def _peek(self) -> None:
