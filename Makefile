@@ -31,9 +31,10 @@ HINT    := (echo "make: not installed; V=1 shows all that pip says" >&2; exit 1)
 NPM_CI  := npm ci --ignore-scripts --no-audit --no-fund $(if $(V),,--loglevel=error)
 
 PYTEST := $(BIN)/python -m pytest
-# All tests but those of the docs' commands, in two halves.
-COMPUTING := tests/unit tests/property
-WAITING   := tests/integration tests/acceptance tests/torture
+# All tests but those of the docs' commands, in two halves that take about the same.
+UNIT    := tests/unit tests/property
+LOGGED  := $(UNIT) tests/acceptance
+SHOWN   := tests/integration tests/torture
 
 # A person's own module path has no place in the project's environment.
 unexport PYTHONPATH PYTHONHOME
@@ -66,21 +67,13 @@ up: $(RUN) $(PACKAGE) ## start PostgreSQL and Penstock; Ctrl-C stops both
 # Two at a time: those that wait for servers leave a core to those that compute. pytest
 # ends with 5 where ARGS leave a half without a test.
 test: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests: unit, property, integration, acceptance
-	@mkdir -p build
-	@$(PYTEST) $(COMPUTING) $(ARGS) >build/computing.log 2>&1 & computing=$$!; \
-	trap "kill $$computing 2>/dev/null" INT TERM HUP; \
-	$(PYTEST) $(WAITING) $(ARGS); waited=$$?; \
-	wait $$computing; computed=$$?; \
-	cat build/computing.log; \
-	for code in $$computed $$waited; do \
-	  case $$code in 0 | 5) ;; *) exit $$code ;; esac; \
-	done; \
-	test "$$computed$$waited" != 55
+	@exec $(BIN)/python -m tests.halves --shown $(SHOWN) --logged $(LOGGED) \
+	  --log build/logged.log -- $(ARGS)
 
 check: lint types imports docs ## judge the code without running it, and run the docs' commands
 
 unit: $(DEV) $(PACKAGE) ## run the tests that need no server: unit and property
-	$(PYTEST) $(COMPUTING) $(ARGS)
+	$(PYTEST) $(UNIT) $(ARGS)
 
 integration: $(DEV) $(PACKAGE) ## run the tests against a real PostgreSQL
 	$(PYTEST) tests/integration $(ARGS)
