@@ -11,7 +11,7 @@ is in the facts collected for this project, sections 1 and 2.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -79,6 +79,8 @@ class Message:
     # Fluent Bit names chunks by their content, and is known by its `fluent_signal`
     # (protocol facts, 3.4): what has one name and came behind its ack is another.
     is_named_by_content: bool = False
+    # The tag as it came, of a message of one event.
+    raw_tag: bytes = field(default=b"", compare=False)
 
     @property
     def is_lone_event(self) -> bool:
@@ -186,9 +188,19 @@ class MessageReader:
         if message is None or not message.is_lone_event:
             return message
         entries, size_bytes = [message.entries], len(message.entries)
+        frames = 1
+        if message.raw_tag and isinstance(self._frames, FrameReader):
+            more, frames = self._frames.take_lone_events(
+                message.raw_tag,
+                most_frames=TOGETHER_FRAMES - 1,
+                most_bytes=TOGETHER_BYTES - size_bytes,
+            )
+            entries.append(more)
+            size_bytes += len(more)
+            frames += 1
         while (
             size_bytes < TOGETHER_BYTES
-            and len(entries) < TOGETHER_FRAMES
+            and frames < TOGETHER_FRAMES
             and self._error is None
         ):
             try:
@@ -204,8 +216,9 @@ class MessageReader:
                 break
             entries.append(following.entries)
             size_bytes += len(following.entries)
+            frames += 1
             self._ahead = None
-        return replace(message, entries=b"".join(entries), frames=len(entries))
+        return replace(message, entries=b"".join(entries), frames=frames)
 
     def _parse_next(self) -> Message | None:
         if self._error is not None:
@@ -286,7 +299,8 @@ def _parse(
     elements = min(len(starts) - 2, 2)
     entry = bytes((0x90 + elements,)) + data[starts[1] : starts[1 + elements]]
     options = options or read_options(data, starts, 3)
-    return _classified(Mode.MESSAGE, tag, entry, options, limits)
+    raw_tag = data[starts[0] : starts[1]]
+    return _classified(Mode.MESSAGE, tag, entry, options, limits, raw_tag)
 
 
 class _Compressed(NamedTuple):
@@ -331,7 +345,12 @@ def _packed(
 
 
 def _classified(
-    mode: Mode, tag: str, entries: bytes, options: Options, limits: WireLimits
+    mode: Mode,
+    tag: str,
+    entries: bytes,
+    options: Options,
+    limits: WireLimits,
+    raw_tag: bytes = b"",
 ) -> Message:
     """Build the message; Fluent Bit's metrics and traces are none of ours to decode."""
     if options.signal:
@@ -351,6 +370,7 @@ def _classified(
         options.chunk,
         metadata,
         is_named_by_content=options.is_fluent_bit,
+        raw_tag=raw_tag,
     )
 
 
