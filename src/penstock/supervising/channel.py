@@ -81,6 +81,8 @@ class Channel:
 
     def close(self) -> None:
         """Close this end, with what has come and nobody has read."""
+        if self._link.fileno() < 0:
+            return
         for each in self._files:
             with suppress(OSError):
                 os.close(each)

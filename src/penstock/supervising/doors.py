@@ -176,7 +176,8 @@ class Doors:
                     change.changed.append((door, door.spec))
                     door.change(spec)
                 else:
-                    is_ours = spec.port in {each.told.port for each in dropped}
+                    ports = {each.told.port for each in dropped}
+                    is_ours = bool(spec.port) and spec.port in ports
                     door = Door(spec, addresses[number], is_ours=is_ours)
                     change.opened.append(door)
                 change.doors.append(door)

@@ -6,6 +6,7 @@ again, and what its metrics are for, it must not know.
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -101,8 +102,7 @@ class Life:
         Raises:
             PenstockError: it does not; as the worker says, or that it has ended.
         """
-        with suppress(OSError):  # it has ended, which the answer says
-            await self._channel.send(encode(message), files)
+        self.tell(message, files)
         answer = await asyncio.shield(self._started)
         if isinstance(answer, Ready):
             self.is_ready = True
@@ -128,19 +128,19 @@ class Life:
     async def reload(self, message: Reload, files: Sequence[int]) -> tuple[str, ...]:
         """Have it take new settings; return why it does not."""
         self._reloaded = asyncio.get_running_loop().create_future()
+        self.tell(message, files)
         try:
-            await self._channel.send(encode(message), files)
+            # If it ends meanwhile, its successor begins with them.
             return await asyncio.wait_for(self._reloaded, RELOAD_SECONDS)
         except TimeoutError:
             return (f"worker {self.worker} does not answer",)
-        except OSError:
-            return ()  # it has ended; its successor begins with them
         finally:
             self._reloaded = None
 
-    def tell(self, message: ToWorker) -> None:
-        """Tell it something, in its turn."""
-        task = asyncio.get_running_loop().create_task(self._tell(message))
+    def tell(self, message: ToWorker, files: Sequence[int] = ()) -> None:
+        """Tell it something, in its turn, and whole; the files are duplicated."""
+        theirs = [os.dup(each) for each in files]
+        task = asyncio.get_running_loop().create_task(self._tell(message, theirs))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
@@ -151,11 +151,18 @@ class Life:
     async def ended(self) -> HowEnded:
         """Wait until it has ended, however it does."""
         await asyncio.shield(self._living)
-        return HowEnded(self._process.returncode, self._was_clean)
+        exit_code = self._process.returncode
+        # One that has not begun has nothing to lose.
+        was_clean = self._was_clean or (not self.is_ready and exit_code == 0)
+        return HowEnded(exit_code, was_clean)
 
-    async def _tell(self, message: ToWorker) -> None:
-        with suppress(OSError):  # it has ended
-            await self._channel.send(encode(message))
+    async def _tell(self, message: ToWorker, files: Sequence[int]) -> None:
+        try:
+            with suppress(OSError):  # it has ended
+                await self._channel.send(encode(message), files)
+        finally:
+            for each in files:
+                os.close(each)
 
     async def _live(self) -> None:
         try:
@@ -169,8 +176,10 @@ class Life:
                 if waiting is not None:
                     _answer(waiting, () if waiting is self._reloaded else None)
             await self._exit()
-            for task in self._telling:
+            telling = list(self._telling)
+            for task in telling:
                 task.cancel()
+            await asyncio.gather(*telling, return_exceptions=True)
             self._channel.close()
 
     def _hear(self, message: ToParent) -> None:

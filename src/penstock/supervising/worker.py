@@ -46,7 +46,8 @@ from penstock.telemetry.logs import set_log_level, set_up_logs
 from penstock.telemetry.metrics import Metrics
 from penstock.telemetry.workers import families_of
 
-logger = logging.getLogger(__name__)
+# By its name: it is run as __main__.
+logger = logging.getLogger("penstock.supervising.worker")
 
 
 class Worker:
@@ -98,6 +99,7 @@ class Worker:
             return error.exit_code
         finally:
             hearing.cancel()
+            await asyncio.wait((hearing,))
 
     async def _start_unless_stopped(self) -> bool:
         starting = asyncio.create_task(self._start(), name="start")
@@ -119,9 +121,12 @@ class Worker:
     # What the parent says.
 
     async def _hear_all(self) -> None:
-        while (received := await self._channel.receive()) is not None:
-            await self._hear(received)
-        logger.error("the parent process is gone; this worker stops")
+        try:
+            while (received := await self._channel.receive()) is not None:
+                await self._hear(received)
+            logger.error("the parent process is gone; this worker stops")
+        except Exception:
+            logger.exception("what the parent says met a bug; this worker stops")
         self._ask_to_stop()
 
     async def _hear(self, received: Received) -> None:
@@ -198,7 +203,8 @@ async def _run(link: socket.socket) -> int:
         if received is None:  # the parent has ended meanwhile
             return 0
         begin = read_by_worker(received.body)
-        assert isinstance(begin, Begin)
+        if not isinstance(begin, Begin):  # it stops already
+            return 0
         return await Worker(channel, begin, received.files).run()
     finally:
         channel.close()

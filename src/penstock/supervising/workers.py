@@ -38,9 +38,9 @@ logger = logging.getLogger(__name__)
 
 # Reports are had this often, so that little is not counted of a worker that is killed.
 LOOK_SECONDS = 1.0
-# A worker that has not answered so often hangs: its loop stands still. As long as the
-# watchdog of our systemd unit waits, twice.
-MOST_SILENT_LOOKS = 60
+# A worker that has not answered so often hangs: its loop has stood still for 30 s, as
+# long as the watchdog of our systemd unit waits. Such a look takes two seconds.
+MOST_SILENT_LOOKS = 15
 # From SIGABRT, at which it leaves in the log where it hangs, to SIGKILL.
 ABORT_LOOKS = 5
 # Before a fallen worker is started again: at once the first time, for its senders wait.
@@ -107,10 +107,8 @@ class Workers:
         except BaseException:
             for task in starting:
                 task.cancel()
-            for life in self._lives.values():
-                life.kill()
-            await asyncio.gather(*(life.ended() for life in self._lives.values()))
-            self._doors.close()
+            # Those that are ready may have received something.
+            await self.close()
             raise
 
     @property
@@ -191,8 +189,7 @@ class Workers:
         await end_tasks((*self._keeping, *others), LOOK_SECONDS)
         # The workers have them still: they take what waits there, then none has.
         self._doors.close()
-        for life in self._lives.values():
-            life.tell(StopMessage())
+        self._stop_all()
         hurrying = asyncio.create_task(self._hurry(stop), name="hurry")
         ended = await asyncio.gather(
             *(self._end(life, stop) for life in self._lives.values())
@@ -207,10 +204,16 @@ class Workers:
 
     async def close(self) -> None:
         """End what is left: there is some if this process has met a bug."""
-        for life in self._lives.values():
-            life.tell(StopMessage())
         self._doors.close()
-        await asyncio.gather(*(life.ended() for life in self._lives.values()))
+        ending = [
+            asyncio.create_task(life.ended(), name="end") for life in self._stop_all()
+        ]
+        if ending:
+            timeout_seconds = self._settings.process.shutdown_timeout_seconds
+            await asyncio.wait(ending, timeout=timeout_seconds + STOP_GRACE_SECONDS)
+            for life in self._lives.values():
+                life.kill()
+            await asyncio.wait(ending)
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
@@ -345,6 +348,12 @@ class Workers:
                 extra={"worker": life.worker, "ended": ended.in_words()},
             )
         return ended.was_clean
+
+    def _stop_all(self) -> list[Life]:
+        lives = list(self._lives.values())
+        for life in lives:
+            life.tell(StopMessage())
+        return lives
 
     async def _hurry(self, stop: Stop) -> None:
         await stop.hurried.wait()

@@ -173,14 +173,15 @@ class MetricsOfAll(Metrics):
                     values[key] = sample, max(values[key][1], sample.value)
                 else:
                     values[key] = sample, values[key][1] + sample.value
-        self._add_those_of_nobody(values)
+        self._add_those_of_nobody(values, set(shells))
         for (name, *_), (sample, value) in values.items():
             shells[name].add_sample(sample.name, sample.labels, value)
         return list(shells.values())
 
-    def _add_those_of_nobody(self, values: dict[_Key, tuple[Sampled, float]]) -> None:
+    def _add_those_of_nobody(
+        self, values: dict[_Key, tuple[Sampled, float]], known: set[str]
+    ) -> None:
         """Add what only workers have counted that have ended."""
-        known = {name for name, *_ in values}
         for key, value in self._before.items():
             name, sample_name, labels = key
             if key not in values and name in known:
