@@ -19,9 +19,10 @@ from tests.acceptance.resender import (
     wait_until_all_is_stored,
 )
 from tests.acceptance.served_penstock import ServedPenstock, spool_files
+from tests.workers import WORKERS
 
 MIB = 1024 * 1024
-RING_BYTES = 4 * MIB
+RING_BYTES = 4 * MIB * WORKERS
 CONNECTIONS = 4
 MESSAGES = 150
 MESSAGE_EVENTS = 100
