@@ -120,6 +120,11 @@ class Flow:
         return bool(self._writing)
 
     @property
+    def is_storing(self) -> bool:
+        """Tell whether the database takes what there is, as far as is known."""
+        return not self.is_begun or self._flusher.is_storing
+
+    @property
     def is_alive(self) -> bool:
         """Tell whether all writers are at it."""
         # That PostgreSQL is away is no reason to be started again.
@@ -138,7 +143,7 @@ class Flow:
         """Return what `systemctl status` says."""
         in_memory, spooled = self._ring.used_events, self._books.spooled
         status = f"{in_memory:,} events in memory, {spooled:,} in the spool"
-        if in_memory and not self._flusher.is_storing:
+        if in_memory and not self.is_storing:
             status += "; PostgreSQL does not store"
         return status
 

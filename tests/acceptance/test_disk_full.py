@@ -20,7 +20,7 @@ from tests.acceptance.resender import (
     wait_until_all_is_stored,
 )
 from tests.acceptance.served_penstock import ServedPenstock
-from tests.workers import WORKERS
+from tests.workers import WORKERS, one_worker
 
 MIB = 1024 * 1024
 DATABASE_DISK_BYTES = 400 * MIB
@@ -111,6 +111,7 @@ def full_disk_is_said(penstock: Penstock) -> bool:
 
 
 @pytest.mark.timeout(150)
+@one_worker
 def test_a_full_disk_of_the_spool_makes_senders_wait_and_loses_nothing(
     mount: Callable[[int], Path], tag: str
 ) -> None:

@@ -130,6 +130,14 @@ def connect_to_each(served: ServedWorkers, stack: ExitStack) -> Connect:
     return connect
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Tell whether it has, though init may not have taken note of it yet."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def counters(served: ServedWorkers) -> dict[str, float]:
     return {
         name: float(value)
@@ -347,7 +355,7 @@ def test_a_stop_stores_what_all_workers_have(served: ServedWorkers, tag: str) ->
         each.finish()
     workers = served.workers()
     assert served.stop() == 0, served.stderr()
-    assert not any(each.is_running() for each in workers)
+    assert all(map(has_ended, workers))
     for each in believers:
         assert_stored_once(served, each.tag, each.events)
 
@@ -413,9 +421,9 @@ def test_workers_of_a_killed_parent_commit_what_they_have_and_end(
         sender.send(numbered_frame(tag, number * 1_000, 1_000))
     workers = served.workers()
     assert served.stop(signal.SIGKILL) == -signal.SIGKILL
-    # At once, as systemd would: it waits until they are gone.
+    # At once, as systemd would: it waits until they have let all go.
     served.start()
-    assert not any(each.is_running() for each in workers)
+    wait_until(lambda: all(map(has_ended, workers)), "they have ended")
     wait_until_all_is_stored(served)
     assert_stored_once(served, tag, WORKERS * 1_000)
 

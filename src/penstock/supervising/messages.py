@@ -67,6 +67,7 @@ class Report(msgspec.Struct, tag=True):
 
     families: list[Family]
     unready_reasons: list[str]
+    is_storing: bool
 
 
 class Reloaded(msgspec.Struct, tag=True):

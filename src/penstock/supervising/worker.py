@@ -166,7 +166,7 @@ class Worker:
     def _report(self) -> Report:
         flow = self._flow
         reasons = flow.unready_reasons() if flow.is_begun else ["it starts"]
-        return Report(families_of(self._metrics), reasons)
+        return Report(families_of(self._metrics), reasons, flow.is_storing)
 
 
 def set_up_logs_of(worker: int, settings: Settings) -> None:

@@ -167,12 +167,14 @@ class Workers:
         """Return what `systemctl status` says."""
         in_memory = self._metrics.level("penstock_ring_events")
         spooled = self._metrics.level("penstock_spooled_events")
-        status = (
-            f"{self._ready_count()} of {self._count} workers, {in_memory:,.0f} events"
-            f" in memory, {spooled:,.0f} in the spool"
-        )
-        reasons = self.unready_reasons()
-        return f"{status}; {reasons[0]}" if reasons else status
+        status = f"{in_memory:,.0f} events in memory, {spooled:,.0f} in the spool"
+        reports = [each.report for each in self._lives.values() if each.report]
+        if in_memory and not all(each.is_storing for each in reports):
+            status += "; PostgreSQL does not store"
+        ready = self._ready_count()
+        if ready < self._count:
+            status += f"; {ready} of {self._count} workers run"
+        return status
 
     async def refresh(self) -> None:
         """Have the reports of all workers, of those that answer in time."""
@@ -232,7 +234,6 @@ class Workers:
             places=places,
         )
         await life.begin(message, files)
-        logger.info("a worker is ready", extra={"worker": number, "pid": life.pid})
 
     def _places(self, number: int) -> tuple[list[GivenPlace], list[int]]:
         places, files = [], []
@@ -271,6 +272,8 @@ class Workers:
             with suppress(KeyError):
                 await self._lives.pop(number).ended()
             return False
+        pid = self._lives[number].pid
+        logger.info("a worker runs again", extra={"worker": number, "pid": pid})
         return True
 
     def _note_end(self, life: Life, ended: HowEnded) -> None:

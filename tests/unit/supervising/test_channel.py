@@ -132,7 +132,7 @@ def test_what_is_said_is_what_is_heard() -> None:
         *(Ask(), Stop(), Hurry()),
     ):
         assert read_by_worker(encode(to_worker)) == to_worker
-    report = Report(families_of(Metrics()), ["not accepting senders"])
+    report = Report(families_of(Metrics()), ["not accepting senders"], False)
     for to_parent in (
         *(Ready(), Failed(3, ("a", "b")), Reloaded(()), report),
         Ended(True, report),
