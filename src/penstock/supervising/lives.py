@@ -214,5 +214,7 @@ def _python() -> tuple[str, ...]:
 
     With -m it would else: somebody may have put something else into this directory.
     """
-    here = Path(penstock.__file__).resolve().parents[1] == Path.cwd()
-    return (sys.executable,) if here else (sys.executable, "-P")
+    with suppress(OSError):  # the directory is gone
+        if Path(penstock.__file__).resolve().parents[1] == Path.cwd():
+            return (sys.executable,)
+    return (sys.executable, "-P")
