@@ -28,6 +28,11 @@ cdef inline const uint8_t *read_head(const uint8_t *p, Head *head) noexcept nogi
         head.count = first & 0x0F
         head.body = p + 1
         return head.body
+    if first == 0xD9:
+        head.kind = T_STR
+        head.count = p[1]
+        head.body = p + 2
+        return head.body + head.count
     return read_long_head(p, first, head)
 
 

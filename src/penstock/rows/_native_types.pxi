@@ -89,7 +89,6 @@ cdef struct Seen:
 
 # A column's path: what is looked for at each depth, whole, and as the first part.
 cdef struct Path:
-    int column
     int parts
     int whole  # number of the name among Encoder's, at the top
     int head
@@ -122,7 +121,7 @@ cdef struct Work:
     uint32_t *name_table
     uint32_t name_mask
     Path *paths
-    int path_count
+    int paths_of[COLUMNS_TAKEN + 1]  # where each column's begin; they are in order
     const Level *levels
     const int *level_numbers
     const uint8_t *labels
