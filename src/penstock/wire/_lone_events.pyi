@@ -3,8 +3,7 @@
 def take(
     buffer: bytearray,
     start: int,
-    tag: bytes,
     most_frames: int,
     most_bytes: int,
     max_frame_bytes: int,
-) -> tuple[bytes, int, int]: ...
+) -> tuple[bytes, bytes, int, int, bool]: ...

@@ -52,6 +52,18 @@ class Frame(NamedTuple):
     json_chunk: bytes | None = None
 
 
+class LoneEvents(NamedTuple):
+    """Events that came one by one: their tag as msgpack, and their entries.
+
+    `is_all` tells that what comes next, if anything has, is none of them.
+    """
+
+    tag: bytes
+    entries: bytes
+    frames: int
+    is_all: bool
+
+
 # nil: a heartbeat (forward specification, "Heartbeat Message").
 _HEARTBEATS = re.compile(rb"\xc0+")
 
@@ -98,26 +110,28 @@ class FrameReader:
         return self._take_frame()
 
     def take_lone_events(
-        self, tag: bytes, *, most_frames: int, most_bytes: int
-    ) -> tuple[bytes, int]:
-        """Take the whole events that come next under one tag, `tag` as msgpack.
+        self, *, most_frames: int, most_bytes: int
+    ) -> LoneEvents | None:
+        """Take the whole events that come next under one tag.
 
-        Returns their entries and how many they are: as many as the compiled shortcut
-        finds, none where there is no such. What follows is read by `next_frame`.
+        As many as the compiled shortcut finds; None where it finds none, or there is no
+        such. What follows is read by `next_frame`.
         """
         if not IS_BUILT or self._starts or self._start >= len(self._buffer):
-            return b"", 0
-        entries, frames, end = _lone_events.take(
+            return None
+        tag, entries, frames, end, is_all = _lone_events.take(
             self._buffer,
             self._start,
-            tag,
             most_frames,
             most_bytes,
             self._max_frame_bytes,
         )
+        if not frames:
+            return None
         self._start = end
+        is_all |= end == len(self._buffer)
         self._compact()
-        return entries, frames
+        return LoneEvents(tag, entries, frames, is_all)
 
     def _read_frame_header(self) -> bool:
         buffer = self._buffer

@@ -11,7 +11,7 @@ is in the facts collected for this project, sections 1 and 2.
 """
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -79,8 +79,6 @@ class Message:
     # Fluent Bit names chunks by their content, and is known by its `fluent_signal`
     # (protocol facts, 3.4): what has one name and came behind its ack is another.
     is_named_by_content: bool = False
-    # The tag as it came, of a message of one event.
-    raw_tag: bytes = field(default=b"", compare=False)
 
     @property
     def is_lone_event(self) -> bool:
@@ -120,6 +118,9 @@ class MessageReader:
         self._options: Options | None = None  # of that frame
         self._inflating: _Compressed | None = None  # taken, not yet a message
         self._ahead: Message | None = None
+        self._raw_tag = b""  # of the events that came last, as msgpack
+        self._tag = ""
+        self._is_all = False  # nothing like them came behind
         self._error: ProtocolError | None = None
 
     @property
@@ -184,20 +185,15 @@ class MessageReader:
             ProtocolError: the peer does not speak the forward protocol; what came
                 before was returned. The reader is of no further use.
         """
-        message, self._ahead = self._ahead or self._parse_next(), None
-        if message is None or not message.is_lone_event:
+        message = self._take_lone_events()
+        if message is not None and self._is_all:
             return message
+        if message is None:
+            message, self._ahead = self._ahead or self._parse_next(), None
+            if message is None or not message.is_lone_event:
+                return message
         entries, size_bytes = [message.entries], len(message.entries)
-        frames = 1
-        if message.raw_tag and isinstance(self._frames, FrameReader):
-            more, frames = self._frames.take_lone_events(
-                message.raw_tag,
-                most_frames=TOGETHER_FRAMES - 1,
-                most_bytes=TOGETHER_BYTES - size_bytes,
-            )
-            entries.append(more)
-            size_bytes += len(more)
-            frames += 1
+        frames = message.frames
         while (
             size_bytes < TOGETHER_BYTES
             and frames < TOGETHER_FRAMES
@@ -219,6 +215,27 @@ class MessageReader:
             frames += 1
             self._ahead = None
         return replace(message, entries=b"".join(entries), frames=frames)
+
+    def _take_lone_events(self) -> Message | None:
+        """Take events by the compiled shortcut, unless something else comes first."""
+        if (
+            self._ahead is not None
+            or self._frame is not None
+            or self._inflating is not None
+            or self._error is not None
+            or not isinstance(self._frames, FrameReader)
+        ):
+            return None
+        lone = self._frames.take_lone_events(
+            most_frames=TOGETHER_FRAMES, most_bytes=TOGETHER_BYTES
+        )
+        if lone is None:
+            return None
+        if lone.tag != self._raw_tag:
+            self._raw_tag = lone.tag
+            self._tag = _read_tag(lone.tag, 0, self._limits.max_tag_bytes)
+        self._is_all = lone.is_all
+        return Message(Mode.MESSAGE, self._tag, lone.entries, frames=lone.frames)
 
     def _parse_next(self) -> Message | None:
         if self._error is not None:
@@ -299,8 +316,7 @@ def _parse(
     elements = min(len(starts) - 2, 2)
     entry = bytes((0x90 + elements,)) + data[starts[1] : starts[1 + elements]]
     options = options or read_options(data, starts, 3)
-    raw_tag = data[starts[0] : starts[1]]
-    return _classified(Mode.MESSAGE, tag, entry, options, limits, raw_tag)
+    return _classified(Mode.MESSAGE, tag, entry, options, limits)
 
 
 class _Compressed(NamedTuple):
@@ -350,7 +366,6 @@ def _classified(
     entries: bytes,
     options: Options,
     limits: WireLimits,
-    raw_tag: bytes = b"",
 ) -> Message:
     """Build the message; Fluent Bit's metrics and traces are none of ours to decode."""
     if options.signal:
@@ -370,7 +385,6 @@ def _classified(
         options.chunk,
         metadata,
         is_named_by_content=options.is_fluent_bit,
-        raw_tag=raw_tag,
     )
 
 
