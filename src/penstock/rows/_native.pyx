@@ -57,7 +57,10 @@ cdef extern from "Python.h":
 cdef extern from "_native_text.h" nogil:
     int MOST_JSON_BYTES, MOST_TEXT_BYTES
     int needs_mending(const uint8_t *p, size_t n)
-    uint8_t *put_text(uint8_t *o, const uint8_t *p, size_t n, int is_json)
+    int STRIDE
+    uint8_t *put_text(
+        uint8_t *o, const uint8_t *p, size_t n, const uint8_t *limit, int is_json
+    )
     int is_mostly_text(const uint8_t *p, size_t n)
     size_t BASE64_BYTES(size_t n)
     uint8_t *put_base64(uint8_t *o, const uint8_t *p, size_t n)
@@ -65,15 +68,11 @@ cdef extern from "_native_text.h" nogil:
     uint8_t *put_short_double(uint8_t *o, double number)
     uint8_t *put_rfc3339(uint8_t *o, int64_t seconds, uint32_t nanoseconds)
     uint32_t hash_bytes(const uint8_t *p, size_t n)
-    uint16_t be16(const uint8_t *p)
-    uint32_t be32(const uint8_t *p)
-    uint64_t be64(const uint8_t *p)
     void put_be16(uint8_t *o, uint16_t v)
     void put_be32(uint8_t *o, uint32_t v)
     void put_be64(uint8_t *o, uint64_t v)
-    double be_double(const uint8_t *p)
-    double be_float(const uint8_t *p)
 
+include "../wire/_msgpack.pxi"
 include "_native_types.pxi"
 include "_native_reading.pxi"
 include "_native_scanning.pxi"
@@ -243,7 +242,7 @@ cdef class Encoder:
             raise MemoryError
         for number, parts in paths:
             path = &self.w.paths[count]
-            path.column = number
+            self.w.paths_of[number + 1] = count + 1
             path.parts = len(parts)
             path.whole = numbers[".".join(parts)]
             path.head = numbers[parts[0]]
@@ -257,7 +256,9 @@ cdef class Encoder:
                 path.rest_bytes[depth] = len(rest)
                 path.head_bytes[depth] = len(parts[depth].encode())
             count += 1
-        self.w.path_count = count
+        for depth in range(1, COLUMNS_TAKEN + 1):  # of a column that has none
+            if self.w.paths_of[depth] < self.w.paths_of[depth - 1]:
+                self.w.paths_of[depth] = self.w.paths_of[depth - 1]
         return 0
 
     cdef int _set_names(self, dict numbers) except -1:

@@ -10,38 +10,32 @@ cdef inline bint is_taken(const Work *w, const uint8_t *value) noexcept nogil:
 
 cdef int choose_columns(Work *w, const uint8_t **columns) noexcept nogil:
     """Find the value of each column, NULL where the record has none: columns.locate."""
-    cdef int number, outcome
-    cdef Path *path
+    cdef int column, number, outcome
     cdef const uint8_t *value
-    for number in range(COLUMNS_TAKEN):
-        columns[number] = NULL
     w.level_label = -1
-    for number in range(w.path_count):
-        path = &w.paths[number]
-        if not w.columns_found >> path.column & 1:
+    for column in range(COLUMNS_TAKEN):
+        columns[column] = NULL
+        if not w.columns_found >> column & 1:
             continue
-        if columns[path.column] != NULL:
-            continue
-        value = NULL
-        outcome = locate(w, path, &value)
-        if outcome != USUAL:
-            return outcome
-        if value == NULL:
-            continue
-        if path.column == LEVEL:
-            outcome = level_of(w, value)
-        else:
-            outcome = text_of(value)
-        if outcome < 0:
-            return ODD
-        if outcome:
-            columns[path.column] = value
-            w.taken[w.taken_count] = value
-            w.taken_count += 1
+        for number in range(w.paths_of[column], w.paths_of[column + 1]):
+            value = NULL
+            outcome = locate(w, &w.paths[number], &value)
+            if outcome != USUAL:
+                return outcome
+            if value == NULL:
+                continue
+            outcome = level_of(w, value) if column == LEVEL else text_of(value)
+            if outcome < 0:
+                return ODD
+            if outcome:
+                columns[column] = value
+                w.taken[w.taken_count] = value
+                w.taken_count += 1
+                break
     return USUAL
 
 
-cdef int locate(Work *w, const Path *path, const uint8_t **found) noexcept nogil:
+cdef inline int locate(Work *w, const Path *path, const uint8_t **found) noexcept nogil:
     """Find the value that a path leads to: a key with dots in it before a nested one."""
     cdef const Name *name = &w.names[path.whole]
     cdef const uint8_t *value

@@ -90,9 +90,9 @@ cdef const uint8_t *scan_record(
         w.key_count += 1
         note_name(w, key, head.body)
         values[0] += 1
-        if p < w.end and p[0] < 0x80:
+        if p < w.end and w.end - p >= _FIXED[p[0]] and 0 < _FIXED[p[0]] < 255:
             values[0] += 1
-            p += 1
+            p += _FIXED[p[0]]
             continue
         p = skip(p, w.end, w.max_map_keys, values)
         if p == NULL or values[0] > _MAX_VALUES:
@@ -158,7 +158,7 @@ cdef bint begin_keys(Work *w, Seen *seen, size_t first, uint64_t count) noexcept
     return True
 
 
-cdef bint is_new(
+cdef inline bint is_new(
     Work *w, Seen *seen, const uint8_t *text, uint32_t hash, size_t at, size_t bytes
 ) noexcept nogil:
     """Note a key; False if the map has it, or if that costs too much to tell."""

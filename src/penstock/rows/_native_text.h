@@ -3,7 +3,8 @@
  * C and not Cython, because the scan of a text is the one loop whose instructions
  * count: it goes 16 bytes at a time where the processor has SSE2. Each function writes
  * at `o`, where the caller has made room for the most that can come of it, and returns
- * the place behind what it wrote. Nothing here reads outside [p, p + n).
+ * the place behind what it wrote. Nothing here reads outside [p, p + n), but for put_text,
+ * which reads up to its limit.
  *
  * The texts are those of wire.values.text_of and of orjson, to the byte:
  * a byte that is no UTF-8, and NUL, become \xNN; JSON escapes the backslash of that.
@@ -15,8 +16,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "_bytes.h"
 #if defined(__SSE2__)
 #include <emmintrin.h>
+#endif
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define IS_LITTLE_ENDIAN 1
+#else
+#define IS_LITTLE_ENDIAN 0
 #endif
 
 /* The most bytes that JSON needs for one of a text: \\xNN, or \u00NN. */
@@ -51,9 +60,6 @@ static inline int utf8_bytes(const uint8_t *p, const uint8_t *end)
     return 4;
 }
 
-#define ONES 0x0101010101010101ULL
-#define HIGHS 0x8080808080808080ULL
-
 static inline uint64_t load_64(const uint8_t *p)
 {
     uint64_t word;
@@ -61,38 +67,74 @@ static inline uint64_t load_64(const uint8_t *p)
     return word;
 }
 
+#define IS_JSON_SPECIAL(c) ((c) < 0x20 || (c) >= 0x80 || (c) == '"' || (c) == '\\')
+#define IS_TEXT_SPECIAL(c) ((c) == 0 || (c) >= 0x80)
+
+/* How many bytes are read, and written, where only some of them are wanted. The caller
+ * has room for them, and `limit` tells where reading ends: there it goes by one byte. */
+#define STRIDE 16
+
+#if defined(__SSE2__)
+/* A bit for each of 16 bytes that is special. */
+static inline unsigned json_special(const uint8_t *p, uint8_t *o)
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)p);
+    _mm_storeu_si128((__m128i *)o, v);
+    __m128i quote = _mm_cmpeq_epi8(v, _mm_set1_epi8('"'));
+    __m128i backslash = _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'));
+    __m128i control = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20)); /* signed: 0x80 up too */
+    return (unsigned)_mm_movemask_epi8(
+        _mm_or_si128(control, _mm_or_si128(quote, backslash)));
+}
+
+static inline unsigned text_special(const uint8_t *p, uint8_t *o)
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)p);
+    _mm_storeu_si128((__m128i *)o, v);
+    return (unsigned)_mm_movemask_epi8(_mm_cmplt_epi8(v, _mm_set1_epi8(1)));
+}
+#define BYTES_A_BIT 1
+#else
+#define ONES 0x0101010101010101ULL
+#define HIGHS 0x8080808080808080ULL
+#undef STRIDE
+#define STRIDE 8
 static inline uint64_t has_zero(uint64_t word) { return (word - ONES) & ~word & HIGHS; }
 
-/* Not 0 if one of 8 bytes cannot stand in a JSON text as it is, or may be no UTF-8. */
-static inline uint64_t json_special(uint64_t word)
+/* The same of 8 bytes, the highest bit of each; exact up to the first that is special,
+ * where the first byte is the lowest. */
+static inline uint64_t json_special(const uint8_t *p, uint8_t *o)
 {
+    uint64_t word = load_64(p);
+    memcpy(o, &word, 8);
     return (word & HIGHS) | ((word - ONES * 0x20) & ~word & HIGHS) |
            has_zero(word ^ (ONES * '"')) | has_zero(word ^ (ONES * '\\'));
 }
 
-/* The same of a text that is no JSON: NUL, or no ASCII. */
-static inline uint64_t text_special(uint64_t word) { return (word & HIGHS) | has_zero(word); }
+static inline uint64_t text_special(const uint8_t *p, uint8_t *o)
+{
+    uint64_t word = load_64(p);
+    memcpy(o, &word, 8);
+    return (word & HIGHS) | has_zero(word);
+}
+#define BYTES_A_BIT 8
+#endif
 
-/* Copies what needs no look; returns how many bytes that were. Short texts, keys above
- * all, are two loads that overlap. */
-#define DEFINE_COPY_USUAL(NAME, SPECIAL, SSE2_SPECIAL, IS_SPECIAL)                     \
-    static inline size_t NAME(uint8_t *o, const uint8_t *p, size_t n)                  \
+/* Copies what needs no look; returns how many bytes that were. */
+#define DEFINE_COPY_USUAL(NAME, SPECIAL, IS_SPECIAL)                                   \
+    static inline size_t NAME(                                                         \
+        uint8_t *o, const uint8_t *p, size_t n, const uint8_t *limit)                  \
     {                                                                                  \
         size_t done = 0;                                                               \
-        SSE2_SPECIAL                                                                   \
-        while (n - done >= 8) {                                                        \
-            uint64_t word = load_64(p + done);                                         \
-            if (SPECIAL(word))                                                         \
-                break;                                                                 \
-            memcpy(o + done, &word, 8);                                                \
-            done += 8;                                                                 \
-        }                                                                              \
-        if (done && n - done < 8) {                                                    \
-            uint64_t word = load_64(p + n - 8);                                        \
-            if (!SPECIAL(word)) {                                                      \
-                memcpy(o + n - 8, &word, 8);                                           \
-                return n;                                                              \
+        while (IS_LITTLE_ENDIAN && limit - (p + done) >= STRIDE) {                     \
+            unsigned long long special = SPECIAL(p + done, o + done);                  \
+            if (special) {                                                             \
+                done += (size_t)__builtin_ctzll(special) / BYTES_A_BIT;                \
+                return done < n ? done : n;                                            \
             }                                                                          \
+            done += STRIDE;                                                            \
+            if (done >= n)                                                             \
+                return n;                                                              \
         }                                                                              \
         while (done < n && !IS_SPECIAL(p[done])) {                                     \
             o[done] = p[done];                                                         \
@@ -101,29 +143,8 @@ static inline uint64_t text_special(uint64_t word) { return (word & HIGHS) | has
         return done;                                                                   \
     }
 
-#if defined(__SSE2__)
-#define SSE2_LOOP(MASK)                                                                \
-    while (n - done >= 16) {                                                           \
-        __m128i v = _mm_loadu_si128((const __m128i *)(p + done));                      \
-        if (_mm_movemask_epi8(MASK))                                                   \
-            break;                                                                     \
-        _mm_storeu_si128((__m128i *)(o + done), v);                                    \
-        done += 16;                                                                    \
-    }
-#define JSON_SSE2                                                                      \
-    SSE2_LOOP(_mm_or_si128(_mm_cmplt_epi8(v, _mm_set1_epi8(0x20)),                     \
-                           _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')),         \
-                                        _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')))))
-#define TEXT_SSE2 SSE2_LOOP(_mm_cmplt_epi8(v, _mm_set1_epi8(1)))
-#else
-#define JSON_SSE2
-#define TEXT_SSE2
-#endif
-
-#define IS_JSON_SPECIAL(c) ((c) < 0x20 || (c) >= 0x80 || (c) == '"' || (c) == '\\')
-#define IS_TEXT_SPECIAL(c) ((c) == 0 || (c) >= 0x80)
-DEFINE_COPY_USUAL(copy_usual_json, json_special, JSON_SSE2, IS_JSON_SPECIAL)
-DEFINE_COPY_USUAL(copy_usual_text, text_special, TEXT_SSE2, IS_TEXT_SPECIAL)
+DEFINE_COPY_USUAL(copy_usual_json, json_special, IS_JSON_SPECIAL)
+DEFINE_COPY_USUAL(copy_usual_text, text_special, IS_TEXT_SPECIAL)
 
 static inline uint8_t *put_escape(uint8_t *o, uint8_t c)
 {
@@ -155,13 +176,16 @@ static inline uint8_t *put_repaired(uint8_t *o, uint8_t c, int is_json)
     return o;
 }
 
-/* Writes a text that PostgreSQL takes: for JSON, without its quotes. */
-static inline uint8_t *put_text(uint8_t *o, const uint8_t *p, size_t n, int is_json)
+/* Writes a text that PostgreSQL takes: for JSON, without its quotes. Beside the most
+ * that can come of it, there is room for a stride; `limit` is where all data ends. */
+static inline uint8_t *put_text(
+    uint8_t *o, const uint8_t *p, size_t n, const uint8_t *limit, int is_json)
 {
     const uint8_t *end = p + n;
     for (;;) {
         size_t left = (size_t)(end - p);
-        size_t done = is_json ? copy_usual_json(o, p, left) : copy_usual_text(o, p, left);
+        size_t done = is_json ? copy_usual_json(o, p, left, limit)
+                              : copy_usual_text(o, p, left, limit);
         o += done;
         p += done;
         if (p == end)
@@ -353,47 +377,6 @@ static inline uint32_t hash_bytes(const uint8_t *p, size_t n)
     a ^= a >> 32;
     a *= 0xD6E8FEB86659FD93ULL;
     return (uint32_t)(a >> 32);
-}
-
-static inline uint16_t be16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
-static inline uint32_t be32(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-static inline uint64_t be64(const uint8_t *p)
-{
-    return (uint64_t)be32(p) << 32 | be32(p + 4);
-}
-static inline void put_be16(uint8_t *o, uint16_t v)
-{
-    o[0] = (uint8_t)(v >> 8);
-    o[1] = (uint8_t)v;
-}
-static inline void put_be32(uint8_t *o, uint32_t v)
-{
-    o[0] = (uint8_t)(v >> 24);
-    o[1] = (uint8_t)(v >> 16);
-    o[2] = (uint8_t)(v >> 8);
-    o[3] = (uint8_t)v;
-}
-static inline void put_be64(uint8_t *o, uint64_t v)
-{
-    put_be32(o, (uint32_t)(v >> 32));
-    put_be32(o + 4, (uint32_t)v);
-}
-static inline double be_double(const uint8_t *p)
-{
-    uint64_t bits = be64(p);
-    double number;
-    memcpy(&number, &bits, 8);
-    return number;
-}
-static inline double be_float(const uint8_t *p)
-{
-    uint32_t bits = be32(p);
-    float number;
-    memcpy(&number, &bits, 4);
-    return number;
 }
 
 #endif

@@ -9,11 +9,11 @@ cdef int write_key(Work *w, const uint8_t **at) noexcept nogil:
     cdef int outcome
     at[0] = read_head(p, &head)
     if head.kind == T_STR or head.kind == T_BIN:
-        o = reserve(w, MOST_JSON_BYTES * head.count + 2)
+        o = reserve(w, MOST_JSON_BYTES * head.count + 2 + STRIDE)
         if o == NULL:
             return NO_MEMORY
         o[0] = c'"'
-        o = put_text(o + 1, head.body, head.count, 1)
+        o = put_text(o + 1, head.body, head.count, w.end, 1)
         o[0] = c'"'
         w.size = o + 1 - w.out
         return USUAL
@@ -148,12 +148,12 @@ cdef uint8_t *lay_out(uint8_t *o, const char *digits, int count, int point) noex
 
 cdef int write_bin(Work *w, const Head *head) noexcept nogil:
     """Write a bin as the text that it is for three quarters, or as base64."""
-    cdef uint8_t *o = reserve(w, MOST_JSON_BYTES * head.count + 32)
+    cdef uint8_t *o = reserve(w, MOST_JSON_BYTES * head.count + 32 + STRIDE)
     if o == NULL:
         return NO_MEMORY
     o[0] = c'"'
     if is_mostly_text(head.body, head.count):
-        o = put_text(o + 1, head.body, head.count, 1)
+        o = put_text(o + 1, head.body, head.count, w.end, 1)
     else:
         memcpy(o + 1, <const char *>b"data:;base64,", 13)
         o = put_base64(o + 14, head.body, head.count)

@@ -85,12 +85,12 @@ cdef bint write_text_field(Work *w, const uint8_t *value) noexcept nogil:
     if value == NULL:
         return put(w, <const char *>b"\xff\xff\xff\xff", 4)
     read_head(value, &head)
-    o = reserve(w, 4 + 32 + MOST_TEXT_BYTES * head.count)
+    o = reserve(w, 4 + 32 + MOST_TEXT_BYTES * head.count + STRIDE)
     if o == NULL:
         return False
     text = o + 4
     if head.kind == T_STR or is_mostly_text(head.body, head.count):
-        text = put_text(text, head.body, head.count, 0)
+        text = put_text(text, head.body, head.count, w.end, 0)
     else:
         memcpy(text, <const char *>b"data:;base64,", 13)
         text = put_base64(text + 13, head.body, head.count)
@@ -115,7 +115,7 @@ cdef int write_record(Work *w) noexcept nogil:
         key = &w.keys[number]
         if w.taken_count and is_taken(w, key.value):
             continue
-        o = reserve(w, MOST_JSON_BYTES * <size_t>key.bytes + 4)
+        o = reserve(w, MOST_JSON_BYTES * <size_t>key.bytes + 4 + STRIDE)
         if o == NULL:
             return NO_MEMORY
         start = o
@@ -125,7 +125,7 @@ cdef int write_record(Work *w) noexcept nogil:
         is_first = False
         o[0] = c'"'
         text = w.data + key.at
-        o = put_text(o + 1, text, key.bytes, 1)
+        o = put_text(o + 1, text, key.bytes, w.end, 1)
         o[0] = c'"'
         o[1] = c":"
         w.size += o + 2 - start
@@ -187,11 +187,11 @@ cdef int write_value(Work *w, const uint8_t **at, int depth) noexcept nogil:
     cdef int64_t values = 0
     at[0] = read_head(p, &head)
     if head.kind == T_STR:
-        o = reserve(w, MOST_JSON_BYTES * head.count + 2)
+        o = reserve(w, MOST_JSON_BYTES * head.count + 2 + STRIDE)
         if o == NULL:
             return NO_MEMORY
         o[0] = c'"'
-        o = put_text(o + 1, head.body, head.count, 1)
+        o = put_text(o + 1, head.body, head.count, w.end, 1)
         o[0] = c'"'
         w.size = o + 1 - w.out
         return USUAL
