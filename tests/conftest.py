@@ -1,6 +1,11 @@
-"""What every test run says of itself."""
+"""What every test run says of itself, and how long it tries examples."""
+
+from hypothesis import settings
 
 from penstock.rows import IS_BUILT
+
+# `--hypothesis-profile=long --timeout=0` tries more examples, where tests ask for it.
+settings.register_profile("long")
 
 
 def pytest_report_header() -> str:
