@@ -18,7 +18,8 @@ RUN     := $(VENV)/.penstock-run
 DEV     := $(VENV)/.penstock-dev
 PACKAGE := $(VENV)/.penstock-package
 FUZZER  := $(VENV)/.penstock-fuzzer
-NATIVE  := $(wildcard src/penstock/rows/_native*.p?? src/penstock/rows/_native*.h)
+NATIVE  := $(wildcard src/penstock/wire/_*.p?? src/penstock/wire/_*.h \
+  src/penstock/rows/_*.p?? src/penstock/rows/_*.h)
 CLIENTS := $(NODE)/node_modules/.penstock-clients
 # Exists while pip works: found at the start, it tells of a setup that was interrupted.
 UNFINISHED := $(VENV)/.penstock-unfinished
@@ -31,9 +32,10 @@ HINT    := (echo "make: not installed; V=1 shows all that pip says" >&2; exit 1)
 NPM_CI  := npm ci --ignore-scripts --no-audit --no-fund $(if $(V),,--loglevel=error)
 
 PYTEST := $(BIN)/python -m pytest
-# All tests but those of the docs' commands, in two halves.
-COMPUTING := tests/unit tests/property
-WAITING   := tests/integration tests/acceptance tests/torture
+# All tests but those of the docs' commands, in two halves that take about the same.
+UNIT    := tests/unit tests/property
+LOGGED  := $(UNIT) tests/acceptance
+SHOWN   := tests/integration tests/torture
 
 # A person's own module path has no place in the project's environment.
 unexport PYTHONPATH PYTHONHOME
@@ -66,21 +68,13 @@ up: $(RUN) $(PACKAGE) ## start PostgreSQL and Penstock; Ctrl-C stops both
 # Two at a time: those that wait for servers leave a core to those that compute. pytest
 # ends with 5 where ARGS leave a half without a test.
 test: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests: unit, property, integration, acceptance
-	@mkdir -p build
-	@$(PYTEST) $(COMPUTING) $(ARGS) >build/computing.log 2>&1 & computing=$$!; \
-	trap "kill $$computing 2>/dev/null" INT TERM HUP; \
-	$(PYTEST) $(WAITING) $(ARGS); waited=$$?; \
-	wait $$computing; computed=$$?; \
-	cat build/computing.log; \
-	for code in $$computed $$waited; do \
-	  case $$code in 0 | 5) ;; *) exit $$code ;; esac; \
-	done; \
-	test "$$computed$$waited" != 55
+	@exec $(BIN)/python -m tests.halves --shown $(SHOWN) --logged $(LOGGED) \
+	  --log build/logged.log -- $(ARGS)
 
 check: lint types imports docs ## judge the code without running it, and run the docs' commands
 
 unit: $(DEV) $(PACKAGE) ## run the tests that need no server: unit and property
-	$(PYTEST) $(COMPUTING) $(ARGS)
+	$(PYTEST) $(UNIT) $(ARGS)
 
 integration: $(DEV) $(PACKAGE) ## run the tests against a real PostgreSQL
 	$(PYTEST) tests/integration $(ARGS)
@@ -131,7 +125,7 @@ fuzz: $(DEV) $(PACKAGE) $(FUZZER) ## fuzz the pure core; ARGS="--seconds 3600"
 clean: ## remove all that these targets made
 	rm -rf $(VENV) $(NODE)/node_modules benchmarks/results build dist src/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -f src/penstock/rows/_native.*.so
+	rm -f src/penstock/rows/_*.so src/penstock/wire/_*.so
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A changed lock makes the environment anew, so that it holds what the lock names and
@@ -176,7 +170,7 @@ $(FUZZER): $(DEV) requirements/fuzz.txt
 # Penstock itself, editable; its build backend is in the lock. Where there is no C
 # compiler, or no Python.h, it has no compiled encoder and says so.
 $(PACKAGE): $(RUN) pyproject.toml setup.py $(NATIVE)
-	@rm -f src/penstock/rows/_native.*.so
+	@rm -f src/penstock/rows/_*.so src/penstock/wire/_*.so
 	@$(PIP) install $(if $(V),,-qq) --no-deps --no-build-isolation -e . || $(HINT)
 	@$(BIN)/python -c 'import sys, penstock.rows; sys.exit(not penstock.rows.IS_BUILT)' || \
 	  echo "make: no compiled encoder; rows are encoded in plain Python, a tenth as fast." \

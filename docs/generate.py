@@ -29,6 +29,7 @@ from penstock.rows import columns, plain
 from penstock.settings import Accepted, ColumnSettings, is_reloaded
 from penstock.telemetry.metrics import Metrics
 from penstock.telemetry.receive import LOGIN_FAILURES
+from penstock.telemetry.workers import MetricsOfAll
 from penstock.wire import json_frames
 from penstock.wire.messages import Mode
 
@@ -81,8 +82,8 @@ PROTOCOL_REASONS = {
     " than 8 MiB.",
     "too_many_values": "An option, or a message in JSON, of more than 131,072 values.",
     "invalid_tag": "A tag that is neither a string nor nil.",
-    "too_many_options": "A message with more options than any client sends: 64, or"
-    " 256 KiB of them.",
+    "too_many_options": "A message with more options than any client sends: 64, 256 KiB"
+    " of them, 10,000 values in its metadata, or 64 in another.",
     "invalid_chunk": "A chunk whose name is longer than any client's: 200 bytes.",
 }
 LOGIN_REASONS = {
@@ -201,7 +202,8 @@ class NoSpool:
 
 def _used_metrics() -> Metrics:
     """Return metrics whose labels have each been used: without it they show none."""
-    used = Metrics()
+    used = MetricsOfAll()
+    used.expect(1)
     nothing = Ring(
         max_bytes=1, max_rows=1, on_waiting=lambda: None, on_drained=lambda: None
     )

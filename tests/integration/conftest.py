@@ -40,6 +40,7 @@ from penstock.sink.migrations import migrate
 from penstock.sink.partitions import Partitions
 from penstock.sink.postgres import PostgresWriter
 from penstock.sink.roles import make_roles
+from tests.workers import AS_SETTING
 
 # Two busy cores start PostgreSQL in some seconds; nothing takes this long unless
 # something is wrong.
@@ -263,8 +264,11 @@ def batch_of(
             SourceId(1), sender, tag, chunk, chunk, 0.0, lambda done: None
         )
         stream = encoder.start(entries, tag=tag)
+        rejected = 0
         while not stream.exhausted:
-            segments.append(Segment(stream.next_part(now_microseconds), delivery))
+            part = stream.next_part(now_microseconds)
+            segments.append(Segment(part, delivery, rejected_before=rejected))
+            rejected += len(part.rejected)
     return Batch(
         tuple(segments),
         sum(each.size_bytes for each in segments),
@@ -391,7 +395,7 @@ class Program:
                 stdin=subprocess.DEVNULL if terminal is None else terminal,
                 stdout=stdout,
                 stderr=stderr,
-                env=clean_environment(**environment),
+                env=clean_environment(**AS_SETTING | environment),
                 start_new_session=True,
             )
         self._ready: re.Match[str] | None = None

@@ -1,0 +1,10 @@
+"""What the compiled shortcut has for Python; see _lone_events.pyx."""
+
+def take(
+    buffer: bytearray,
+    start: int,
+    tag: bytes,
+    most_frames: int,
+    most_bytes: int,
+    max_frame_bytes: int,
+) -> tuple[bytes, int, int]: ...
