@@ -18,6 +18,7 @@ RUN     := $(VENV)/.penstock-run
 DEV     := $(VENV)/.penstock-dev
 PACKAGE := $(VENV)/.penstock-package
 FUZZER  := $(VENV)/.penstock-fuzzer
+NATIVE  := $(wildcard src/penstock/rows/_native*.p?? src/penstock/rows/_native*.h)
 CLIENTS := $(NODE)/node_modules/.penstock-clients
 # Exists while pip works: found at the start, it tells of a setup that was interrupted.
 UNFINISHED := $(VENV)/.penstock-unfinished
@@ -30,9 +31,10 @@ HINT    := (echo "make: not installed; V=1 shows all that pip says" >&2; exit 1)
 NPM_CI  := npm ci --ignore-scripts --no-audit --no-fund $(if $(V),,--loglevel=error)
 
 PYTEST := $(BIN)/python -m pytest
-# All tests but those of the docs' commands, in two halves.
-COMPUTING := tests/unit tests/property
-WAITING   := tests/integration tests/acceptance tests/torture
+# All tests but those of the docs' commands, in two halves that take about the same.
+UNIT    := tests/unit tests/property
+LOGGED  := $(UNIT) tests/acceptance
+SHOWN   := tests/integration tests/torture
 
 # A person's own module path has no place in the project's environment.
 unexport PYTHONPATH PYTHONHOME
@@ -51,10 +53,10 @@ endif
 endif
 
 .PHONY: help setup up test check unit integration acceptance clients docs \
-  format lint types imports bench torture fuzz lock clean FORCE
+  format lint types imports bench bench-report torture fuzz lock clean FORCE
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo '  PYTHON=python3.12 picks the Python, ARGS="..." adds arguments, V=1 says more.'
 
 setup: $(DEV) $(PACKAGE) ## make .venv with all that running, testing and checking need
@@ -65,21 +67,13 @@ up: $(RUN) $(PACKAGE) ## start PostgreSQL and Penstock; Ctrl-C stops both
 # Two at a time: those that wait for servers leave a core to those that compute. pytest
 # ends with 5 where ARGS leave a half without a test.
 test: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests: unit, property, integration, acceptance
-	@mkdir -p build
-	@$(PYTEST) $(COMPUTING) $(ARGS) >build/computing.log 2>&1 & computing=$$!; \
-	trap "kill $$computing 2>/dev/null" INT TERM HUP; \
-	$(PYTEST) $(WAITING) $(ARGS); waited=$$?; \
-	wait $$computing; computed=$$?; \
-	cat build/computing.log; \
-	for code in $$computed $$waited; do \
-	  case $$code in 0 | 5) ;; *) exit $$code ;; esac; \
-	done; \
-	test "$$computed$$waited" != 55
+	@exec $(BIN)/python -m tests.halves --shown $(SHOWN) --logged $(LOGGED) \
+	  --log build/logged.log -- $(ARGS)
 
 check: lint types imports docs ## judge the code without running it, and run the docs' commands
 
 unit: $(DEV) $(PACKAGE) ## run the tests that need no server: unit and property
-	$(PYTEST) $(COMPUTING) $(ARGS)
+	$(PYTEST) $(UNIT) $(ARGS)
 
 integration: $(DEV) $(PACKAGE) ## run the tests against a real PostgreSQL
 	$(PYTEST) tests/integration $(ARGS)
@@ -114,8 +108,12 @@ types: $(DEV) $(PACKAGE) ## mypy: strict for src, bodies checked for the rest
 imports: $(DEV) $(PACKAGE) ## import-linter: who may import whom
 	$(BIN)/lint-imports --no-logo
 
-bench: $(RUN) $(PACKAGE) ## measure end to end, beside PostgreSQL's own limit
-	@exec $(BIN)/python benchmarks/end_to_end.py $(ARGS)
+# $(DEV) for the certificates of TLS.
+bench: $(DEV) $(PACKAGE) ## measure all, in ten minutes; ARGS="end_to_end --pairs 5" one
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+bench-report: $(DEV) $(PACKAGE) ## docs/performance.md and its pictures from the results
+	@exec $(BIN)/python -m benchmarks.performance $(ARGS)
 
 torture: $(DEV) $(PACKAGE) ## faults for some minutes, then the tally; ARGS="--minutes 30"
 	@exec $(BIN)/python -m tests.torture $(ARGS)
@@ -126,6 +124,7 @@ fuzz: $(DEV) $(PACKAGE) $(FUZZER) ## fuzz the pure core; ARGS="--seconds 3600"
 clean: ## remove all that these targets made
 	rm -rf $(VENV) $(NODE)/node_modules benchmarks/results build dist src/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -f src/penstock/rows/_native.*.so
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A changed lock makes the environment anew, so that it holds what the lock names and
@@ -167,9 +166,15 @@ $(FUZZER): $(DEV) requirements/fuzz.txt
 	  echo "make: no atheris for this Python and system" >&2
 	@touch $@
 
-# Penstock itself, editable; its build backend is in the lock.
-$(PACKAGE): $(RUN) pyproject.toml
+# Penstock itself, editable; its build backend is in the lock. Where there is no C
+# compiler, or no Python.h, it has no compiled encoder and says so.
+$(PACKAGE): $(RUN) pyproject.toml setup.py $(NATIVE)
+	@rm -f src/penstock/rows/_native.*.so
 	@$(PIP) install $(if $(V),,-qq) --no-deps --no-build-isolation -e . || $(HINT)
+	@$(BIN)/python -c 'import sys, penstock.rows; sys.exit(not penstock.rows.IS_BUILT)' || \
+	  echo "make: no compiled encoder; rows are encoded in plain Python, a tenth as fast." \
+	    "Install a C compiler and Python's headers (Debian, Ubuntu: apt-get install gcc" \
+	    "python3-dev; macOS: xcode-select --install), then: rm $@ and make again" >&2
 	@touch $@
 
 # npm ci empties node_modules first, so an interrupted one leaves no stamp.

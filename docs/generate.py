@@ -81,8 +81,8 @@ PROTOCOL_REASONS = {
     " than 8 MiB.",
     "too_many_values": "An option, or a message in JSON, of more than 131,072 values.",
     "invalid_tag": "A tag that is neither a string nor nil.",
-    "too_many_options": "A message with more options than any client sends: 64, or"
-    " 256 KiB of them.",
+    "too_many_options": "A message with more options than any client sends: 64, 256 KiB"
+    " of them, 10,000 values in its metadata, or 64 in another.",
     "invalid_chunk": "A chunk whose name is longer than any client's: 200 bytes.",
 }
 LOGIN_REASONS = {

@@ -99,12 +99,14 @@ class Segment:
 
     `claim` is what it is recognised by when it comes again, None where it cannot.
     `tried_in` names a batch of an earlier process that may have stored it.
+    `rejected_before` counts what was rejected of its message in the parts before it.
     """
 
     encoded: EncodedRows
     delivery: Delivery
     claim: bytes | None = None
     tried_in: bytes = b""
+    rejected_before: int = 0
     size_bytes: int = field(init=False)
     events: int = field(init=False)
 

@@ -263,8 +263,11 @@ def batch_of(
             SourceId(1), sender, tag, chunk, chunk, 0.0, lambda done: None
         )
         stream = encoder.start(entries, tag=tag)
+        rejected = 0
         while not stream.exhausted:
-            segments.append(Segment(stream.next_part(now_microseconds), delivery))
+            part = stream.next_part(now_microseconds)
+            segments.append(Segment(part, delivery, rejected_before=rejected))
+            rejected += len(part.rejected)
     return Batch(
         tuple(segments),
         sum(each.size_bytes for each in segments),

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from penstock.settings import PartitionSettings
 from penstock.sink.connection import connect
 from penstock.sink.copy import PIECE_BYTES
 from penstock.sink.partitions import POSTPONE_SECONDS, Partitions
-from penstock.sink.postgres import PostgresWriter
+from penstock.sink.postgres import MOST_REJECTED_ROWS, PostgresWriter
 from tests import msgpack_bytes as m
 from tests.database_proxy import DatabaseProxy
 from tests.integration.conftest import Database, batch_of, new_writer, numbers_in
@@ -159,6 +160,26 @@ async def test_a_batch_of_nothing_but_rejected_events_is_stored(
     await store(writer, batch_of(m.entry(5)))
     assert await person.fetchval("SELECT count(*) FROM rejected_event") == 1
     assert await numbers(person) == []
+
+
+async def test_very_many_rejected_events_of_a_message_are_few_rows_with_all_bytes(
+    writer: PostgresWriter, person: asyncpg.Connection
+) -> None:
+    no_map, no_record = m.entry(5), b"\x91\x01"
+    others = batch_of(no_record, no_record)
+    batch = batch_of((no_map + no_record) * 5000)
+    assert len(batch.segments) > 2
+    whole = replace(batch, segments=batch.segments + others.segments)
+    outcome = await writer.store(whole, now_seconds=NOW)
+    assert outcome.rejected_events == 10_000 + 2  # an event is counted as one
+    kept = await person.fetch("SELECT reason, raw FROM rejected_event ORDER BY id")
+    assert len(kept) == MOST_REJECTED_ROWS + 2 + 2
+    for reason, raw, count in (
+        ("record_not_a_map", no_map, 5000),
+        ("no_record", no_record, 5002),
+    ):
+        of_reason = [row["raw"] for row in kept if row["reason"] == reason]
+        assert b"".join(of_reason) == raw * count
 
 
 # --- days

@@ -12,10 +12,11 @@ client is set up wrong and tries for ever. Who gives itself another name for eac
 gains nothing: the more names fail, the more time each failure takes from all.
 """
 
-import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from penstock.net.peer import host_of
 
 # However many failed: a sender whose key was mended is not to wait longer than this.
 MOST_SECONDS = 30.0
@@ -29,8 +30,6 @@ MOST_NAMES = 32
 SHARE_OF_FAILED = 1 / 3
 # A line for each address in so long: a sender that is set up wrong tries each second.
 LOG_SECONDS = 60.0
-# A host has a whole /64 of IPv6 addresses to itself (RFC 4291, 2.5.4).
-_HOST_PREFIX = 64
 
 T = TypeVar("T")
 
@@ -169,14 +168,3 @@ class _LeastRecent(Generic[T]):
         self._values.move_to_end(host)
         if len(self._values) > MOST_ADDRESSES:
             self._values.popitem(last=False)
-
-
-def host_of(address: str) -> str:
-    """Return what an address is counted as: itself, of IPv6 the network of its host."""
-    if ":" not in address:
-        return address
-    try:
-        network = int(ipaddress.IPv6Address(address)) >> (128 - _HOST_PREFIX)
-    except ValueError:
-        return address
-    return str(ipaddress.IPv6Network((network << (128 - _HOST_PREFIX), _HOST_PREFIX)))

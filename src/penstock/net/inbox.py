@@ -15,7 +15,7 @@ from penstock.model import SourceId
 from penstock.net.arrivals import Arrivals
 from penstock.net.incoming import Incoming, Intake, Origin
 from penstock.net.partials import SCARCE_FREE_BYTES
-from penstock.net.peer import Peer
+from penstock.net.peer import Peer, host_of
 from penstock.net.turns import TURN_BYTES
 from penstock.wire.messages import Message, MessageReader, Mode
 
@@ -28,6 +28,12 @@ MESSAGE_BYTES = 1024
 # Messages that wait for their acks; one without an event takes no room in the ring.
 # More than any client sends ahead (Fluentd and Fluent Bit: one).
 MAX_PENDING_ACKS = 4096
+# What is compressed is inflated so much at a time, 4 ms: a few kilobytes may be half a
+# second of work.
+INFLATE_STEP_BYTES = 2 * 1024 * 1024
+# What a byte of metadata costs, as bytes encoded: where it is all values, 5 us each,
+# four times that.
+METADATA_TIMES = 32
 
 
 class Inbox(ABC):
@@ -53,22 +59,23 @@ class Inbox(ABC):
         "_reader",
         "_sender",
         "_source",
-        "_taken_bytes",
         "_tell",
         "_waits_for_room",
         "has_work",
+        "host",
         "peer",
         "received_bytes",
     )
 
     def __init__(self, intake: Intake, source: SourceId, peer: Peer) -> None:
         self.peer = peer
+        self.host = host_of(peer.address)  # what it is counted as
         self._sender = peer.sender
         self.received_bytes = 0
         self.has_work = False  # has asked for a turn, and not yet come to an end
         self._intake = intake
         self._source = source
-        self._reader = MessageReader(intake.limits)
+        self._reader = _reader(intake)
         self._acks = AckTracker()
         self._acked: AckedChunks | None = None  # once one is asked for
         self._tell = WeakMethod(self._settled)
@@ -81,7 +88,6 @@ class Inbox(ABC):
         self._waits_for_room = False
         self._counted_bytes = 0  # as what waits for room
         self._held_bytes = 0  # as what is not yet in the ring
-        self._taken_bytes = 0  # by the last message
         self._may_read = True  # more of a message that is large
         self._pace: Pace | None = None  # of the message that is on its way
         self._has_ended = False  # the peer will send no more
@@ -96,6 +102,14 @@ class Inbox(ABC):
     def asks_for_acks(self) -> bool:
         """Tell whether the sender sends again what was not acked."""
         return self._asks_for_acks
+
+    @property
+    def is_midway(self) -> bool:
+        """Tell whether a message is to be inflated: of all, one at a time.
+
+        What it inflates to is counted only when it is begun.
+        """
+        return self._reader.is_inflating
 
     @property
     def is_resting(self) -> bool:
@@ -153,11 +167,10 @@ class Inbox(ABC):
                     break
                 if self._incoming is not None:
                     done_bytes += self._hand_over(self._incoming)
-                elif (message := self._next_message()) is not None:
-                    done_bytes += _work_of(message, self._taken_bytes)
-                    self._begin_message(message)
+                elif (begun_bytes := self._begin_next()) is not None:
+                    done_bytes += begun_bytes
                 else:
-                    self.has_work = self._is_resting = False
+                    self.has_work = self._is_resting = self._reader.is_inflating
                     break
         except ProtocolError as error:
             self.has_work = self._is_resting = False
@@ -175,11 +188,24 @@ class Inbox(ABC):
         # A look at what is not whole takes time too, and thousands may ask for one.
         return done_bytes or MESSAGE_BYTES
 
-    def _next_message(self) -> Message | None:
+    def _begin_next(self) -> int | None:
+        """Begin the next message; return what it was to read it.
+
+        None if there is none to go on with: more has to come, or another connection's
+        to be inflated first.
+        """
+        is_inflating = self._reader.is_inflating
+        if is_inflating and not self._intake.turns.may_be_midway(self):
+            return None
         before_bytes = self._reader.buffered_bytes
         message = self._reader.next_message()
-        self._taken_bytes = max(0, before_bytes - self._reader.buffered_bytes)
-        return message
+        if message is not None:
+            taken_bytes = max(0, before_bytes - self._reader.buffered_bytes)
+            self._begin_message(message)
+            return _work_of(message, taken_bytes)
+        if is_inflating:
+            return INFLATE_STEP_BYTES
+        return 0 if self._reader.is_inflating else None
 
     def _look_who_asks(self) -> None:
         asks = self._reader.asks_for_ack
@@ -212,6 +238,8 @@ class Inbox(ABC):
             self._held_bytes = held_bytes
 
     def _has_room(self) -> bool:
+        if self._incoming is None and self._reader.is_inflating:
+            return True  # or others would begin to inflate theirs meanwhile
         return (
             self._incoming is not None
             or self._intake.opened.may_begin(self.peer.address)
@@ -276,7 +304,7 @@ class Inbox(ABC):
     def _forget_half(self) -> None:
         """Drop half a message: it does not become whole any more."""
         if not self._reader.is_empty:
-            self._reader = MessageReader(self._intake.limits)
+            self._reader = _reader(self._intake)
         self._intake.ring.forget(self._source)
         self._intake.opened.forget(self)
         self._count_held()
@@ -323,4 +351,11 @@ def _work_of(message: Message, taken_bytes: int) -> int:
         message.mode is Mode.COMPRESSED_PACKED_FORWARD and message.rejection is not None
     )
     inflated_bytes = TURN_BYTES if was_inflated else len(message.entries)
-    return MESSAGE_BYTES + taken_bytes + inflated_bytes
+    work_bytes = MESSAGE_BYTES + taken_bytes + inflated_bytes
+    if message.metadata is not None:
+        work_bytes += METADATA_TIMES * len(message.metadata)
+    return work_bytes
+
+
+def _reader(intake: Intake) -> MessageReader:
+    return MessageReader(intake.limits, INFLATE_STEP_BYTES)

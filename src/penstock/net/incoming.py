@@ -74,6 +74,7 @@ class Incoming:
         self._intake = intake
         self._message = message
         self._events = 0
+        self._rejected_events = 0
         self.size_bytes = len(message.entries) + (
             len(message.rejection.raw) if message.rejection else 0
         )
@@ -114,7 +115,10 @@ class Incoming:
         self.delivery.pending_segments += 1
         identity = self.delivery.identity
         claim = None if identity is None else part_claim(identity, encoded)
-        segment = Segment(encoded, self.delivery, claim)
+        segment = Segment(
+            encoded, self.delivery, claim, rejected_before=self._rejected_events
+        )
+        self._rejected_events += len(encoded.rejected)
         self._events += segment.events
         self._intake.books.received += segment.events
         self._intake.ring.append(segment)

@@ -16,6 +16,9 @@ UNIX_SENDER = "unix"
 # ingest_chunk, and in log lines.
 MAX_NAME_BYTES = 255
 
+# A host has a whole /64 of IPv6 addresses to itself (RFC 4291, 2.5.4).
+_HOST_PREFIX = 64
+
 _DIGEST_DIGITS = 16
 # What parts of a sender's name are told apart by. A name has none of them: without
 # that a user "a+client:b" would be the user "a" of the host "b".
@@ -95,3 +98,14 @@ def normal_address(host: str) -> str:
         return host
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)
+
+
+def host_of(address: str) -> str:
+    """Return what an address is counted as: itself, of IPv6 the network of its host."""
+    if ":" not in address:
+        return address
+    try:
+        network = int(ipaddress.IPv6Address(address)) >> (128 - _HOST_PREFIX)
+    except ValueError:
+        return address
+    return str(ipaddress.IPv6Network((network << (128 - _HOST_PREFIX), _HOST_PREFIX)))

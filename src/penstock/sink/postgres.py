@@ -68,6 +68,9 @@ LIMITS = {
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": f"{OLDEST_CLAIM_SECONDS:.0f}s",
 }
+# Rejected events of one message that are rows of their own; of the others those of one
+# reason are one row in a batch. Three kilobytes of gzip may inflate to a million.
+MOST_REJECTED_ROWS = 1000
 # Numbers of receivers there are (0001_initial.sql), to look through once.
 RECEIVERS = 4096
 
@@ -239,11 +242,7 @@ class PostgresWriter:
         segments: Sequence[Segment],
         refused: Sequence[Refused],
     ) -> None:
-        rejected: list[tuple[object, ...]] = [
-            (*_origin(segment), event.reason, None, event.raw)
-            for segment in segments
-            for event in segment.encoded.rejected
-        ]
+        rejected = _rejected_rows(segments)
         entries: dict[int, list[bytes]] = {}
         for row, error in refused:
             of_segment = id(row.segment)
@@ -297,6 +296,24 @@ def _is_refusal(error: asyncpg.PostgresError, *, or_unknown: bool = False) -> bo
 def _origin(segment: Segment) -> tuple[str, str, bytes | None]:
     delivery = segment.delivery
     return delivery.sender, delivery.tag, delivery.chunk
+
+
+def _rejected_rows(segments: Sequence[Segment]) -> list[tuple[object, ...]]:
+    """Return the rows of what was rejected; each event is in one, with its bytes."""
+    rows: list[tuple[object, ...]] = []
+    joined: dict[tuple[int, str], tuple[Segment, list[bytes]]] = {}
+    for segment in segments:
+        before = segment.rejected_before
+        for number, event in enumerate(segment.encoded.rejected, before):
+            if number < MOST_REJECTED_ROWS:
+                rows.append((*_origin(segment), event.reason, None, event.raw))
+            else:
+                of_one_reason = (id(segment.delivery), event.reason)
+                _, raws = joined.setdefault(of_one_reason, (segment, []))
+                raws.append(event.raw)
+    for (_, reason), (segment, raws) in joined.items():
+        rows.append((*_origin(segment), reason, None, b"".join(raws)))
+    return rows
 
 
 def _outcome_of(claimed: Claimed, refused: Sequence[Refused]) -> Outcome:

@@ -18,29 +18,26 @@ from typing import NamedTuple
 from penstock.errors import ProtocolError
 from penstock.model import RejectedEvent
 from penstock.settings import WireLimits
-from penstock.wire.compression import Codec, CompressionError, inflate, sniff
+from penstock.wire.compression import Codec, CompressionError, Inflation, sniff
 from penstock.wire.frames import Frame, FrameReader
 from penstock.wire.json_frames import JsonFrameReader
+from penstock.wire.options import (
+    MAX_CHUNK_BYTES,
+    Options,
+    chunk_too_long,
+    options_of,
+    read_options,
+)
 from penstock.wire.values import (
-    Header,
     Kind,
     excess_of,
     least_excessive_bytes,
-    length_of,
     read_bytes,
     read_header,
-    skip_value,
     text_of,
 )
 
 _DIGEST_DIGITS = 16
-# Longer than any client's name for a chunk (36 bytes, protocol facts 3.2). It is
-# sent back whole, and clients read an ack into 256 to 512 bytes.
-MAX_CHUNK_BYTES = 200
-# Clients send five at most (protocol facts, 2); each costs a look, and so do the bytes
-# of one: metadata, which stands beside one record, is the only one of some size.
-MAX_OPTIONS = 64
-MAX_OPTION_BYTES = 256 * 1024
 # How the seconds of Fluent Bit's group markers begin, and where in an entry.
 _MARKER_SECONDS = b"\xff\xff\xff"
 _MARKER_WITHIN = 12
@@ -108,13 +105,18 @@ class MessageReader:
 
     Events that come one by one, as Docker sends them, are put together while they
     have the same tag: what a message costs is then shared by all of them.
+
+    One that is compressed is inflated in steps of about `step_bytes`, if given.
     """
 
-    def __init__(self, limits: WireLimits) -> None:
+    def __init__(self, limits: WireLimits, step_bytes: int | None = None) -> None:
         self._limits = limits
+        self._step_bytes = step_bytes
         self._frames: FrameReader | JsonFrameReader | None = None
         self._frame: Frame | None = None  # looked at, not yet taken
-        self._frame_bytes = 0  # which it came in
+        self._frame_bytes = 0  # of what is looked at, or being inflated
+        self._options: Options | None = None  # of that frame
+        self._inflating: _Compressed | None = None  # taken, not yet a message
         self._ahead: Message | None = None
         self._error: ProtocolError | None = None
 
@@ -128,7 +130,14 @@ class MessageReader:
     @property
     def is_empty(self) -> bool:
         """Tell whether there is nothing left to return, nor to raise."""
-        return not (self._ahead or self._error or self.buffered_bytes)
+        return not (
+            self._ahead or self._error or self.buffered_bytes or self._inflating
+        )
+
+    @property
+    def is_inflating(self) -> bool:
+        """Tell whether the next message is here and not yet inflated to its end."""
+        return self._inflating is not None
 
     @property
     def asks_for_ack(self) -> bool | None:
@@ -141,8 +150,14 @@ class MessageReader:
         """
         if self._ahead is not None:
             return self._ahead.chunk is not None
+        if self._inflating is not None:
+            return self._inflating.options.chunk is not None
         self._peek()
-        return None if self._frame is None else _asks_for_ack(self._frame)
+        if self._frame is None:
+            return None
+        if self._options is None:
+            self._options = options_of(self._frame)
+        return self._options.chunk is not None
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they came from the socket.
@@ -159,6 +174,9 @@ class MessageReader:
 
     def next_message(self) -> Message | None:
         """Return the next whole message, or None until more bytes are received.
+
+        None as well before and between the steps of one that `is_inflating`: then call
+        it again for the next.
 
         Raises:
             ProtocolError: the peer does not speak the forward protocol; what came
@@ -192,10 +210,25 @@ class MessageReader:
     def _parse_next(self) -> Message | None:
         if self._error is not None:
             raise self._error
-        frame, self._frame, self._frame_bytes = self._frame, None, 0
-        if frame is None and self._frames is not None:
-            frame = self._frames.next_frame()
-        return None if frame is None else parse_message(frame, self._limits)
+        if self._inflating is None:
+            frame, options = self._frame, None
+            if frame is not None:
+                options, self._options = self._options, None
+                self._frame, self._frame_bytes = None, 0
+            elif self._frames is not None:
+                frame = self._frames.next_frame()
+            if frame is None:
+                return None
+            begun = _begin(frame, options, self._limits)
+            if isinstance(begun, Message):
+                return begun
+            self._inflating, self._frame_bytes = begun, len(frame.data)
+            if self._step_bytes is not None:
+                return None
+        message = self._inflating.go_on(self._step_bytes)
+        if message is not None:
+            self._inflating, self._frame_bytes = None, 0
+        return message
 
     def _peek(self) -> None:
         if self._frame is not None or self._frames is None:
@@ -206,32 +239,35 @@ class MessageReader:
             self._frame_bytes = left_bytes - self._frames.buffered_bytes
 
 
-class _Options(NamedTuple):
-    chunk: bytes | None = None
-    compressed: bytes | None = None
-    signal: int = 0
-    metadata: bytes | None = None
-    is_fluent_bit: bool = False
-
-
-_NO_OPTIONS = _Options()
-
-
 def parse_message(frame: Frame, limits: WireLimits) -> Message:
     """Read a frame as a forward message; element 1 tells its mode.
 
     Raises:
         ProtocolError: the tag is no string, or the frame's own values are malformed.
     """
-    message = _parse(frame.data, frame.starts, limits)
-    if frame.json_chunk is None or message.chunk is None:
-        return message
+    begun = _begin(frame, None, limits)
+    message = begun if isinstance(begun, Message) else begun.go_on()
+    assert message is not None
+    return message
+
+
+def _begin(
+    frame: Frame, options: Options | None, limits: WireLimits
+) -> "Message | _Compressed":
+    begun = _parse(frame.data, frame.starts, options, limits)
+    # What is compressed is bytes, and JSON has none.
+    if frame.json_chunk is None or isinstance(begun, _Compressed):
+        return begun
+    if begun.chunk is None:
+        return begun
     if len(frame.json_chunk) > MAX_CHUNK_BYTES:
-        raise _chunk_too_long()
-    return replace(message, json_chunk=frame.json_chunk)
+        raise chunk_too_long()
+    return replace(begun, json_chunk=frame.json_chunk)
 
 
-def _parse(data: bytes, starts: tuple[int, ...], limits: WireLimits) -> Message:
+def _parse(
+    data: bytes, starts: tuple[int, ...], options: Options | None, limits: WireLimits
+) -> "Message | _Compressed":
     if len(starts) < 3:
         # Fewer than two elements: no event at all. Read as an entry it is one
         # without a record, and is rejected as that.
@@ -239,30 +275,44 @@ def _parse(data: bytes, starts: tuple[int, ...], limits: WireLimits) -> Message:
     tag = _read_tag(data, starts[0], limits.max_tag_bytes)
     header = read_header(data, starts[1])
     if header.kind is Kind.ARRAY:
-        options = _read_options(data, starts, 2)
+        options = options or read_options(data, starts, 2)
         entries = data[header.body : starts[2]]
         return _classified(Mode.FORWARD, tag, entries, options, limits)
     if header.kind is Kind.STR or header.kind is Kind.BIN:
-        options = _read_options(data, starts, 2)
+        options = options or read_options(data, starts, 2)
         return _packed(tag, data[header.body : starts[2]], options, limits)
     # [tag, time, record, option] without its tag and option is an entry; without a
     # record too it is one that the row encoder rejects.
     elements = min(len(starts) - 2, 2)
     entry = bytes((0x90 + elements,)) + data[starts[1] : starts[1 + elements]]
-    options = _read_options(data, starts, 3)
+    options = options or read_options(data, starts, 3)
     return _classified(Mode.MESSAGE, tag, entry, options, limits)
 
 
-def _asks_for_ack(frame: Frame) -> bool:
-    data, starts = frame.data, frame.starts
-    if len(starts) < 3:
-        return False
-    payload = read_header(data, starts[1]).kind
-    is_event = payload not in (Kind.ARRAY, Kind.STR, Kind.BIN)
-    return _read_options(data, starts, 3 if is_event else 2).chunk is not None
+class _Compressed(NamedTuple):
+    """A message whose entries are still to be inflated."""
+
+    tag: str
+    options: Options
+    blob: bytes
+    inflation: Inflation
+    limits: WireLimits
+
+    def go_on(self, step_bytes: int | None = None) -> Message | None:
+        """Inflate about so much, all if it is None; return the message at its end."""
+        mode = Mode.COMPRESSED_PACKED_FORWARD
+        try:
+            entries = self.inflation.go_on(step_bytes)
+        except CompressionError as error:
+            return _rejected(mode, self.tag, self.options, error.reason, self.blob)
+        if entries is None:
+            return None
+        return _classified(mode, self.tag, entries, self.options, self.limits)
 
 
-def _packed(tag: str, blob: bytes, options: _Options, limits: WireLimits) -> Message:
+def _packed(
+    tag: str, blob: bytes, options: Options, limits: WireLimits
+) -> Message | _Compressed:
     # The label first, magic bytes where it is missing or unknown ("text" is
     # Fluentd's word for uncompressed). A label whose magic is not there is wrong:
     # what begins like an entry is taken as entries.
@@ -271,21 +321,17 @@ def _packed(tag: str, blob: bytes, options: _Options, limits: WireLimits) -> Mes
         codec = None if _begins_like_entry(blob) else Codec(options.compressed.decode())
     if codec is None or options.signal:
         return _classified(Mode.PACKED_FORWARD, tag, blob, options, limits)
-    mode = Mode.COMPRESSED_PACKED_FORWARD
-    try:
-        entries = inflate(
-            blob,
-            codec,
-            max_bytes=limits.max_decompressed_bytes,
-            max_ratio=limits.max_decompression_ratio,
-        )
-    except CompressionError as error:
-        return _rejected(mode, tag, options, error.reason, blob)
-    return _classified(mode, tag, entries, options, limits)
+    inflation = Inflation(
+        blob,
+        codec,
+        max_bytes=limits.max_decompressed_bytes,
+        max_ratio=limits.max_decompression_ratio,
+    )
+    return _Compressed(tag, options, blob, inflation, limits)
 
 
 def _classified(
-    mode: Mode, tag: str, entries: bytes, options: _Options, limits: WireLimits
+    mode: Mode, tag: str, entries: bytes, options: Options, limits: WireLimits
 ) -> Message:
     """Build the message; Fluent Bit's metrics and traces are none of ours to decode."""
     if options.signal:
@@ -309,7 +355,7 @@ def _classified(
 
 
 def _rejected(
-    mode: Mode, tag: str, options: _Options, reason: str, raw: bytes
+    mode: Mode, tag: str, options: Options, reason: str, raw: bytes
 ) -> Message:
     rejection = RejectedEvent(reason, raw)
     return Message(mode, tag, b"", options.chunk, rejection=rejection)
@@ -334,64 +380,3 @@ def _read_tag(data: bytes, offset: int, max_bytes: int) -> str:
     digest = hashlib.sha256(raw).hexdigest()[:_DIGEST_DIGITS]
     cut = encoded[: max_bytes - 1 - _DIGEST_DIGITS].decode(errors="ignore")
     return f"{cut}~{digest}"
-
-
-def _read_options(data: bytes, starts: tuple[int, ...], index: int) -> _Options:
-    """Read the option map at element `index`; missing, nil and empty mean none.
-
-    A value of the wrong type is as good as absent: the events are worth more than
-    the option.
-    """
-    if len(starts) < index + 2 or data[starts[index]] in (0x80, 0xC0):
-        return _NO_OPTIONS
-    header = read_header(data, starts[index])
-    if header.kind is not Kind.MAP:
-        return _NO_OPTIONS
-    option_bytes = starts[index + 1] - starts[index]
-    if length_of(header) > MAX_OPTIONS or option_bytes > MAX_OPTION_BYTES:
-        raise ProtocolError(
-            "too_many_options",
-            f"a message with more than {MAX_OPTIONS} options, or"
-            f" {MAX_OPTION_BYTES} bytes of them",
-        )
-    found: dict[bytes, tuple[Header, bytes]] = {}
-    offset = header.body
-    for _ in range(length_of(header)):
-        key = read_header(data, offset)
-        value_start = skip_value(data, offset)
-        offset = skip_value(data, value_start)
-        if key.kind is Kind.STR or key.kind is Kind.BIN:
-            value = read_header(data, value_start)
-            found[read_bytes(data, key)] = (value, data[value_start:offset])
-    chunk = _of_kind(found.get(b"chunk"), Kind.STR, Kind.BIN, Kind.INT)
-    if chunk is not None and len(chunk) > MAX_CHUNK_BYTES:
-        raise _chunk_too_long()
-    return _Options(
-        chunk=chunk,
-        compressed=_payload(found.get(b"compressed")),
-        signal=_signal(found.get(b"fluent_signal")),
-        metadata=_of_kind(found.get(b"metadata"), Kind.MAP),
-        is_fluent_bit=b"fluent_signal" in found,
-    )
-
-
-def _chunk_too_long() -> ProtocolError:
-    return ProtocolError(
-        "invalid_chunk", f"a chunk's name of more than {MAX_CHUNK_BYTES} bytes"
-    )
-
-
-def _of_kind(option: tuple[Header, bytes] | None, *kinds: Kind) -> bytes | None:
-    return option[1] if option is not None and option[0].kind in kinds else None
-
-
-def _payload(option: tuple[Header, bytes] | None) -> bytes | None:
-    raw = _of_kind(option, Kind.STR, Kind.BIN)
-    return None if raw is None else read_bytes(raw, read_header(raw, 0))
-
-
-def _signal(option: tuple[Header, bytes] | None) -> int:
-    if option is None or option[0].kind is not Kind.INT:
-        return 0
-    assert isinstance(option[0].argument, int)
-    return option[0].argument

@@ -184,17 +184,19 @@ def _step_of(first: int) -> tuple[int, int]:
 _STEPS = [_step_of(first) for first in range(256)]
 
 
-def skip_value(data: bytes | bytearray, offset: int) -> int:
+def skip_value(
+    data: bytes | bytearray, offset: int, max_values: int = MAX_VALUES
+) -> int:
     """Return the offset behind the value at `offset`, however deep it nests.
 
     Raises:
         IncompleteValueError: the data ends inside the value.
         InvalidValueError: 0xc1 stands where a value should.
-        TooManyValuesError: it has more than MAX_VALUES, wherever it may end.
+        TooManyValuesError: it has more than `max_values`, wherever it may end.
     """
     size = len(data)
     pending = 1
-    for _ in range(MAX_VALUES):
+    for _ in range(max_values):
         if offset >= size:
             raise IncompleteValueError
         step, following = _STEPS[data[offset]]

@@ -9,8 +9,8 @@ from penstock.net.failed_logins import (
     MOST_SECONDS,
     LogBook,
     SlowDown,
-    host_of,
 )
+from penstock.net.peer import host_of
 
 A, B = "192.0.2.1", "192.0.2.2"
 

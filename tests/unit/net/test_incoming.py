@@ -95,3 +95,16 @@ def test_what_has_another_tag_is_rejected_event_by_event_and_acked() -> None:
     rejected = "penstock_rejected_events_total"
     assert server.metric(rejected, reason="tag_not_allowed") == 3
     assert server.books.received == 3
+
+
+def test_each_part_knows_what_was_rejected_of_its_message_before_it() -> None:
+    server = Server()
+    hand_over(server, m.pack(["app", m.entry(5) * 10_000]), ())
+    batch = server.ring.take(max_bytes=1 << 30)
+    assert batch is not None
+    assert len(batch.segments) > 2
+    before = 0
+    for segment in batch.segments:
+        assert segment.rejected_before == before
+        before += len(segment.encoded.rejected)
+    assert before == 10_000

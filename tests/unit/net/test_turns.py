@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import uvloop
@@ -39,10 +40,17 @@ class Worker:
     """Has so many parts to do, of so many bytes each."""
 
     def __init__(
-        self, name: str, diary: Diary, parts: int, part_bytes: int = PART
+        self,
+        name: str,
+        diary: Diary,
+        parts: int,
+        part_bytes: int = PART,
+        host: str = "192.0.2.7",
     ) -> None:
         self.name, self.diary, self.parts = name, diary, parts
         self.part_bytes = part_bytes
+        self.host = host
+        self.is_midway = False
         self.asked: list[int] = []
         self.then: Callable[[], None] = lambda: None
 
@@ -227,3 +235,127 @@ def test_one_whose_work_fails_does_not_stop_the_others(runner: asyncio.Runner) -
     text, failures = runner.run(scenario())
     assert text == "xaaab"
     assert [type(failure) for failure in failures] == [RuntimeError], "it is told"
+
+
+# --- addresses
+
+
+def worked(runner: asyncio.Runner, *workers: tuple[str, str, int, int]) -> str:
+    """Let all ask at once: a name, a host, so many parts of so many bytes."""
+
+    async def scenario() -> str:
+        diary, turns = Diary(), Turns()
+        made = [
+            Worker(name, diary, parts, part_bytes, host)
+            for name, host, parts, part_bytes in workers
+        ]
+        for worker in made:
+            turns.ask(worker)
+        await until_idle(*made)
+        return diary.text
+
+    return runner.run(scenario())
+
+
+def test_an_address_has_no_more_of_it_for_having_more_connections(
+    runner: asyncio.Runner,
+) -> None:
+    many = [(name, "many", 6, TURN_BYTES // 2) for name in "bcdefg"]
+    text = worked(runner, *many, ("x", "one", 8, TURN_BYTES // 2))
+    # In turn, whoever of the many it is, for as long as the one has something.
+    assert "".join("m" if name != "x" else name for name in text[:16]) == "mmxx" * 4
+
+
+def test_what_an_address_does_beyond_its_turn_is_taken_off_the_next_ones(
+    runner: asyncio.Runner,
+) -> None:
+    text = worked(
+        runner, ("L", "large", 2, 5 * TURN_BYTES), ("s", "small", 9, TURN_BYTES)
+    )
+    assert text == "L" + "s" * 5 + "L" + "s" * 4
+
+
+def test_who_comes_again_has_not_been_forgiven(runner: asyncio.Runner) -> None:
+    async def scenario() -> str:
+        diary, turns = Diary(), Turns()
+        first = Worker("L", diary, 1, 3 * TURN_BYTES, "large")
+        again = Worker("M", diary, 1, 3 * TURN_BYTES, "large")
+        small = Worker("s", diary, 9, TURN_BYTES, "small")
+        turns.ask(first)
+        turns.ask(small)
+
+        def come_again() -> None:
+            small.then = lambda: None
+            turns.ask(again)
+
+        small.then = come_again
+        await until_idle(first, again, small)
+        return diary.text
+
+    # It has done two turns too much, and is passed over twice.
+    assert runner.run(scenario()) == "L" + "sss" + "M" + "s" * 6
+
+
+class Inflater(Worker):
+    """Works only while nobody else is midway, and is midway until its last part."""
+
+    def __init__(self, turns: Turns, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.turns = turns
+        self.is_midway = True
+
+    def work(self, max_bytes: int) -> int:
+        if not self.turns.may_be_midway(self):
+            return 1
+        done_bytes = super().work(1)
+        self.is_midway = self.parts > 0
+        return done_bytes
+
+
+def test_what_one_may_do_at_a_time_goes_on_to_its_end_and_others_work_meanwhile(
+    runner: asyncio.Runner,
+) -> None:
+    async def scenario() -> str:
+        diary, turns = Diary(), Turns()
+        large = 2 * TURN_BYTES
+        workers = [
+            Inflater(turns, "i", diary, 4, large, "many"),
+            Inflater(turns, "k", diary, 4, large, "many"),
+            Worker("m", diary, 3, 1000, "many"),
+            Inflater(turns, "l", diary, 2, large, "other"),
+            Worker("o", diary, 9, TURN_BYTES, "third"),
+        ]
+        for worker in workers:
+            turns.ask(worker)
+        diary.tick(60)
+        await until_idle(*workers)
+        return diary.text
+
+    text = runner.run(scenario())
+    inflated = "".join(name for name in text if name in "ikl")
+    assert inflated in ("iiiikkkkll", "iiiillkkkk")
+    # Neither who waits to inflate nor who does keeps anybody from encoding.
+    assert "mmm" in text[: text.index("k")]
+    assert "o" in text[: text.rindex("i")]
+    steps = [part for part in text.split(".") if part]
+    assert max(len([name for name in part if name in "ikl"]) for part in steps) == 1
+
+
+def test_who_breaks_off_midway_lets_the_next_begin(runner: asyncio.Runner) -> None:
+    async def scenario() -> str:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: None)
+        diary, turns = Diary(), Turns()
+        first = Inflater(turns, "i", diary, 4, PART)
+        second = Inflater(turns, "k", diary, 2, PART)
+
+        def fail() -> None:
+            raise RuntimeError("a bug")
+
+        first.then = fail
+        turns.ask(first)
+        turns.ask(second)
+        await until_idle(second)
+        return diary.text
+
+    assert runner.run(scenario()) == "ikk"

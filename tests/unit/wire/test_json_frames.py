@@ -12,7 +12,8 @@ from penstock.settings import WireLimits
 from penstock.wire import json_frames
 from penstock.wire.frames import Frame
 from penstock.wire.json_frames import MAX_JSON_DEPTH, JsonFrameReader
-from penstock.wire.messages import MAX_CHUNK_BYTES, Message, MessageReader, Mode
+from penstock.wire.messages import Message, MessageReader, Mode
+from penstock.wire.options import MAX_CHUNK_BYTES
 from tests import msgpack_bytes as m
 from tests.pure_core import frames_of, messages_of, receive
 

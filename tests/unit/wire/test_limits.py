@@ -1,24 +1,31 @@
 """What one message may cost before an entry is read: each limit from both its sides."""
 
+import contextlib
 import gzip
 import random
 import time
 import zlib
+from typing import Any
 
 import pytest
 import zstandard
 
 from penstock.errors import ProtocolError
 from penstock.settings import WireLimits
-from penstock.wire import compression, messages, values
+from penstock.wire import compression, messages, options, values
 from penstock.wire.compression import Codec, CompressionError, inflate
 from penstock.wire.messages import (
-    MAX_CHUNK_BYTES,
-    MAX_OPTION_BYTES,
     TOGETHER_FRAMES,
     Message,
     MessageReader,
     parse_message,
+)
+from penstock.wire.options import (
+    MAX_CHUNK_BYTES,
+    MAX_METADATA_VALUES,
+    MAX_OPTION_BYTES,
+    MAX_OPTION_VALUES,
+    Options,
 )
 from penstock.wire.values import (
     MAX_VALUES,
@@ -155,9 +162,103 @@ def test_options_are_of_some_size_and_no_more() -> None:
     )
 
 
-def test_an_option_of_too_many_values_is_not_walked_to_its_end() -> None:
-    many = m.fixmap((m.fixstr(b"x"), m.array32(*[m.NIL] * MAX_VALUES)))
-    assert refusal_of(TAG, TIME, RECORD, many) == "too_many_values"
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [(b"x", MAX_OPTION_VALUES), (b"metadata", MAX_METADATA_VALUES)],
+)
+def test_an_option_holds_some_values_and_no_more(name: bytes, most: int) -> None:
+    def holding(values: int) -> bytes:
+        value = m.array16(*[m.NIL] * (values - 1))  # which is one itself
+        return m.fixmap((m.fixstr(name), value), (m.fixstr(b"chunk"), m.fixstr(b"c")))
+
+    assert parsed(TAG, TIME, RECORD, holding(most)).ack == b"\x81\xa3ack\xa1c"
+    assert refusal_of(TAG, TIME, RECORD, holding(most + 1)) == "too_many_options"
+
+
+def test_metadata_is_of_some_values_however_often_it_is_given() -> None:
+    value = m.array16(*[m.NIL] * (MAX_METADATA_VALUES // 2))
+    twice = m.fixmap(*[(m.fixstr(b"metadata"), value)] * 2)
+    assert refusal_of(TAG, TIME, RECORD, twice) == "too_many_options"
+
+
+def test_the_options_of_a_message_are_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads = []
+
+    def counted(*arguments: Any) -> Options:
+        reads.append(arguments)
+        return options.read_options(*arguments)
+
+    monkeypatch.setattr(messages, "read_options", counted)
+    monkeypatch.setattr(
+        messages, "options_of", lambda frame: counted(frame.data, frame.starts, 3)
+    )
+    reader = MessageReader(WireLimits())
+    chunk = m.fixmap((m.fixstr(b"chunk"), m.fixstr(b"c")))
+    reader.receive_data(m.fixarray(TAG, TIME, RECORD, chunk) * 2)
+    for ends_at in (1, 2):
+        for _ in range(3):
+            assert reader.asks_for_ack is True
+        message = reader.next_message()
+        assert message is not None
+        assert message.ack is not None
+        assert len(reads) == ends_at
+
+
+# --- inflating in steps
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_what_inflates_to_a_lot_does_so_in_steps(codec: Codec) -> None:
+    content = ENTRY * 500_000
+    compress = gzip.compress if codec is Codec.GZIP else zstandard.compress
+    message = m.fixarray(
+        TAG,
+        m.bin32(compress(content)),
+        m.fixmap((m.fixstr(b"chunk"), m.fixstr(b"c"))),
+    )
+    reader = MessageReader(WireLimits(), step_bytes=MIB)
+    reader.receive_data(message + m.fixarray(TAG, TIME, RECORD))
+    steps = 0
+    while (whole := reader.next_message()) is None:
+        assert reader.is_inflating
+        assert reader.asks_for_ack is True
+        assert not reader.is_empty
+        steps += 1
+    assert steps >= len(content) // (4 * MIB)
+    assert whole.entries == content
+    assert whole.ack is not None
+    assert not reader.is_inflating
+    following = reader.next_message()
+    assert following is not None
+    assert following.tag == "t"
+    assert reader.is_empty
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        gzip.compress(bytes(64 * MIB)),
+        zstandard.compress(bytes(64 * MIB)),
+        gzip.compress(b"") * 20_000,
+        # Stored blocks of nothing: five bytes each, and no output at all.
+        gzip.compress(b"")[:10] + b"\0\0\0\xff\xff" * 2_000_000,
+    ],
+    ids=["gzip", "zstd", "members", "nothing"],
+)
+def test_whatever_is_inflated_a_step_of_it_is_short(
+    blob: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compression, "MAX_MEMBERS", 1 << 40)
+    codec = compression.sniff(blob)
+    assert codec is not None
+    whole = compression.Inflation(blob, codec, max_bytes=1 << 30)
+    steps = 0
+    with contextlib.suppress(CompressionError):
+        while whole.go_on(4 * MIB) is None:
+            steps += 1
+    assert steps >= 2
 
 
 def test_metadata_with_too_many_keys_is_kept_with_its_events() -> None:

@@ -10,13 +10,13 @@ import zstandard
 from penstock.errors import ProtocolError
 from penstock.settings import WireLimits
 from penstock.wire.messages import (
-    MAX_OPTIONS,
     TOGETHER_BYTES,
     Message,
     MessageReader,
     Mode,
     parse_message,
 )
+from penstock.wire.options import MAX_OPTIONS
 from tests import msgpack_bytes as m
 from tests.pure_core import MAX_DECOMPRESSED_BYTES, frames_of, messages_of
 

@@ -1,0 +1,87 @@
+"""Runs the tests in two halves side by side: `python -m tests.halves`, `make test`.
+
+Most tests wait, for a server or a database, and leave a core to others. It owns the
+two pytest processes: what the one says is seen as it comes, what the other says at the
+end, and both end when this is told to. It must not know a test.
+"""
+
+import argparse
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+NO_TESTS = 5  # pytest's code for it: -k may leave a half without one
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Halves:
+    """Two runs of pytest."""
+
+    def __init__(self) -> None:
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._is_told = False
+        for number in ENDS:
+            # A signal that is caught has its default in a child, also where a shell
+            # has it ignored: tests send SIGINT to processes of their own.
+            signal.signal(number, self._end)
+
+    def start(self, arguments: Sequence[str], log: Path | None = None) -> None:
+        """Start a run, all that it says in `log`."""
+        command = [sys.executable, "-m", "pytest", *arguments]
+        output = None if log is None else log.open("wb")
+        try:
+            # Groups of their own: what a terminal sends to all, each would get twice,
+            # and pytest leaves its servers running when it is interrupted again.
+            started = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output and subprocess.STDOUT,
+                process_group=0,
+            )
+        finally:
+            if output is not None:
+                output.close()
+        self._started.append(started)
+        if self._is_told:
+            started.send_signal(signal.SIGINT)
+
+    def wait(self) -> list[int]:
+        """Wait for all; return their codes in the order of their start."""
+        return [each.wait() for each in self._started]
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        """Interrupt both, whatever it was: only so pytest ends what it has started."""
+        self._is_told = True
+        for each in self._started:
+            each.send_signal(signal.SIGINT)
+
+
+def code_of(codes: Sequence[int]) -> int:
+    """Return the code of all: the first failure's, or that none had a test."""
+    failed = [code for code in codes if code not in (0, NO_TESTS)]
+    return failed[0] if failed else min(codes)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shown", nargs="+", required=True, help="the one half")
+    parser.add_argument("--logged", nargs="+", required=True, help="the other")
+    parser.add_argument("--log", type=Path, required=True, help="for the other")
+    parser.add_argument("arguments", nargs="*", help="behind --, for pytest")
+    given = parser.parse_args()
+    given.log.parent.mkdir(parents=True, exist_ok=True)
+    halves = Halves()
+    halves.start([*given.logged, *given.arguments], given.log)
+    halves.start([*given.shown, *given.arguments])
+    codes = halves.wait()
+    sys.stdout.flush()
+    sys.stdout.buffer.write(given.log.read_bytes())
+    return code_of(codes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
