@@ -18,7 +18,8 @@ RUN     := $(VENV)/.penstock-run
 DEV     := $(VENV)/.penstock-dev
 PACKAGE := $(VENV)/.penstock-package
 FUZZER  := $(VENV)/.penstock-fuzzer
-NATIVE  := $(wildcard src/penstock/rows/_native*.p?? src/penstock/rows/_native*.h)
+NATIVE  := $(wildcard src/penstock/wire/_*.p?? src/penstock/wire/_*.h \
+  src/penstock/rows/_*.p?? src/penstock/rows/_*.h)
 CLIENTS := $(NODE)/node_modules/.penstock-clients
 # Exists while pip works: found at the start, it tells of a setup that was interrupted.
 UNFINISHED := $(VENV)/.penstock-unfinished
@@ -124,7 +125,7 @@ fuzz: $(DEV) $(PACKAGE) $(FUZZER) ## fuzz the pure core; ARGS="--seconds 3600"
 clean: ## remove all that these targets made
 	rm -rf $(VENV) $(NODE)/node_modules benchmarks/results build dist src/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -f src/penstock/rows/_native.*.so
+	rm -f src/penstock/rows/_*.so src/penstock/wire/_*.so
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A changed lock makes the environment anew, so that it holds what the lock names and
@@ -169,7 +170,7 @@ $(FUZZER): $(DEV) requirements/fuzz.txt
 # Penstock itself, editable; its build backend is in the lock. Where there is no C
 # compiler, or no Python.h, it has no compiled encoder and says so.
 $(PACKAGE): $(RUN) pyproject.toml setup.py $(NATIVE)
-	@rm -f src/penstock/rows/_native.*.so
+	@rm -f src/penstock/rows/_*.so src/penstock/wire/_*.so
 	@$(PIP) install $(if $(V),,-qq) --no-deps --no-build-isolation -e . || $(HINT)
 	@$(BIN)/python -c 'import sys, penstock.rows; sys.exit(not penstock.rows.IS_BUILT)' || \
 	  echo "make: no compiled encoder; rows are encoded in plain Python, a tenth as fast." \

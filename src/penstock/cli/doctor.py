@@ -29,6 +29,7 @@ from penstock.embedded import running_url
 from penstock.errors import SettingsError
 from penstock.net.listener import OWN_FILES
 from penstock.settings import Settings
+from penstock.settings.shares import share_of, worker_count
 
 # A day of 20 GB of logs with indexes and WAL; below it the disk is full before
 # somebody has looked.
@@ -104,7 +105,9 @@ def _settings(settings: Settings, directory: Path) -> Iterator[Finding]:
         else [Path(named)]
     )
     yield _port(settings)
-    yield _file_limit(settings)
+    count = worker_count(settings, config.cores())
+    yield _workers(settings, count)
+    yield _file_limit(share_of(settings, count))
 
 
 def _encoder() -> Finding:
@@ -171,6 +174,13 @@ def _port(settings: Settings) -> Finding:
             return Finding("ok", f"something listens on {host}:{port}")
     except OSError:
         return Finding("ok", f"nothing listens on {host}:{port} yet")
+
+
+def _workers(settings: Settings, count: int) -> Finding:
+    asked = settings.process.workers
+    why = f"`workers` is {asked}"
+    words = "1 worker" if count == 1 else f"{count} workers"
+    return Finding("ok", f"{words} on {config.cores():g} cores: {why}")
 
 
 def _file_limit(settings: Settings) -> Finding:

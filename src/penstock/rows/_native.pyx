@@ -68,15 +68,11 @@ cdef extern from "_native_text.h" nogil:
     uint8_t *put_short_double(uint8_t *o, double number)
     uint8_t *put_rfc3339(uint8_t *o, int64_t seconds, uint32_t nanoseconds)
     uint32_t hash_bytes(const uint8_t *p, size_t n)
-    uint16_t be16(const uint8_t *p)
-    uint32_t be32(const uint8_t *p)
-    uint64_t be64(const uint8_t *p)
     void put_be16(uint8_t *o, uint16_t v)
     void put_be32(uint8_t *o, uint32_t v)
     void put_be64(uint8_t *o, uint64_t v)
-    double be_double(const uint8_t *p)
-    double be_float(const uint8_t *p)
 
+include "../wire/_msgpack.pxi"
 include "_native_types.pxi"
 include "_native_reading.pxi"
 include "_native_scanning.pxi"

@@ -23,7 +23,6 @@ cdef enum:
     OUT_KEPT_BYTES = 1 << 20
 
 # Constants of the definition, as C has them.
-cdef int64_t _MAX_VALUES = MAX_VALUES
 cdef int _MAX_DEPTH = MAX_DEPTH
 cdef int64_t _DAY = DAY_MICROSECONDS
 cdef int64_t _PG_EPOCH = PG_EPOCH_MICROSECONDS
@@ -40,36 +39,6 @@ cdef bint _HAS_PLUS = orjson.dumps(1e16) == b"1e+16"
 # The years that a datetime has, in seconds since 1970.
 cdef int64_t _YEAR_1 = -62_135_596_800, _YEAR_10000 = 253_402_300_800
 assert COLUMNS == ("id", "ts", "tag", "level", "service", "host", "message", "attributes")
-
-# msgpack's first bytes. Of values without further ones: how many bytes they have, 0
-# for those with a length, 255 for the one that is none.
-cdef uint8_t[256] _FIXED
-cdef int _first
-for _first in range(256):
-    if _first < 0x80 or _first >= 0xE0 or _first in (0xC0, 0xC2, 0xC3):
-        _FIXED[_first] = 1
-    elif 0xA0 <= _first < 0xC0:
-        _FIXED[_first] = 1 + (_first & 0x1F)
-    elif _first == 0xC1:
-        _FIXED[_first] = 255
-    else:
-        _FIXED[_first] = {
-            0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3,
-            0xD2: 5, 0xD3: 9, 0xD4: 3, 0xD5: 4, 0xD6: 6, 0xD7: 10, 0xD8: 18,
-        }.get(_first, 0)  # fmt: skip
-
-# How a value begins.
-cdef enum:
-    T_NIL, T_BOOL, T_INT, T_FLOAT, T_STR, T_BIN, T_ARRAY, T_MAP, T_EXT
-
-cdef struct Head:
-    int kind
-    int64_t integer  # an int's value, as uint64_t where `is_large`
-    bint is_large
-    double real
-    const uint8_t *body  # of a str, bin or ext; of the elements
-    uint64_t count  # its bytes; elements of an array, pairs of a map
-    int code  # of an ext
 
 # A key of the record's own, or of a map that is being written.
 cdef struct Key:

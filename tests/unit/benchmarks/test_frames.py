@@ -70,9 +70,7 @@ def test_message_mode_holds_each_entry_in_a_message(
 
 
 @pytest.mark.parametrize("mode", frames.MODES)
-def test_every_frame_asks_for_an_ack_of_its_own(
-    chunks: list[Chunk], mode: str
-) -> None:
+def test_every_frame_asks_for_an_ack_of_its_own(chunks: list[Chunk], mode: str) -> None:
     made = frames.frames(chunks, "run", Form(mode))
     asked = [option[b"chunk"] for option in options_of(messages_of(made))]
     assert len(set(asked)) == len(made)

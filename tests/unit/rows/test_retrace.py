@@ -94,7 +94,7 @@ def test_no_rows_have_no_entries() -> None:
 
 
 def test_a_part_is_retraced_without_the_others() -> None:
-    entries = [m.entry({"n": n, "fill": "x" * 900}) for n in range(500)]
+    entries = [m.entry({"n": n, "fill": "x" * 4000}) for n in range(500)]
     assert len(parts_of(b"".join(entries))) > 2
     assert retraced(b"".join(entries)) == entries
 
