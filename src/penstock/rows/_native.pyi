@@ -7,6 +7,7 @@ class Encoder:
         entries: bytes,
         offset: int,
         window_end: int,
+        step_bytes: int,
         most: int,
         tag: bytes,
         next_id: int,
@@ -16,4 +17,4 @@ class Encoder:
         beside_left_bytes: int,
         part_beside_left_bytes: int,
         max_map_keys: int,
-    ) -> tuple[bytes, int, list[int], int, int, int]: ...
+    ) -> tuple[bytes, int, list[int], int, int, int, int]: ...

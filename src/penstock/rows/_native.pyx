@@ -84,6 +84,7 @@ include "_native_values.pxi"
 cdef struct Part:
     size_t offset
     size_t window_end
+    size_t step_bytes
     int64_t most
     int64_t rows
     int64_t next_id
@@ -113,6 +114,8 @@ cdef int encode_entries(Work *w, Part *part) noexcept nogil:
         outcome = scan_entry(w, w.data + part.offset, &end)
         if w.has_no_memory:
             return NO_MEMORY
+        if outcome == USUAL and part.rows == 0 and part.step_bytes:
+            lengthen(w, part, end - w.data)
         if outcome != USUAL or end > w.data + part.window_end:
             part.end = end
             return USUAL
@@ -134,6 +137,14 @@ cdef int encode_entries(Work *w, Part *part) noexcept nogil:
         part.next_id += _ID_STEP
         part.offset = end - w.data
     return USUAL
+
+
+cdef void lengthen(const Work *w, Part *part, size_t end) noexcept nogil:
+    """Make the window longer by steps until the first entry ends in it."""
+    if end > part.window_end:
+        part.window_end = (end - 1) / part.step_bytes * part.step_bytes + part.step_bytes
+        if part.window_end > <size_t>(w.end - w.data):
+            part.window_end = w.end - w.data
 
 
 cdef bint note_day(const Work *w, Part *part) noexcept nogil:
@@ -292,6 +303,7 @@ cdef class Encoder:
         bytes entries not None,
         Py_ssize_t offset,
         Py_ssize_t window_end,
+        Py_ssize_t step_bytes,
         Py_ssize_t most,
         bytes tag not None,
         int64_t next_id,
@@ -306,7 +318,9 @@ cdef class Encoder:
 
         `tag` is the field of its column. Returns the tuples, how many they are, their
         days, where encoding ended, where the entry ends that is then the next (0 if that
-        is not known), and how many bytes were written that stood beside the entries.
+        is not known), how many bytes were written that stood beside the entries, and where
+        the window ends if the first entry has made it longer, by steps of `step_bytes`
+        (0: none may).
         """
         cdef Part part
         cdef int outcome
@@ -316,6 +330,7 @@ cdef class Encoder:
         memset(&part, 0, sizeof(part))
         part.offset = offset
         part.window_end = window_end
+        part.step_bytes = step_bytes
         part.most = most
         part.next_id = next_id
         part.now = now_microseconds
@@ -349,6 +364,7 @@ cdef class Encoder:
             part.offset,
             part.end - w.data if part.end != NULL else 0,
             beside_left_bytes - part.beside_left_bytes,
+            part.window_end if <Py_ssize_t>part.window_end != window_end else 0,
         )
 
     cdef void _give_back(self) noexcept:

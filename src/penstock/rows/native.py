@@ -30,10 +30,11 @@ class NativeRows:
 
     def encode(self, part: Part, offset: int, reach: Reach) -> Reached:
         """Write rows from `offset` on, up to the first entry that is not plain."""
-        data, rows, days, offset, end, beside_bytes = self._encode(
+        data, rows, days, offset, end, beside_bytes, window_end = self._encode(
             self._entries,
             offset,
             reach.window_end,
+            reach.step_bytes,
             reach.most,
             part.tag_field,
             part.next_id,
@@ -45,7 +46,7 @@ class NativeRows:
             self._max_map_keys,
         )
         part.take_rows(data, rows, days)
-        return Reached(offset, end, beside_bytes)
+        return Reached(offset, end, beside_bytes, window_end)
 
 
 def native_encoder(columns: ColumnSettings) -> "_native.Encoder":

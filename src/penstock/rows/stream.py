@@ -50,11 +50,13 @@ _NO_METADATA = b"{}"
 class Reach(NamedTuple):
     """How far the plain entries of a part go, and what stands beside them.
 
-    They end at `window_end` at the latest, and are `most` at most. `metadata` and
-    `group` are JSON.
+    They end at `window_end` at the latest, and are `most` at most; if the first one
+    ends later, the window may be made longer by steps of `step_bytes`, unless these are
+    0. `metadata` and `group` are JSON.
     """
 
     window_end: int
+    step_bytes: int
     most: int
     metadata: bytes | None
     group: bytes | None
@@ -67,11 +69,13 @@ class Reached(NamedTuple):
 
     `end` is that of the entry which stands at `offset`, as far as it is known: 0 if it
     is not, -1 where all that is known is that the window ends before it does.
+    `window_end` is where the window ends that was made longer, else 0.
     """
 
     offset: int
     end: int = 0
     beside_bytes: int = 0
+    window_end: int = 0
 
 
 class PlainRows(Protocol):
@@ -143,7 +147,8 @@ class RowStream:
             if not self._entries_left:
                 self._reject_the_rest(part)
                 break
-            end = self._encode_plainly(part, window_end)
+            reached = self._encode_plainly(part, start, window_end)
+            end, window_end = reached.end, reached.window_end or window_end
             if (
                 self._offset >= window_end
                 or not self._entries_left
@@ -176,14 +181,15 @@ class RowStream:
         part.rejected.append(RejectedEvent("too_many_entries", rest))
         self._offset = len(self._entries)
 
-    def _encode_plainly(self, part: Part, window_end: int) -> int:
-        """Encode what is plain; return where the entry ends that is then the next."""
+    def _encode_plainly(self, part: Part, start: int, window_end: int) -> Reached:
+        """Encode what is plain of a part that began at `start`."""
         rows_before = part.rows
         reached = self._plain.encode(
             part,
             self._offset,
             Reach(
                 window_end,
+                PART_BYTES if self._offset == start else 0,
                 min(part.events_left, self._entries_left),
                 self._metadata,
                 self._group,
@@ -195,7 +201,7 @@ class RowStream:
         self._entries_left -= part.rows - rows_before
         self._beside_left_bytes -= reached.beside_bytes
         self._part_beside_left_bytes -= reached.beside_bytes
-        return reached.end
+        return reached
 
     def _encode_carefully(self, part: Part, *, until: int, end: int) -> None:
         """Encode one entry, or reject it; junk goes on to `until` at most.
