@@ -18,6 +18,8 @@ RUN     := $(VENV)/.penstock-run
 DEV     := $(VENV)/.penstock-dev
 PACKAGE := $(VENV)/.penstock-package
 FUZZER  := $(VENV)/.penstock-fuzzer
+NATIVE  := $(wildcard src/penstock/wire/_*.p?? src/penstock/wire/_*.h \
+  src/penstock/rows/_*.p?? src/penstock/rows/_*.h)
 CLIENTS := $(NODE)/node_modules/.penstock-clients
 # Exists while pip works: found at the start, it tells of a setup that was interrupted.
 UNFINISHED := $(VENV)/.penstock-unfinished
@@ -52,10 +54,10 @@ endif
 endif
 
 .PHONY: help setup up test check unit integration acceptance clients docs \
-  format lint types imports bench torture fuzz lock clean FORCE
+  format lint types imports bench bench-report torture fuzz lock clean FORCE
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo '  PYTHON=python3.12 picks the Python, ARGS="..." adds arguments, V=1 says more.'
 
 setup: $(DEV) $(PACKAGE) ## make .venv with all that running, testing and checking need
@@ -107,8 +109,12 @@ types: $(DEV) $(PACKAGE) ## mypy: strict for src, bodies checked for the rest
 imports: $(DEV) $(PACKAGE) ## import-linter: who may import whom
 	$(BIN)/lint-imports --no-logo
 
-bench: $(RUN) $(PACKAGE) ## measure end to end, beside PostgreSQL's own limit
-	@exec $(BIN)/python benchmarks/end_to_end.py $(ARGS)
+# $(DEV) for the certificates of TLS.
+bench: $(DEV) $(PACKAGE) ## measure all, in ten minutes; ARGS="end_to_end --pairs 5" one
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+bench-report: $(DEV) $(PACKAGE) ## docs/performance.md and its pictures from the results
+	@exec $(BIN)/python -m benchmarks.performance $(ARGS)
 
 torture: $(DEV) $(PACKAGE) ## faults for some minutes, then the tally; ARGS="--minutes 30"
 	@exec $(BIN)/python -m tests.torture $(ARGS)
@@ -119,6 +125,7 @@ fuzz: $(DEV) $(PACKAGE) $(FUZZER) ## fuzz the pure core; ARGS="--seconds 3600"
 clean: ## remove all that these targets made
 	rm -rf $(VENV) $(NODE)/node_modules benchmarks/results build dist src/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -f src/penstock/rows/_*.so src/penstock/wire/_*.so
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A changed lock makes the environment anew, so that it holds what the lock names and
@@ -160,9 +167,15 @@ $(FUZZER): $(DEV) requirements/fuzz.txt
 	  echo "make: no atheris for this Python and system" >&2
 	@touch $@
 
-# Penstock itself, editable; its build backend is in the lock.
-$(PACKAGE): $(RUN) pyproject.toml
+# Penstock itself, editable; its build backend is in the lock. Where there is no C
+# compiler, or no Python.h, it has no compiled encoder and says so.
+$(PACKAGE): $(RUN) pyproject.toml setup.py $(NATIVE)
+	@rm -f src/penstock/rows/_*.so src/penstock/wire/_*.so
 	@$(PIP) install $(if $(V),,-qq) --no-deps --no-build-isolation -e . || $(HINT)
+	@$(BIN)/python -c 'import sys, penstock.rows; sys.exit(not penstock.rows.IS_BUILT)' || \
+	  echo "make: no compiled encoder; rows are encoded in plain Python, a tenth as fast." \
+	    "Install a C compiler and Python's headers (Debian, Ubuntu: apt-get install gcc" \
+	    "python3-dev; macOS: xcode-select --install), then: rm $@ and make again" >&2
 	@touch $@
 
 # npm ci empties node_modules first, so an interrupted one leaves no stamp.

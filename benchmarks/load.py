@@ -1,30 +1,27 @@
 """A forward sender that costs next to nothing: frames ready, acks counted.
 
-Owns the client's side of a run: PackedForward over several connections, a few chunks
-outstanding on each, and the time from a chunk's last byte written to its ack read.
-One thread and one selector, so that an ack is read when it comes and not when some
-write has ended. It never packs or compresses while the clock runs, nor
+Owns the client's side of a run: several connections, a few frames unacked on each, as
+fast as they are taken or at a given pace, and the time from a frame's last byte written
+to its ack read. One thread and one selector, so that an ack is read when it comes and
+not when some write has ended. It never packs or compresses while the clock runs, nor
 copies, unless it is to speak TLS.
 """
 
 import argparse
 import gc
-import random
 import selectors
 import socket
 import ssl
-import struct
 import sys
 import time
-from base64 import b64encode
 from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import msgpack
-
 from benchmarks import records
-from benchmarks.records import Chunk
+from benchmarks.frames import Frame, frames
 
 # A sender that gets no ack for so long has met a server that stands still; Fluentd's
 # own patience is 190 s, a benchmark need not wait as long.
@@ -36,8 +33,8 @@ _WOULD_BLOCK: Final = (
     ssl.SSLWantReadError,
     ssl.SSLWantWriteError,
 )
-_ARRAY_OF_3: Final = b"\x93"
-_BIN_32: Final = struct.Struct(">BI")
+# At most so much of one connection goes out before the others have their turn.
+_TURN_FRAMES: Final = 8
 
 
 class LoadError(Exception):
@@ -56,15 +53,6 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """One message in parts, so that frames with equal entries share their bytes."""
-
-    parts: tuple[bytes, bytes, bytes]
-    ack: bytes
-    events: int
-
-
-@dataclass(frozen=True, slots=True)
 class LoadResult:
     """What a run was: from the first byte sent to the last ack read."""
 
@@ -73,57 +61,69 @@ class LoadResult:
     seconds: float
     cpu_seconds: float
     ack_seconds: list[float]
+    # How much later than its pace each frame was begun; the sender's own fault.
+    late_seconds: list[float]
 
 
-def frames(chunks: list[Chunk], run: str) -> list[Frame]:
-    """Wrap chunks as PackedForward; `run` makes the chunk ids unlike other runs'."""
-    rng = random.Random(run)
-    return [_frame(chunk, rng.randbytes(16)) for chunk in chunks]
-
-
-def _frame(chunk: Chunk, identity: bytes) -> Frame:
-    chunk_id = b64encode(identity).decode()
-    packed_id = msgpack.packb(chunk_id)
-    head = _ARRAY_OF_3 + msgpack.packb(chunk.tag)
-    head += _BIN_32.pack(0xC6, len(chunk.entries))
-    option = msgpack.packb({"size": chunk.events, "chunk": chunk_id})
-    # The ack is {"ack": chunk}, the chunk echoed byte for byte (specification v1,
-    # "Response"), so it can be told in advance and compared without a parser.
-    ack = b"\x81" + msgpack.packb("ack") + packed_id
-    return Frame((head, chunk.entries, option), ack, chunk.events)
-
-
-def send(target: Target, frames: list[Frame]) -> LoadResult:
+def send(target: Target, frames: Sequence[Frame]) -> LoadResult:
     """Send all frames, frame i on connection i modulo connections; wait for all acks.
 
     Raises:
         LoadError: the server closed, stood still or answered something else.
     """
-    lanes: list[_Lane] = []
-    gc.collect()
-    gc.disable()
-    try:
-        lanes.extend(
-            _Lane(target, frames[first :: target.connections])
-            for first in range(min(target.connections, len(frames)))
-        )
+    return _send(target, frames, 0.0)
+
+
+def send_paced(
+    target: Target, frames: Sequence[Frame], frames_per_second: float
+) -> LoadResult:
+    """Send the frames at a pace that does not wait for acks; then wait for all.
+
+    The time to an ack counts from when a frame was begun, so that one whose bytes the
+    server does not take counts from then.
+
+    Raises:
+        LoadError: the server closed, stood still or answered something else.
+    """
+    return _send(target, frames, 1 / frames_per_second)
+
+
+def _send(target: Target, frames: Sequence[Frame], step_seconds: float) -> LoadResult:
+    with _lanes(target, min(target.connections, len(frames))) as lanes:
         started, cpu_started = time.perf_counter(), time.process_time()
-        _drive(lanes)
+        late_seconds: list[float] = []
+        if step_seconds:
+            late_seconds = _Pace(lanes, frames, step_seconds).drive()
+        else:
+            for number, lane in enumerate(lanes):
+                lane.pending.extend(frames[number :: len(lanes)])
+            _drive(lanes)
         seconds = time.perf_counter() - started
         cpu_seconds = time.process_time() - cpu_started
-    except OSError as error:
-        raise LoadError(f"connection to port {target.port} lost: {error}") from error
-    finally:
-        gc.enable()
-        for lane in lanes:
-            lane.close()
     return LoadResult(
         events=sum(frame.events for frame in frames),
         bytes=sum(len(part) for frame in frames for part in frame.parts),
         seconds=seconds,
         cpu_seconds=cpu_seconds,
         ack_seconds=[waited for lane in lanes for waited in lane.ack_seconds],
+        late_seconds=late_seconds,
     )
+
+
+@contextmanager
+def _lanes(target: Target, count: int) -> Iterator[list["_Lane"]]:
+    lanes: list[_Lane] = []
+    gc.collect()
+    gc.disable()
+    try:
+        lanes.extend(_Lane(target) for _ in range(count))
+        yield lanes
+    except OSError as error:
+        raise LoadError(f"connection to port {target.port} lost: {error}") from error
+    finally:
+        gc.enable()
+        for lane in lanes:
+            lane.close()
 
 
 def _drive(lanes: list["_Lane"]) -> None:
@@ -145,10 +145,64 @@ def _drive(lanes: list["_Lane"]) -> None:
                     selector.modify(lane.socket, wanted, lane)
 
 
+class _Pace:
+    """Hands out frames when they are due, whatever has been acked."""
+
+    def __init__(
+        self, lanes: list["_Lane"], frames: Sequence[Frame], step_seconds: float
+    ) -> None:
+        self._lanes = lanes
+        self._frames = frames
+        self._step_seconds = step_seconds
+        self._late_seconds: list[float] = []
+
+    def drive(self) -> list[float]:
+        """Send all; return how late each frame was begun."""
+        with selectors.DefaultSelector() as selector:
+            for lane in self._lanes:
+                selector.register(lane.socket, selectors.EVENT_READ, lane)
+            self._drive(selector)
+        return self._late_seconds
+
+    def _drive(self, selector: selectors.BaseSelector) -> None:
+        started = heard = time.perf_counter()
+        number, count = 0, len(self._frames)
+        while number < count or any(lane.is_busy for lane in self._lanes):
+            now = time.perf_counter()
+            while number < count and (due := started + number * self._step_seconds) <= (
+                now
+            ):
+                lane = self._lanes[number % len(self._lanes)]
+                lane.pending.append(self._frames[number])
+                lane.begun.append(now)
+                self._late_seconds.append(now - due)
+                self._write(selector, lane)
+                number += 1
+            patience = STALL_SECONDS
+            if number < count:
+                patience = max(0.0, started + number * self._step_seconds - now)
+            ready = selector.select(patience)
+            if ready:
+                heard = time.perf_counter()
+            elif now - heard > STALL_SECONDS and number == count:
+                raise LoadError(f"no ack for {STALL_SECONDS:.0f} s")
+            for key, events in ready:
+                if events & selectors.EVENT_READ:
+                    key.data.read()
+                if events & selectors.EVENT_WRITE:
+                    self._write(selector, key.data)
+
+    @staticmethod
+    def _write(selector: selectors.BaseSelector, lane: "_Lane") -> None:
+        wanted = lane.write() or selectors.EVENT_READ
+        if wanted != selector.get_key(lane.socket).events:
+            selector.modify(lane.socket, wanted, lane)
+
+
 class _Lane:
     """One connection: its frames, what is half written, what waits for an ack."""
 
-    def __init__(self, target: Target, frames: list[Frame]) -> None:
+    def __init__(self, target: Target) -> None:
         self.socket = socket.create_connection((target.host, target.port), timeout=10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._is_tls = target.tls is not None
@@ -158,26 +212,36 @@ class _Lane:
             )
         self.socket.setblocking(False)
         self.ack_seconds: list[float] = []
+        self.pending: deque[Frame] = deque()
+        # When each of `pending` was begun, where that is before its last byte went out.
+        self.begun: deque[float] = deque()
         self._window = target.window
-        self._frames = iter(frames)
-        self._next: Frame | None = next(self._frames, None)
         self._unsent: list[memoryview] = []
         self._unacked: deque[tuple[bytes, float]] = deque()
         self._received = b""
+
+    @property
+    def is_busy(self) -> bool:
+        """Something is to be written, or an ack to come."""
+        return bool(self.pending or self._unacked)
 
     def close(self) -> None:
         self.socket.close()
 
     def write(self) -> int:
         """Write what the window and the socket take; return the events to wait for."""
-        while self._unsent or (self._next and len(self._unacked) < self._window):
-            if not self._unsent and self._next:
-                parts = self._next.parts
+        written_frames = 0
+        while self._unsent or (self.pending and len(self._unacked) < self._window):
+            if written_frames == _TURN_FRAMES:
+                return selectors.EVENT_READ | selectors.EVENT_WRITE
+            if not self._unsent:
+                parts = self.pending[0].parts
                 # OpenSSL takes one piece at a time, and makes a record of each.
                 pieces = (b"".join(parts),) if self._is_tls else parts
                 self._unsent = [memoryview(piece) for piece in pieces]
             if not self._write_some():
                 return selectors.EVENT_READ | selectors.EVENT_WRITE
+            written_frames += not self._unsent
         return selectors.EVENT_READ if self._unacked else 0
 
     def _write_some(self) -> bool:
@@ -194,9 +258,10 @@ class _Lane:
         if self._unsent:
             self._unsent[0] = self._unsent[0][written:]
             return True
-        assert self._next is not None
-        self._unacked.append((self._next.ack, time.perf_counter()))
-        self._next = next(self._frames, None)
+        frame = self.pending.popleft()
+        since = self.begun.popleft() if self.begun else time.perf_counter()
+        if frame.ack:
+            self._unacked.append((frame.ack, since))
         return True
 
     def read(self) -> None:

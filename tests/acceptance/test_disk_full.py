@@ -20,13 +20,14 @@ from tests.acceptance.resender import (
     wait_until_all_is_stored,
 )
 from tests.acceptance.served_penstock import ServedPenstock
+from tests.workers import WORKERS, one_worker
 
 MIB = 1024 * 1024
 DATABASE_DISK_BYTES = 400 * MIB
 # Enough for PostgreSQL to go on for a moment, too little for the load.
 LEFT_BYTES = 3 * MIB
 SPOOL_DISK_BYTES = MIB // 4
-RING_BYTES = 4 * MIB
+RING_BYTES = 4 * MIB * WORKERS
 CHUNKS = 100
 CHUNK_EVENTS = 400
 # Of each of four senders: more than the ring takes, and the spool, which compresses.
@@ -110,6 +111,7 @@ def full_disk_is_said(penstock: Penstock) -> bool:
 
 
 @pytest.mark.timeout(150)
+@one_worker
 def test_a_full_disk_of_the_spool_makes_senders_wait_and_loses_nothing(
     mount: Callable[[int], Path], tag: str
 ) -> None:

@@ -19,9 +19,10 @@ from tests.acceptance.resender import (
     wait_until_all_is_stored,
 )
 from tests.acceptance.served_penstock import ServedPenstock, spool_files
+from tests.workers import WORKERS, one_worker
 
 MIB = 1024 * 1024
-RING_BYTES = 4 * MIB
+RING_BYTES = 4 * MIB * WORKERS
 CONNECTIONS = 4
 MESSAGES = 150
 MESSAGE_EVENTS = 100
@@ -124,6 +125,7 @@ def test_while_postgresql_is_paused_the_spool_fills_and_memory_does_not(
 
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("mode", ["overflow", "always"])
+@one_worker
 def test_penstock_killed_with_a_spool_and_no_postgresql_has_lost_what_was_in_memory(
     served: ServedPenstock, believers: Callable[..., list[Believer]], mode: str
 ) -> None:
@@ -257,6 +259,7 @@ def test_a_stop_while_postgresql_hangs_keeps_what_waits_in_the_sockets(
 
 
 @pytest.mark.timeout(120)
+@one_worker
 def test_a_second_signal_tells_that_somebody_was_not_read(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
 ) -> None:

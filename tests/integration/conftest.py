@@ -40,6 +40,7 @@ from penstock.sink.migrations import migrate
 from penstock.sink.partitions import Partitions
 from penstock.sink.postgres import PostgresWriter
 from penstock.sink.roles import make_roles
+from tests.workers import AS_SETTING
 
 # Two busy cores start PostgreSQL in some seconds; nothing takes this long unless
 # something is wrong.
@@ -394,7 +395,7 @@ class Program:
                 stdin=subprocess.DEVNULL if terminal is None else terminal,
                 stdout=stdout,
                 stderr=stderr,
-                env=clean_environment(**environment),
+                env=clean_environment(**AS_SETTING | environment),
                 start_new_session=True,
             )
         self._ready: re.Match[str] | None = None

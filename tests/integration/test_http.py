@@ -14,6 +14,7 @@ from penstock.http.server import HttpServer
 from penstock.settings import HttpSettings
 from penstock.telemetry.metrics import Metrics
 from tests.integration.conftest import Database, Sender, Start, wait_until
+from tests.workers import one_worker
 
 
 class Asked:
@@ -150,6 +151,7 @@ def senders_to(port: int, count: int) -> Iterator[list[Sender]]:
         yield [open_ones.enter_context(Sender(port)) for _ in range(count)]
 
 
+@one_worker
 def test_a_server_that_cannot_store_is_ready_until_its_ring_fills(
     database: Database, start: Start
 ) -> None:

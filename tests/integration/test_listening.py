@@ -10,12 +10,14 @@ import msgpack
 import psutil
 
 from tests.integration.conftest import Database, Sender, Start, numbers_in, wait_until
+from tests.workers import one_worker
 
 REFUSED = "penstock_connections_refused_total"
 # Besides those that it has open when it is ready.
 FILES_LEFT = 10
 
 
+@one_worker
 def test_a_server_without_files_loses_nobody_and_goes_on(
     start: Start, database: Database
 ) -> None:

@@ -23,6 +23,7 @@ from tests.integration.conftest import (
     wait_until,
 )
 from tests.ports import free_port
+from tests.workers import one_worker
 
 READ_AGAIN = "the configuration is read again, and in force"
 REFUSED = "the new configuration is refused, the old one stays"
@@ -160,6 +161,7 @@ def test_a_wrong_configuration_is_refused_and_the_old_one_stays(
     assert program.metric("penstock_config_last_reload_successful") == 1
 
 
+@one_worker
 def test_what_only_a_restart_changes_is_named(configured: Configured) -> None:
     program = configured.start("")
     configured.reload('[ring]\nring_bytes = "5MiB"\n[process]\nlog_level = "info"\n')

@@ -100,7 +100,7 @@ async def test_stored_logs_cannot_be_read_nor_changed(
     [
         f"INSERT INTO logs {A_ROW} RETURNING tag",
         f"INSERT INTO logs_default {A_ROW}",
-        f"INSERT INTO {TODAYS} {A_ROW}",
+        f"INSERT INTO {TODAYS} {A_ROW} RETURNING tag",
         "INSERT INTO rejected_event (raw) VALUES ('') RETURNING id",
         "SELECT sender FROM ingest_chunk",
         "SELECT claimed_at FROM ingest_chunk",

@@ -349,7 +349,10 @@ async def test_a_database_of_before_with_data_in_it_goes_on(
         " date_bin('6 hours', now(), '2020-01-01 00:00+00'), 's', 't', 1)",
         b"claimed before",
     )
-    assert [each.name for each in await migrate(empty_database.url)] == ["roles"]
+    assert [each.name for each in await migrate(empty_database.url)] == [
+        "roles",
+        "days",
+    ]
     for n in (3, 4):
         if n == 4:
             await make_roles(empty_database.url)

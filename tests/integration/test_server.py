@@ -25,6 +25,7 @@ from tests.integration.conftest import (
     the_line,
     wait_until,
 )
+from tests.workers import one_worker
 
 MIB = 1024 * 1024
 SECRET = "hunter2"
@@ -412,6 +413,7 @@ def test_an_idle_server_stops_at_once(server: Program) -> None:
         assert time.monotonic() - began < 2
 
 
+@one_worker
 def test_it_waits_for_the_commit_and_a_second_signal_hurries_it(
     server: Program, database: Database
 ) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.model import EncodedRows
-from penstock.rows import reference
+from penstock.rows import stream
 from penstock.rows.copy_format import row_bounds
 from penstock.rows.retrace import entries_of_rows
 from tests import msgpack_strategies as some
@@ -44,7 +44,7 @@ def test_a_retraced_entry_is_the_row_that_it_was(
 ) -> None:
     blob = b"".join(entries)
     check(blob, metadata)
-    with mock.patch.object(reference, "PART_BYTES", 64):
+    with mock.patch.object(stream, "PART_BYTES", 64):
         check(blob, metadata)
 
 

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.model import EncodedRows
-from penstock.rows import reference
+from penstock.rows import stream
 from penstock.rows.entries import read_entry
 from tests import msgpack_bytes as m
 from tests import msgpack_strategies as some
+from tests import pure_core
 from tests.copy_tuples import Row, decode_rows
 from tests.pure_core import (
     NOW,
@@ -32,7 +33,10 @@ def carefully(entries: bytes, count: int) -> list[EncodedRows]:
     nothing comes of it.
     """
     counting = mock.Mock(side_effect=read_entry)
-    with mock.patch.object(reference, "read_entry", counting):
+    with (
+        mock.patch.object(stream, "read_entry", counting),
+        mock.patch.object(pure_core, "encoders", (False,)),
+    ):
         parts = parts_of(entries, metadata=b"\x80")
     assert counting.call_count >= count
     return parts
@@ -40,7 +44,7 @@ def carefully(entries: bytes, count: int) -> list[EncodedRows]:
 
 def small_windows() -> Any:
     """Make parts small, so that a few entries are many parts."""
-    return mock.patch.object(reference, "PART_BYTES", 64)
+    return mock.patch.object(stream, "PART_BYTES", 64)
 
 
 @CASES
@@ -126,7 +130,7 @@ def test_where_the_parts_are_cut_changes_no_row(entries: list[bytes]) -> None:
     whole = contents_of(blob)
     with small_windows():
         assert contents_of(blob) == whole
-    with mock.patch.object(reference, "PART_BYTES", 1):
+    with mock.patch.object(stream, "PART_BYTES", 1):
         assert contents_of(blob) == whole
 
 

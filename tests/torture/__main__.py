@@ -2,6 +2,7 @@
 
     make torture ARGS="--minutes 30"        or: python -m tests.torture --minutes 30
     python -m tests.torture --seed 7 --report json
+    python -m tests.torture --workers 2 --minutes 2
 
 Exit codes: 0 nothing lost, nothing twice; 1 something was; 2 usage.
 """
@@ -24,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seed = random.randrange(1 << 32) if options.seed is None else options.seed
     is_good = True
     for mode in modes:
-        report = torture(seed, mode, seconds / len(modes), say=_say)
+        report = torture(
+            seed, mode, seconds / len(modes), workers=options.workers, say=_say
+        )
         if options.report == "json":
             sys.stdout.write(json.dumps(asdict(report)) + "\n")
         else:
@@ -40,8 +43,9 @@ def tally(report: Report) -> str:
     sent = f"sent {verdict.tries:,} times, {verdict.sent_again:,} of them though acked"
     kept = f"{verdict.stored:,} in logs, {verdict.rejected:,} in rejected_event"
     lives = f"{report.lives} starts, {report.failed_starts} in vain: no PostgreSQL"
+    how = f"{report.mode}, workers: {report.workers}"
     lines = [
-        f"penstock {report.mode}, {report.seconds:g} s, seed {report.seed}",
+        f"penstock {how}, {report.seconds:g} s, seed {report.seed}",
         f"  chunks         {verdict.chunks:,}, {sent}",
         f"  events         {verdict.events:,}: {kept}",
         f"  spool          {report.most_spooled:,} events at most",
@@ -66,6 +70,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="instead of minutes")
     parser.add_argument("--seed", type=int, help="of a run that is to be repeated")
     parser.add_argument("--mode", choices=("serve", "up", "both"), default="both")
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--report", choices=("text", "json"), default="text")
     return parser.parse_args(arguments)
 

@@ -138,6 +138,7 @@ class Director:
         postgres, link = "postgres", "sender link"
         faults = [
             Fault("kill -9 of Penstock", 6, "penstock", self._kill_penstock),
+            Fault("kill -9 of a worker", 6, "penstock", self._kill_worker),
             Fault("SIGTERM of Penstock", 4, "penstock", self._stop_penstock),
             Fault("kill -9 of both", 1, postgres, self._kill_both),
             Fault("kill -9 of the postmaster", 3, postgres, self._kill_postmaster),
@@ -155,11 +156,18 @@ class Director:
                 Fault("database links held", 3, link, self._hold_database),
                 Fault("answers held, then cut", 3, link, self._hold_answers),
             ]
-        return [each for each in faults if each.name not in self._plan.without]
+        without = {*self._plan.without}
+        if self._stage.server.workers == 1:
+            without.add("kill -9 of a worker")
+        return [each for each in faults if each.name not in without]
 
     def _kill_penstock(self) -> float:
-        self._stage.server.kill()
+        self._stage.server.kill(with_workers=self._rng.random() < 0.5)
         return 1.0
+
+    def _kill_worker(self) -> float:
+        self._stage.server.kill_worker(self._rng)
+        return 0.5
 
     def _stop_penstock(self) -> float:
         self._stage.server.tell_to_stop()

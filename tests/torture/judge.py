@@ -9,6 +9,7 @@ import bisect
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import asyncpg
 
@@ -48,6 +49,13 @@ class Verdict:
     def is_good(self) -> bool:
         """Tell whether every promise was kept."""
         return not (self.lost or self.duplicated or self.misplaced or self.problems)
+
+
+class Kill(NamedTuple):
+    """A kill: of a life, or of a worker in it at that time."""
+
+    life: int
+    seconds: float = math.inf
 
 
 class Found:
@@ -101,7 +109,7 @@ def judge(
 ) -> Verdict:
     """Compare."""
     verdict = Verdict(misplaced=found.foreign)
-    missing_of_killed: dict[int, list[float]] = {}
+    missing_of_killed: dict[Kill, list[float]] = {}
     for ledger in ledgers:
         verdict.chunks += ledger.chunks
         verdict.tries += ledger.tries
@@ -110,9 +118,13 @@ def judge(
         verdict.events += len(ledger.kinds)
         _compare(ledger, found, verdict)
         _judge_missing(ledger, found, lives, verdict, missing_of_killed)
-    for life, missing in missing_of_killed.items():
-        of_life = [scrape for scrape in scrapes if scrape.life == life]
-        too_many = _beyond_the_window(sorted(missing), of_life)
+    for (life, killed_seconds), missing in missing_of_killed.items():
+        before = [
+            scrape
+            for scrape in scrapes
+            if scrape.life == life and scrape.at_seconds < killed_seconds
+        ]
+        too_many = _beyond_the_window(sorted(missing), before)
         verdict.lost += too_many
         verdict.in_the_window += len(missing) - too_many
         if too_many:
@@ -149,7 +161,7 @@ def _judge_missing(
     found: Found,
     lives: Sequence[Life],
     verdict: Verdict,
-    missing_of_killed: dict[int, list[float]],
+    missing_of_killed: dict[Kill, list[float]],
 ) -> None:
     in_logs = found.in_logs[ledger.sender]
     in_rejected = found.in_rejected[ledger.sender]
@@ -164,10 +176,14 @@ def _judge_missing(
         if not missing:
             continue
         life = _reader_of(span, lives)
-        if span.fate is Fate.UNKNOWN or (span.fate is Fate.READ and life is None):
+        if span.fate is Fate.UNKNOWN or (
+            span.fate is Fate.READ and (life is None or _may_be_cut_off(span, life))
+        ):
             verdict.unknown_missing += len(missing)
-        elif span.fate is Fate.READ and life is not None and life.was_killed:
-            killed = missing_of_killed.setdefault(life.number, [])
+        elif (
+            span.fate is Fate.READ and life is not None and (kill := _kill(span, life))
+        ):
+            killed = missing_of_killed.setdefault(kill, [])
             killed += [span.at_seconds] * len(missing)
         else:
             verdict.lost += len(missing)
@@ -190,6 +206,20 @@ def _reader_of(span: Span, lives: Sequence[Life]) -> Life | None:
         if 0 < life.ready_seconds <= span.since_seconds and span.at_seconds <= last:
             return life
     return None
+
+
+def _may_be_cut_off(span: Span, life: Life) -> bool:
+    """Tell whether a worker was killed meanwhile: it closes as one who has read all."""
+    kills = life.worker_kills_seconds
+    return any(span.since_seconds <= each <= span.at_seconds for each in kills)
+
+
+def _kill(span: Span, life: Life) -> Kill | None:
+    """Return the first kill that may have cost what was read, if there was one."""
+    kills = [each for each in life.worker_kills_seconds if each > span.at_seconds]
+    if kills:
+        return Kill(life.number, min(kills))
+    return Kill(life.number, math.inf) if life.was_killed else None
 
 
 def _beyond_the_window(missing: list[float], scrapes: Sequence[Scrape]) -> int:

@@ -59,6 +59,8 @@ class Life:
     told_to_stop_seconds: float | None = None
     ended_seconds: float | None = None
     was_killed: bool = False
+    # When one of its workers was killed; it goes on.
+    worker_kills_seconds: list[float] = field(default_factory=list)
 
 
 class Scrape(NamedTuple):

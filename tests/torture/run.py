@@ -53,6 +53,7 @@ class Report:
     failed_starts: int
     most_spooled: int
     schedule: list[tuple[float, str]] = field(default_factory=list)
+    workers: int = 1
 
 
 def torture(
@@ -60,12 +61,13 @@ def torture(
     mode: str,
     seconds: float,
     plan: Plan = BY_CHANCE,
+    workers: int = 1,
     say: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Torture Penstock, as `up` or `serve`, for so long."""
     with ExitStack() as stack:
         home = stack.enter_context(_home())
-        stage = _set_up(stack, home, mode)
+        stage = _set_up(stack, home, mode, workers)
         senders = _senders(stage, seed)
         director = Director(stage, f"faults-{seed}", plan)
         for sender in senders:
@@ -97,6 +99,7 @@ def torture(
             server.failed_starts,
             max(spooled, default=0),
             director.schedule,
+            workers,
         )
 
 
@@ -111,7 +114,7 @@ def _home() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _set_up(stack: ExitStack, home: Path, mode: str) -> Stage:
+def _set_up(stack: ExitStack, home: Path, mode: str, workers: int) -> Stage:
     problems: list[str] = []
     data_dir = home / "data"
     processes = Processes(data_dir)
@@ -122,10 +125,11 @@ def _set_up(stack: ExitStack, home: Path, mode: str) -> Stage:
         stack.callback(own.end)
         own.begin()
         arguments = ["serve", "--database-url", links.open_database(own.url)]
-        server = Server(home, [*arguments, "--spool-dir", str(home / "spool")])
+        arguments += ["--spool-dir", str(home / "spool")]
+        server = Server(home, arguments, workers)
     else:
         stack.callback(processes.end)
-        server = Server(home, ["up", "--data-dir", str(data_dir)])
+        server = Server(home, ["up", "--data-dir", str(data_dir)], workers)
     server.problems = problems
     stack.callback(links.close)
     stack.callback(server.end)

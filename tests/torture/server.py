@@ -5,6 +5,7 @@ as systemd would. What a kill or a stop is good for is the director's.
 """
 
 import contextlib
+import random
 import re
 import shlex
 import subprocess
@@ -14,6 +15,8 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from tests.acceptance.penstock_process import clean_environment
 from tests.ports import free_ports
@@ -30,6 +33,7 @@ START_SECONDS = 60.0
 POLL_SECONDS = 0.05
 SCRAPE_SECONDS = 0.1
 DATABASE_AWAY_EXIT = 3
+WORKER = "penstock.supervising.worker"
 
 READY = re.compile(
     r"forward protocol +(?:on )?\S+:(?P<port>\d+)"
@@ -42,7 +46,8 @@ UP_URL = re.compile(r"^  database +(?P<url>\S.*)$", re.MULTILINE)
 class Server:
     """Penstock as `serve` or `up`, kept running."""
 
-    def __init__(self, home: Path, arguments: list[str]) -> None:
+    def __init__(self, home: Path, arguments: list[str], workers: int = 1) -> None:
+        self.workers = workers
         self._home = home
         self._arguments = arguments
         self.port, self.http_port = free_ports(2)
@@ -81,13 +86,32 @@ class Server:
         """Tell whether it runs and is not told to stop."""
         return self._is_ready and self.lives[-1].told_to_stop_seconds is None
 
-    def kill(self) -> None:
-        """SIGKILL."""
+    def kill(self, *, with_workers: bool = True) -> None:
+        """SIGKILL, of its workers too; those that live on end by themselves."""
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 self.lives[-1].was_killed = True
+                workers = self._find_workers() if with_workers else []
                 self._process.kill()
+                for each in workers:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        each.kill()
                 self._process.wait()
+
+    def kill_worker(self, rng: random.Random) -> None:
+        """SIGKILL of one worker; the parent starts it again."""
+        with self._lock, contextlib.suppress(psutil.NoSuchProcess):
+            if (found := self._find_workers()) and self._is_ready:
+                self.lives[-1].worker_kills_seconds.append(time.monotonic())
+                rng.choice(found).kill()
+
+    def _find_workers(self) -> list[psutil.Process]:
+        if self.workers == 1 or self._process is None:
+            return []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self._process.pid).children()
+            return [each for each in children if WORKER in each.cmdline()]
+        return []
 
     def tell_to_stop(self) -> None:
         """SIGTERM; it is started again when it has ended."""
@@ -155,7 +179,8 @@ class Server:
         command = (
             *(sys.executable, "-m", "penstock", *self._arguments),
             *("--port", str(self.port), "--http-port", str(self.http_port)),
-            *("--ring-bytes", str(RING_BYTES)),
+            *("--ring-bytes", str(RING_BYTES * self.workers)),
+            *("--workers", str(self.workers)),
             *("--shutdown-timeout-seconds", str(SHUTDOWN_SECONDS)),
         )
         with (

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.buffer.books import Books
 from penstock.buffer.ring import Ring
-from penstock.telemetry.metrics import Metrics
+from penstock.telemetry.workers import MetricsOfAll
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = (ROOT / "deploy" / "prometheus" / "penstock-alerts.yml").read_text()
@@ -25,7 +25,8 @@ class NoSpool:
 @pytest.fixture
 def names() -> set[str]:
     """Every name under which Prometheus has a series of ours, or could have."""
-    metrics = Metrics()
+    metrics = MetricsOfAll()
+    metrics.expect(1)
     metrics.watch_ring(
         Ring(max_bytes=1, max_rows=1, on_waiting=lambda: None, on_drained=lambda: None)
     )

@@ -179,6 +179,8 @@ def another(name: str, default: Any, accepted: Accepted) -> tuple[str, Any]:
     if accepted.choices:
         text = next(each for each in accepted.choices if each != default)
         return text, text
+    if accepted.is_number_or_auto:
+        return "3", 3
     text = OTHERS[type(default)](accepted)
     if isinstance(default, tuple):
         return text, ("some.key", "another")

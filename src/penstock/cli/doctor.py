@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from penstock import __version__, config
+from penstock import __version__, config, rows
 from penstock.cli.database import database_options, embedded_data_dir
 from penstock.cli.doctor_database import database
 from penstock.cli.doctor_files import certificates, secrets, spool, tells
@@ -29,6 +29,7 @@ from penstock.embedded import running_url
 from penstock.errors import SettingsError
 from penstock.net.listener import OWN_FILES
 from penstock.settings import Settings
+from penstock.settings.shares import share_of, worker_count
 
 # A day of 20 GB of logs with indexes and WAL; below it the disk is full before
 # somebody has looked.
@@ -72,9 +73,7 @@ def _examine(
 ) -> Iterator[Finding]:
     yield Finding("ok", f"Penstock {__version__}, Python {platform.python_version()}")
     yield from _packages()
-    yield Finding(
-        "ok", "rows are encoded in plain Python; this version has no compiled encoder"
-    )
+    yield _encoder()
     is_embedded = database_url is None
     if database_url is None:
         yield from _embedded(directory)
@@ -107,7 +106,21 @@ def _settings(settings: Settings, directory: Path) -> Iterator[Finding]:
         else [Path(named)]
     )
     yield _port(settings)
-    yield _file_limit(settings)
+    count = worker_count(settings, config.cores())
+    yield _workers(settings, count)
+    yield _file_limit(share_of(settings, count))
+
+
+def _encoder() -> Finding:
+    if rows.IS_BUILT:
+        return Finding("ok", "rows are encoded by the compiled encoder")
+    return Finding(
+        "warn",
+        "rows are encoded in plain Python, a tenth as fast: the compiled encoder is"
+        " missing",
+        "install a C compiler and Python's headers (Debian, Ubuntu: apt-get install gcc"
+        " python3-dev; macOS: xcode-select --install), then Penstock again",
+    )
 
 
 def _packages() -> Iterator[Finding]:
@@ -162,6 +175,13 @@ def _port(settings: Settings) -> Finding:
             return Finding("ok", f"something listens on {host}:{port}")
     except OSError:
         return Finding("ok", f"nothing listens on {host}:{port} yet")
+
+
+def _workers(settings: Settings, count: int) -> Finding:
+    asked = settings.process.workers
+    why = f"`workers` is {asked}"
+    words = "1 worker" if count == 1 else f"{count} workers"
+    return Finding("ok", f"{words} on {config.cores():g} cores: {why}")
 
 
 def _file_limit(settings: Settings) -> Finding:

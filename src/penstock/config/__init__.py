@@ -21,6 +21,7 @@ from penstock.config.loading import (
     needs_restart,
     setting_value,
 )
+from penstock.config.machine import cores
 from penstock.config.sender_secrets import password_in, shared_key
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Flags",
     "all_settings",
     "config_file_name",
+    "cores",
     "data_dir",
     "database_url",
     "environment_name",

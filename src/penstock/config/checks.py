@@ -8,11 +8,13 @@ import ipaddress
 from collections.abc import Callable, Iterator
 
 from penstock.accepting import addresses_now, is_reachable
+from penstock.config.machine import cores
 from penstock.errors import SettingsError
 from penstock.http.token import NOT_SENDABLE, is_sendable
 from penstock.net.certificates import load_terms
 from penstock.net.rules import own_name
 from penstock.settings import Listener, ListenSettings, Settings, TlsSettings
+from penstock.settings.shares import share_problems, worker_count
 
 # sun_path has 108 bytes with its NUL on Linux, 104 on macOS (unix(7), unix(4)).
 MAX_SOCKET_PATH_BYTES = 103
@@ -44,6 +46,8 @@ def combination_problems(
     _warn_of_idle_guards(settings, where, warn)
     yield from _tls(settings, where, warn)
     yield from _http(settings, where)
+    for name, problem in share_problems(settings, worker_count(settings, cores())):
+        yield f"{where(name)} {problem}"
     limits = settings.limits
     per_address, in_all = limits.max_connections_per_address, limits.max_connections
     # By default it is the larger one of the two that is not given; that says nothing.

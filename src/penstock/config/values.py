@@ -12,6 +12,7 @@ from typing import Any
 
 from penstock.errors import SettingsError
 from penstock.settings import Accepted
+from penstock.settings.declared import AUTO
 
 _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 # What `penstock config show` has in the place of a secret.
@@ -127,7 +128,9 @@ def _is_list_of(value: Any, kind: type) -> bool:
 def _text(text: str, each: Field[Any], source: str) -> Any:
     """Read a text, or a number that is written as one."""
     accepted = accepted_by(each)
-    default: Any = each.default
+    default: Any = 0 if accepted.is_number_or_auto else each.default
+    if accepted.is_number_or_auto and text == AUTO:
+        return text
     if isinstance(default, str):
         # An empty address is every interface to asyncio: too much to say by accident.
         may_be_empty = accepted.may_be_empty and not accepted.is_guard
@@ -152,6 +155,8 @@ def _text(text: str, each: Field[Any], source: str) -> Any:
 
 def _of_kind(value: Any, each: Field[Any], source: str) -> Any:
     """Return the value as the default's kind, if it is of it."""
+    if accepted_by(each).is_number_or_auto and (value == AUTO or type(value) is int):
+        return value
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(each.default, float) and is_number:
         try:
@@ -168,7 +173,7 @@ def _not_of_kind(shown: str, each: Field[Any], source: str) -> str:
     accepted, default = accepted_by(each), each.default
     if accepted.secret:
         return f"{source} is not a text; write it in quotes"
-    if isinstance(default, str):
+    if isinstance(default, str) and not accepted.is_number_or_auto:
         words = f"accepted: {accepted.in_words()}" if accepted.choices else "in quotes"
         return f"{source} is {shown}, not a text; {words}"
     kind = "a number" if isinstance(default, float) else "a whole number"

@@ -8,7 +8,7 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -50,7 +50,7 @@ class HttpServer:
     """Serves the routes on one address.
 
     `unready_reasons` returns why the server should get no traffic now, nothing if
-    it may.
+    it may. `refresh`, if given, is awaited before these or the metrics are asked for.
     """
 
     def __init__(
@@ -58,10 +58,12 @@ class HttpServer:
         settings: HttpSettings,
         metrics: Metrics,
         unready_reasons: Callable[[], list[str]],
+        refresh: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._unready_reasons = unready_reasons
+        self._refresh = refresh
         self._bearer = Bearer(settings.http_token)
         self._connections = HttpConnections(settings.http_max_connections, metrics.http)
         self._routes = {
@@ -163,6 +165,8 @@ class HttpServer:
         if request.method not in ("GET", "HEAD"):
             status = web.HTTPMethodNotAllowed.status_code
             return plain_answer(status, {"Allow": "GET, HEAD"})
+        if path != OPEN_PATH and self._refresh is not None:
+            await self._refresh()
         return serve()
 
     def _refuse(self, request: web.BaseRequest, reason: str) -> web.Response:

@@ -7,10 +7,10 @@ the stop it leaves to others.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from penstock.accepting import AcceptLoop, Addresses, close_all, raise_open_files
 from penstock.errors import PenstockError
@@ -22,9 +22,10 @@ from penstock.net.last_words import LastWords
 from penstock.net.places import (
     AddressInUseError,
     ListenedOn,
+    OwnPlaces,
     Place,
+    Places,
     Spec,
-    resolve,
     specs_of,
 )
 from penstock.settings import Listener, ListenSettings, PeerLimits
@@ -45,6 +46,15 @@ OWN_FILES = 64
 MakeDoorway = Callable[[ListenSettings | Listener], Doorway]
 
 
+class Specified(Protocol):
+    """What was asked for once."""
+
+    spec: Spec
+
+
+Known = TypeVar("Known", bound=Specified)
+
+
 class ForwardListener:
     """Accepts senders on all addresses and Unix sockets.
 
@@ -58,6 +68,7 @@ class ForwardListener:
         *,
         make_doorway: MakeDoorway = lambda _: OpenDoorway(),
         reserved_files: int = 0,
+        places: Places | None = None,
     ) -> None:
         self._settings = settings
         self._make_doorway = make_doorway
@@ -65,6 +76,7 @@ class ForwardListener:
         self._connections = Connections(intake, max_files=0)
         self._heartbeats = Heartbeats(intake.metrics.answered_heartbeat)
         self._last_words = LastWords(self._connections)
+        self._opening = OwnPlaces() if places is None else places
         self._places: list[Place] = []
         self._doorways: dict[Place, Doorway] = {}
         self._accepting: AcceptLoop | None = None
@@ -177,9 +189,9 @@ class ForwardListener:
     async def _listen_on(self, specs: list[Spec], make_doorway: MakeDoorway) -> None:
         """Listen on these places and no others; if one is not to be had, as before."""
         doorways = [make_doorway(each.settings) for each in specs]
-        addresses = [await resolve(each) for each in specs]
+        addresses = [await self._opening.resolve(each) for each in specs]
         # From here on nobody else has a turn.
-        kept, dropped = _matched(specs, self._places)
+        kept, dropped = matched(specs, self._places)
         opened: dict[int, Place] = {}
         changed: list[tuple[Place, Spec]] = []
         try:
@@ -206,14 +218,14 @@ class ForwardListener:
     def _open(self, spec: Spec, addresses: Addresses, dropped: list[Place]) -> Place:
         """Open a place; one that is to be dropped makes way for it if it has to."""
         try:
-            return Place(spec, addresses)
+            return self._opening.open(spec, addresses)
         except AddressInUseError:
             in_the_way = [each for each in dropped if each.told.port == spec.port]
             if spec.path or not in_the_way:
                 raise
             for place in in_the_way:
                 self._leave(place)
-            return Place(spec, addresses)
+            return self._opening.open(spec, addresses)
 
     def _restore(self) -> None:
         """Listen again on the places that have made way for nothing."""
@@ -248,12 +260,12 @@ class ForwardListener:
         place.close()
 
 
-def _matched(
-    specs: list[Spec], places: list[Place]
-) -> tuple[dict[int, Place], list[Place]]:
+def matched(
+    specs: list[Spec], places: Sequence[Known]
+) -> tuple[dict[int, Known], list[Known]]:
     """Return which places stay, by the number of their spec, and which go."""
     left = list(places)
-    kept: dict[int, Place] = {}
+    kept: dict[int, Known] = {}
     for number, spec in enumerate(specs):
         same = next((each for each in left if each.spec.key == spec.key), None)
         if same is not None:

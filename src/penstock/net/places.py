@@ -10,7 +10,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from penstock.accepting import (
     BACKLOG,
@@ -85,7 +85,7 @@ async def resolve(spec: Spec) -> Addresses:
             f"cannot listen on {spec.host}: not a host name"
         ) from error
     except OSError as error:
-        raise _cannot_listen(error, spec) from error
+        raise cannot_listen(error, spec) from error
 
 
 class Place:
@@ -167,7 +167,7 @@ class Place:
         try:
             bound = bind_all(addresses)
         except OSError as error:
-            raise _cannot_listen(error, self.spec) from error
+            raise cannot_listen(error, self.spec) from error
         try:
             names = [(each.family, each.getsockname()) for each in bound]
             if self.spec.has_heartbeats:
@@ -175,7 +175,7 @@ class Place:
             listen_all(bound)
         except OSError as error:
             close_all((*bound, *self.heartbeats))
-            raise _cannot_listen(error, self.spec) from error
+            raise cannot_listen(error, self.spec) from error
         except UnavailableError:
             close_all(bound)
             raise
@@ -226,6 +226,28 @@ class Place:
             ) from error
         except OSError as error:
             raise _cannot_listen_on_path(error, spec.path) from error
+
+
+class Places(Protocol):
+    """Where the places that are asked for come from."""
+
+    async def resolve(self, spec: Spec) -> Addresses:
+        """Return what is to be bound. Raises UnavailableError."""
+
+    def open(self, spec: Spec, addresses: Addresses) -> Place:
+        """Listen there. Raises UnavailableError."""
+
+
+class OwnPlaces:
+    """Places that this process binds itself."""
+
+    async def resolve(self, spec: Spec) -> Addresses:
+        """Return what is to be bound. Raises UnavailableError."""
+        return await resolve(spec)
+
+    def open(self, spec: Spec, addresses: Addresses) -> Place:
+        """Bind and listen. Raises UnavailableError."""
+        return Place(spec, addresses)
 
 
 class AddressInUseError(UnavailableError):
@@ -291,7 +313,7 @@ def _cannot_listen_on_path(error: OSError, path: str) -> UnavailableError:
     return UnavailableError(f"cannot listen on {path}: {_reason(error)}")
 
 
-def _cannot_listen(error: OSError, spec: Spec) -> UnavailableError:
+def cannot_listen(error: OSError, spec: Spec) -> UnavailableError:
     """Return the one line for a socket that could not be bound."""
     host, where = spec.host, f"{spec.host}:{spec.port}"
     port_flag, host_flag = spec.how_to_change("port"), spec.how_to_change("host")

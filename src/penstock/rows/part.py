@@ -65,8 +65,8 @@ class Part:
         self.rejected: list[RejectedEvent] = []
         self._writer = writer
         self._take_columns = writer.take_columns
-        self._tag_field = writer.text_field(tag)
-        self._rows = bytearray()
+        self.tag_field = writer.text_field(tag)
+        self._pieces: list[bytes | bytearray] = []
         self._days: set[Day] = set()
         # Ids are in the order of arrival, and none is given twice.
         first_tick = max(now_microseconds - ID_EPOCH_MICROSECONDS, writer.last_tick + 1)
@@ -101,7 +101,7 @@ class Part:
             NotPlainError: an entry is not as above. Those before it are rows, it
                 and those behind it are not.
         """
-        rows, tag_field, take_columns = self._rows, self._tag_field, self._take_columns
+        rows, tag_field, take_columns = bytearray(), self.tag_field, self._take_columns
         row_id = self._next_id
         day_start = day_end = 0
         try:
@@ -152,6 +152,19 @@ class Part:
                     raise NotPlainError from error
         finally:
             self._next_id = row_id
+            self._pieces.append(rows)
+
+    @property
+    def next_id(self) -> int:
+        """Return the id of the row that is written next."""
+        return self._next_id
+
+    def take_rows(self, data: bytes, rows: int, days: Iterable[int]) -> None:
+        """Take rows that were written elsewhere, with ids from `next_id` on."""
+        if rows:
+            self._pieces.append(data)
+            self._next_id += rows * _NEXT_ID
+            self._days.update(map(Day, days))
 
     def finish(
         self, entries: bytes = b"", *, offset: int = 0, beside: Beside | None = None
@@ -159,7 +172,7 @@ class Part:
         """Return what was written, and of what; the part is of no further use."""
         self._writer.last_tick = self._next_id // _NEXT_ID - 1
         return EncodedRows(
-            bytes(self._rows),
+            b"".join(self._pieces),  # of one bytes no copy is made
             self.rows,
             frozenset(self._days),
             tuple(self.rejected),

@@ -10,6 +10,8 @@ from penstock.errors import SettingsError
 
 KIB = 1024
 MIB = 1024 * KIB
+# Of a number that is chosen by the machine unless it is given.
+AUTO = "auto"
 
 
 class Accepted(NamedTuple):
@@ -22,6 +24,8 @@ class Accepted(NamedTuple):
     # May stand in no command line, log line or page.
     secret: bool = False
     may_be_empty: bool = False
+    # A whole number, or `auto`, which is the default.
+    is_number_or_auto: bool = False
     # Without it more people get in: a text that is empty, such as a variable that a
     # Compose file sets to nothing, is a mistake and no value.
     is_guard: bool = False
@@ -35,11 +39,14 @@ class Accepted(NamedTuple):
         if self.choices:
             return ", ".join(self.choices)
         if self.low is not None and self.high is not None:
-            return f"{self.low:,} to {self.high:,}"
+            before = f"{AUTO}, or " if self.is_number_or_auto else ""
+            return f"{before}{self.low:,} to {self.high:,}"
         return f"{self.low:,} or more" if self.low is not None else "any"
 
     def check(self, name: str, value: Any) -> None:
         """Raise SettingsError, with name and range, if `value` is not taken."""
+        if self.is_number_or_auto and value == AUTO:
+            return
         wrong = (
             (self.low is not None and value < self.low)
             or (self.high is not None and value > self.high)

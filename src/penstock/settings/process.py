@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-from penstock.settings.declared import setting
+from penstock.settings.declared import AUTO, setting
+
+# Each has a number of 4,096 in the database, connections, and an answer to give
+# whenever /metrics is asked for.
+MOST_WORKERS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,16 @@ class HttpSettings:
 class ProcessSettings:
     """How the process behaves."""
 
+    workers: int | str = setting(
+        AUTO,
+        "Processes that receive and store, each with an event loop, a ring, writers and"
+        " a spool of its own; a parent looks after them where it is more than one. The"
+        " limits of the whole are shared out among them. auto: one for each four cores,"
+        " 8 at most, as PostgreSQL needs about three for what one of ours brings it.",
+        low=1,
+        high=MOST_WORKERS,
+        is_number_or_auto=True,
+    )
     shutdown_timeout_seconds: float = setting(
         30.0,
         "How long a stop may take to commit what is in memory. Kubernetes and"

@@ -43,7 +43,7 @@ class SpoolSettings:
     )
     spool_dir: str = setting(
         "auto",
-        "The directory of the spool, of one process only. `auto` is in the data"
+        "The directory of the spool, of one Penstock only. `auto` is in the data"
         " directory: `spool` for `penstock up`, `spool-24224`, by its port, for"
         " `penstock serve`.",
     )

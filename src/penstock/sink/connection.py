@@ -49,13 +49,17 @@ CONNECTION_ERRORS = (
 ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
-class _KeptAlive(asyncpg.Connection):
-    """A connection that notices when the other machine is gone."""
+class KeptAlive(asyncpg.Connection):
+    """A connection that notices when the other machine is gone.
+
+    `stream` is what asyncpg writes to.
+    """
 
     def __init__(
-        self, protocol: Any, transport: asyncio.BaseTransport, *rest: Any
+        self, protocol: Any, transport: asyncio.WriteTransport, *rest: Any
     ) -> None:
         super().__init__(protocol, transport, *rest)
+        self.stream = transport
         _keep_alive(transport.get_extra_info("socket"))
 
 
@@ -77,7 +81,7 @@ async def connect(
     try:
         connection: asyncpg.Connection = await asyncpg.connect(
             database_url,
-            connection_class=_KeptAlive,
+            connection_class=KeptAlive,
             timeout=timeout_seconds,
             server_settings={
                 "application_name": "penstock",
@@ -126,16 +130,16 @@ async def unless_lost(
         asyncpg.ConnectionDoesNotExistError: the connection is lost.
         Whatever the work raises.
     """
-    task = asyncio.ensure_future(work)
-    lost = asyncio.Event()
+    task: asyncio.Future[object] = asyncio.ensure_future(work)
+    lost: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
     def on_lost(_: object) -> None:
-        lost.set()
+        if not lost.done():
+            lost.set_result(None)
 
     connection.add_termination_listener(on_lost)
-    losing = asyncio.ensure_future(lost.wait())
     try:
-        await asyncio.wait({task, losing}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():  # it may have an error of its own, in the next turn
             await asyncio.wait({task}, timeout=OWN_ERROR_SECONDS)
         if not task.done():
@@ -144,7 +148,7 @@ async def unless_lost(
     finally:
         if not connection.is_closed():
             connection.remove_termination_listener(on_lost)
-        losing.cancel()
+        lost.cancel()
         task.cancel()
         # What it says of a connection that is gone is not what is wrong.
         await asyncio.gather(task, return_exceptions=True)

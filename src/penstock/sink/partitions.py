@@ -16,7 +16,7 @@ from penstock.sink.sql import load_blocks
 
 logger = logging.getLogger(__name__)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_SECONDS = 86_400
 # After a partition could not be made, batches go on without it this long: somebody's
 # long query must not cost every batch the wait for the lock.
@@ -116,4 +116,4 @@ def _warn_of(name: str, reason: str) -> None:
 
 def day_name(day: int) -> str:
     """Return a day as partitions are named: 20260731."""
-    return f"{_EPOCH + timedelta(days=day):%Y%m%d}"
+    return f"{EPOCH + timedelta(days=day):%Y%m%d}"

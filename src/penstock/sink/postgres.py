@@ -13,6 +13,7 @@ import asyncpg
 
 from penstock.errors import (
     DatabaseUnavailableError,
+    DetachedError,
     PermanentSinkError,
     TransientSinkError,
     UnknownSinkError,
@@ -39,6 +40,7 @@ from penstock.sink.copy import (
     copy_what_passes,
     takes_rows,
 )
+from penstock.sink.day_table import LOGS, DayTables, Table, is_of_the_table
 from penstock.sink.partitions import Partitions
 from penstock.sink.roles import take_writer_role
 from penstock.sink.sql import load_blocks
@@ -87,6 +89,7 @@ class PostgresWriter:
         self._partitions = partitions
         self._periods = periods
         self._claims = claims
+        self._days = DayTables()
         self._reject = load_blocks("store")["reject"]
         self._connection: asyncpg.Connection | None = None
         self._connect_seconds = CONNECT_TIMEOUT_SECONDS
@@ -112,6 +115,7 @@ class PostgresWriter:
             connection = await self._open()
             try:
                 await take_writer_role(connection)
+                await connection.execute(load_blocks("store")["compress_quickly"])
                 await join(connection, self._claims.receiver)
                 await self._claims.end_predecessor(connection)
             except BaseException:
@@ -173,12 +177,31 @@ class PostgresWriter:
     ) -> Outcome:
         await self._partitions.ensure(connection, batch.days, now_seconds)
         await self._periods.ensure(connection)
+        into = LOGS
+        if not is_careful:
+            into = await self._days.table_for(connection, batch.days)
+        try:
+            return await self._commit(connection, batch, now_seconds, is_careful, into)
+        except (asyncpg.PostgresError, DetachedError) as error:
+            if into == LOGS or not is_of_the_table(error):
+                raise
+            self._days.distrust()
+            return await self._commit(connection, batch, now_seconds, is_careful, LOGS)
+
+    async def _commit(
+        self,
+        connection: asyncpg.Connection,
+        batch: Batch,
+        now_seconds: float,
+        is_careful: bool,
+        into: Table,
+    ) -> Outcome:
         begun_seconds = time.monotonic()
         async with connection.transaction(isolation="read_committed"):
             if not await self._claims.begin_batch(connection, batch):
                 return self._outcome
             claimed = await self._claims.claim(connection, batch)
-            refused = await self._copy(connection, claimed.fresh, is_careful)
+            refused = await self._copy(connection, claimed.fresh, is_careful, into)
             await self._store_rejected(connection, claimed.fresh, refused)
             self._outcome = _outcome_of(claimed, refused)
             took_seconds = time.monotonic() - begun_seconds
@@ -193,11 +216,13 @@ class PostgresWriter:
         connection: asyncpg.Connection,
         segments: Sequence[Segment],
         is_careful: bool,
+        into: Table,
     ) -> list[Refused]:
         if not any(each.encoded.rows for each in segments):
             return []
         if not is_careful:
-            await copy_segments(connection, segments)
+            await copy_segments(connection, segments, into)
+            await self._days.prove(connection, into)
             return []
         is_for_long = self._unknown_errors >= UNKNOWN_TRIES
         blames_rows = is_for_long and await takes_rows(connection)

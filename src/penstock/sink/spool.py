@@ -211,6 +211,12 @@ class Spool:
         finally:
             self._files.close()
 
+    def remove_directory(self) -> None:
+        """Close, and remove the directory where nothing is in it that is to be kept."""
+        self.close()
+        with contextlib.suppress(OSError):  # what is damaged is kept
+            self._files.remove_directory()
+
     # Appending.
 
     def _make_room(self, size_bytes: int) -> None:

@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 from penstock.errors import UnavailableError
 from penstock.sink.spool_format import MARK_BYTES
 
+LOCK_NAME: Final = "spool.lock"
 _FILE_MODE: Final = 0o600
 _DIRECTORY_MODE: Final = 0o700
 _DAMAGED_SUFFIX: Final = ".damaged"
@@ -59,7 +60,7 @@ class SpoolFiles:
             self.directory.mkdir(mode=_DIRECTORY_MODE, parents=True)
             _sync_directory(self.directory.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-        fd = os.open(self.directory / "spool.lock", flags, _FILE_MODE)
+        fd = os.open(self.directory / LOCK_NAME, flags, _FILE_MODE)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -71,6 +72,16 @@ class SpoolFiles:
                 " process a directory of its own"
             ) from error
         self._lock_fd = fd
+
+    def remove_directory(self) -> None:
+        """Remove the directory if there is nothing in it to be kept; its lock is ours.
+
+        Raises:
+            OSError: there is, or it cannot be.
+        """
+        (self.directory / "cursor").unlink(missing_ok=True)
+        (self.directory / LOCK_NAME).unlink(missing_ok=True)
+        self.directory.rmdir()
 
     def close(self) -> None:
         """Let the lock go."""
@@ -169,6 +180,21 @@ class SpoolFiles:
         new.replace(self.directory / "cursor")
         if is_synced:
             _sync_directory(self.directory)
+
+
+def is_locked(directory: Path) -> bool:
+    """Tell whether a process has the spool in this directory now."""
+    try:
+        fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:  # none has ever had, or it is not ours to know
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -14,6 +14,7 @@ class Position(NamedTuple):
     offset: int
     end: int
     events: int
+    spool: int = 0  # of several
 
 
 @dataclass(slots=True, eq=False)

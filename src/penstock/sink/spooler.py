@@ -29,6 +29,7 @@ from penstock.model import Batch, Delivery, Segment, SourceId
 from penstock.sink.spool import Spool
 from penstock.sink.spool_format import SpooledPart
 from penstock.sink.spool_segment import Position
+from penstock.sink.spools import Spools
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Spooler:
     def __init__(
         self,
         ring: Ring,
-        spool: Spool,
+        spool: Spool | Spools,
         storing: Storing,
         books: Books,
         *,

@@ -118,6 +118,9 @@ class MessageReader:
         self._options: Options | None = None  # of that frame
         self._inflating: _Compressed | None = None  # taken, not yet a message
         self._ahead: Message | None = None
+        self._raw_tag = b""  # of the events that came last, as msgpack
+        self._tag = ""
+        self._is_all = False  # nothing like them came behind
         self._error: ProtocolError | None = None
 
     @property
@@ -152,6 +155,8 @@ class MessageReader:
             return self._ahead.chunk is not None
         if self._inflating is not None:
             return self._inflating.options.chunk is not None
+        if self._frame is None and self._frames_hold_lone_event():
+            return False
         self._peek()
         if self._frame is None:
             return None
@@ -182,13 +187,18 @@ class MessageReader:
             ProtocolError: the peer does not speak the forward protocol; what came
                 before was returned. The reader is of no further use.
         """
-        message, self._ahead = self._ahead or self._parse_next(), None
-        if message is None or not message.is_lone_event:
+        message = self._take_lone_events()
+        if message is not None and self._is_all:
             return message
+        if message is None:
+            message, self._ahead = self._ahead or self._parse_next(), None
+            if message is None or not message.is_lone_event:
+                return message
         entries, size_bytes = [message.entries], len(message.entries)
+        frames = message.frames
         while (
             size_bytes < TOGETHER_BYTES
-            and len(entries) < TOGETHER_FRAMES
+            and frames < TOGETHER_FRAMES
             and self._error is None
         ):
             try:
@@ -204,8 +214,33 @@ class MessageReader:
                 break
             entries.append(following.entries)
             size_bytes += len(following.entries)
+            frames += 1
             self._ahead = None
-        return replace(message, entries=b"".join(entries), frames=len(entries))
+        return replace(message, entries=b"".join(entries), frames=frames)
+
+    def _frames_hold_lone_event(self) -> bool:
+        return isinstance(self._frames, FrameReader) and self._frames.has_lone_event
+
+    def _take_lone_events(self) -> Message | None:
+        """Take events by the compiled shortcut, unless something else comes first."""
+        if (
+            self._ahead is not None
+            or self._frame is not None
+            or self._inflating is not None
+            or self._error is not None
+            or not isinstance(self._frames, FrameReader)
+        ):
+            return None
+        lone = self._frames.take_lone_events(
+            most_frames=TOGETHER_FRAMES, most_bytes=TOGETHER_BYTES
+        )
+        if lone is None:
+            return None
+        if lone.tag != self._raw_tag:
+            self._raw_tag = lone.tag
+            self._tag = _read_tag(lone.tag, 0, self._limits.max_tag_bytes)
+        self._is_all = lone.is_all
+        return Message(Mode.MESSAGE, self._tag, lone.entries, frames=lone.frames)
 
     def _parse_next(self) -> Message | None:
         if self._error is not None:
@@ -331,7 +366,11 @@ def _packed(
 
 
 def _classified(
-    mode: Mode, tag: str, entries: bytes, options: Options, limits: WireLimits
+    mode: Mode,
+    tag: str,
+    entries: bytes,
+    options: Options,
+    limits: WireLimits,
 ) -> Message:
     """Build the message; Fluent Bit's metrics and traces are none of ours to decode."""
     if options.signal:

@@ -392,9 +392,9 @@ def test_a_message_is_acked_when_its_last_part_is_committed(
     runner: asyncio.Runner,
 ) -> None:
     async def scenario() -> None:
-        server = Server(ring_bytes=16 << 20)
+        server = Server(ring_bytes=16 << 20, max_frame_bytes=8 << 20)
         peer = server.connect()
-        records = [{"n": n, "fill": "x" * 1000} for n in range(500)]
+        records = [{"n": n, "fill": "x" * 4000} for n in range(500)]
         await peer.send(packed(records, "large"))
         batches = []
         while (batch := server.ring.take(1)) is not None:
@@ -858,18 +858,19 @@ def test_a_large_message_does_not_fill_the_ring_past_its_share(
     runner: asyncio.Runner,
 ) -> None:
     async def scenario() -> None:
-        server = Server(ring_bytes=2 << 20)
+        server = Server(ring_bytes=8 << 20, max_frame_bytes=8 << 20)
         peer = server.connect()
-        records = [{"n": n, "fill": "x" * 1000} for n in range(900)]
+        records = [{"n": n, "fill": "x" * 1000} for n in range(3600)]
         await peer.send(packed(records, "large"))
-        share_and_a_part = 512 * KIB + 160 * KIB
-        assert 512 * KIB <= server.ring.used_bytes < share_and_a_part
+        # A part's entries and its rows.
+        share_and_a_part = 2048 * KIB + 1200 * KIB
+        assert 2048 * KIB <= server.ring.used_bytes < share_and_a_part
         while server.ring.used_bytes:
             assert server.ring.used_bytes < share_and_a_part
             assert peer.acks == []
             server.commit(server.take(1))
             await turns()
-        assert server.numbers() == list(range(900))
+        assert server.numbers() == list(range(3600))
         assert peer.acked() == ["large"]
 
     runner.run(scenario())

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from penstock.rows import RowEncoder, copy_format
+from penstock.rows import copy_format
 from penstock.rows.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER, RowWriter
 from penstock.settings import ColumnSettings
 from tests import msgpack_bytes as m
 from tests.copy_tuples import Row, decode_rows
-from tests.pure_core import new_encoder, parts_of
+from tests.pure_core import Encoder, new_encoder, parts_of
 
 
-def rows_of(*records: dict[str, Any], encoder: RowEncoder | None = None) -> list[Row]:
+def rows_of(*records: dict[str, Any], encoder: Encoder | None = None) -> list[Row]:
     entries = b"".join(map(m.entry, records))
     parts = parts_of(entries, encoder=encoder)
     return [row for part in parts for row in decode_rows(part.data)]

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from penstock.model import EncodedRows, RejectedEvent
-from penstock.rows import RowEncoder, reference
+from penstock.rows import reference, stream
 from penstock.rows.part import PART_ROWS
-from penstock.rows.reference import PART_BESIDE_BYTES, PART_BYTES
 from penstock.rows.retrace import entries_of_rows
-from penstock.settings import ColumnSettings, WireLimits
+from penstock.rows.stream import PART_BESIDE_BYTES, PART_BYTES
+from penstock.settings import WireLimits
 from penstock.wire.values import MAX_VALUES
 from tests import msgpack_bytes as m
+from tests import pure_core
 from tests.copy_tuples import Row, decode_rows
-from tests.pure_core import NOW
+from tests.pure_core import NOW, new_encoder
 from tests.worst_entries import WORST
 
 START, END = m.event_time(0xFFFFFFFF), m.event_time(0xFFFFFFFE)
@@ -27,7 +28,7 @@ BAD = m.fixarray(b"\x01", m.NIL)
 def encoded(
     entries: bytes, *, metadata: bytes | None = None, **limits: int
 ) -> list[EncodedRows]:
-    encoder = RowEncoder(ColumnSettings(), receiver=7, limits=WireLimits(**limits))
+    encoder = new_encoder(WireLimits(**limits))
     stream = encoder.start(entries, tag="t", metadata=metadata)
     parts = []
     while not stream.exhausted:
@@ -74,7 +75,7 @@ def test_a_long_tag_makes_the_entries_fewer() -> None:
         ("", 65_536),
         ("t" * 99_999, 1),
     ):
-        encoder = RowEncoder(ColumnSettings(), receiver=7, limits=limits)
+        encoder = new_encoder(limits)
         stream = encoder.start(TINY * (count + 2), tag=tag)
         parts = []
         while not stream.exhausted:
@@ -154,7 +155,9 @@ def test_only_entries_that_are_long_enough_are_looked_at(
     def excess_of(value: bytes, *, max_map_keys: int) -> None:
         looked.append(len(value))
 
+    monkeypatch.setattr(pure_core, "encoders", (False,))
     monkeypatch.setattr(reference, "excess_of", excess_of)
+    monkeypatch.setattr(stream, "excess_of", excess_of)
     entry = m.entry({"text": "x" * 190})
     metadata = b"\x80" if careful else None
     encoded(entry * 500, metadata=metadata, max_map_keys=100)
@@ -263,7 +266,7 @@ def test_memory_for_a_part_is_bounded_whatever_the_bytes() -> None:
 
 def test_a_part_takes_no_longer_for_all_that_is_behind_it() -> None:
     def seconds(behind: int) -> float:
-        encoder = RowEncoder(ColumnSettings(), receiver=7)
+        encoder = new_encoder()
         stream = encoder.start(TINY * 5000 + BAD * behind, tag="t")
         began = time.perf_counter()
         stream.next_part(NOW)

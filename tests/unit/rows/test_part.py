@@ -6,25 +6,25 @@ from typing import Any
 import pytest
 
 from penstock.model import Day, EncodedRows
-from penstock.rows import RowEncoder, reference
+from penstock.rows import stream
 from penstock.rows.copy_format import ID_EPOCH_MICROSECONDS
 from penstock.rows.entries import Outcome, read_entry
-from penstock.settings import ColumnSettings
 from tests import msgpack_bytes as m
+from tests import pure_core
 from tests.copy_tuples import Row, decode_rows
-from tests.pure_core import NOW, parts_of
+from tests.pure_core import NOW, Twins, parts_of
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 RECEIVER = 7
 
 
-def new_encoder(receiver: int = RECEIVER) -> RowEncoder:
-    return RowEncoder(ColumnSettings(), receiver=receiver)
+def new_encoder(receiver: int = RECEIVER) -> Twins:
+    return Twins(receiver=receiver)
 
 
 def part_of(
-    *entries: bytes, encoder: RowEncoder | None = None, now: int = NOW
+    *entries: bytes, encoder: Twins | None = None, now: int = NOW
 ) -> EncodedRows:
     parts = parts_of(b"".join(entries), encoder=encoder or new_encoder(), now=now)
     assert len(parts) == 1
@@ -231,14 +231,15 @@ PLAIN: list[dict[str, Any]] = [
 
 @pytest.fixture
 def careful(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Note where each entry begins that goes the careful way."""
+    """Note where each entry begins that the plain encoder leaves to the careful way."""
     offsets: list[int] = []
 
     def noting(entries: bytes, offset: int, now: int) -> tuple[Outcome, int]:
         offsets.append(offset)
         return read_entry(entries, offset, now)
 
-    monkeypatch.setattr(reference, "read_entry", noting)
+    monkeypatch.setattr(pure_core, "encoders", (False,))
+    monkeypatch.setattr(stream, "read_entry", noting)
     return offsets
 
 

@@ -10,10 +10,12 @@ import pytest
 
 from penstock.model import RejectedEvent
 from penstock.rows import part, reference
+from penstock.rows import stream as stream_module
 from penstock.rows.entries import Outcome, read_entry
 from penstock.rows.part import PART_ROWS
-from penstock.rows.reference import PART_BYTES
+from penstock.rows.stream import PART_BYTES
 from tests import msgpack_bytes as m
+from tests import pure_core
 from tests.copy_tuples import decode_rows
 from tests.pure_core import NOW, new_encoder, parts_of, receive, rows_and_rejected
 
@@ -40,11 +42,12 @@ def numbers_of(entries: bytes, **arguments: Any) -> list[int]:
 
 
 class Reads:
-    """Counts the entries that go the careful way."""
+    """Counts the entries that the plain encoder leaves to the careful way."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        monkeypatch.setattr(reference, "read_entry", self._read)
+        monkeypatch.setattr(pure_core, "encoders", (False,))
+        monkeypatch.setattr(stream_module, "read_entry", self._read)
 
     def _read(self, entries: bytes, offset: int, now: int) -> tuple[Outcome, int]:
         self.count += 1
@@ -131,7 +134,7 @@ def test_one_odd_entry_does_not_send_its_neighbours_the_careful_way(
     assert careful.count == len(odd)
 
 
-def test_one_entry_too_deep_to_skip_sends_its_window_the_careful_way_and_no_more(
+def test_one_entry_too_deep_to_skip_goes_the_careful_way_alone(
     careful: Reads,
 ) -> None:
     unreadable = m.entry({})[:-1] + b"\x81\xa1a" + m.nested_arrays(1500)
@@ -141,7 +144,7 @@ def test_one_entry_too_deep_to_skip_sends_its_window_the_careful_way_and_no_more
     rows, rejected = rows_and_rejected(entries)
     assert len(rows) == 10 + 1 + per_window * 4
     assert rejected == []
-    assert per_window - 10 <= careful.count <= per_window + 2
+    assert careful.count == 1
 
 
 # --- one definition of a row, by two ways
@@ -489,7 +492,7 @@ def test_a_declared_length_past_the_bytes_is_kept_and_not_waited_for(
 def test_a_long_run_of_junk_is_one_event_a_window_in_linear_work(
     careful: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reference, "PART_BYTES", 4096)
+    monkeypatch.setattr(stream_module, "PART_BYTES", 4096)
     junk = b"\x05" * (3 * 4096 - 7)
     rejected = [event for each in parts_of(junk) for event in each.rejected]
     assert b"".join(event.raw for event in rejected) == junk
@@ -639,7 +642,7 @@ def test_no_more_is_fed_to_the_skipper_than_a_window_ahead(
     while not stream.exhausted:
         encoded += stream.next_part(NOW).rows
         assert fed_bytes <= encoded * len(TINY) + PART_BYTES + len(TINY)
-    assert fed_bytes == len(entries)
+    assert len(entries) <= fed_bytes <= len(entries) + 5 * len(TINY)
 
 
 def test_no_entries_are_no_parts() -> None:

@@ -6,13 +6,12 @@ import msgpack
 import pytest
 
 from penstock.model import EncodedRows
-from penstock.rows import RowEncoder
 from penstock.rows.copy_format import row_bounds
 from penstock.rows.retrace import entries_of_rows
 from penstock.settings import ColumnSettings
 from tests import msgpack_bytes as m
 from tests.copy_tuples import Row, decode_rows
-from tests.pure_core import NOW, parts_of
+from tests.pure_core import NOW, Twins, parts_of
 
 GROUP_START, GROUP_END = m.event_time(0xFFFFFFFF), m.event_time(0xFFFFFFFE)
 OPENING = m.fixarray(m.fixarray(GROUP_START, m.fixmap()), m.pack({"g": 1}))
@@ -95,7 +94,7 @@ def test_no_rows_have_no_entries() -> None:
 
 
 def test_a_part_is_retraced_without_the_others() -> None:
-    entries = [m.entry({"n": n, "fill": "x" * 900}) for n in range(500)]
+    entries = [m.entry({"n": n, "fill": "x" * 4000}) for n in range(500)]
     assert len(parts_of(b"".join(entries))) > 2
     assert retraced(b"".join(entries)) == entries
 
@@ -196,7 +195,7 @@ def test_a_column_taken_from_what_stands_beside_is_every_rows() -> None:
     )
     opening = m.fixarray(m.fixarray(GROUP_START, m.fixmap()), m.pack({"service": "s"}))
     entries = opening + m.entry({"n": 1}) + m.entry({"n": 2})
-    encoder = RowEncoder(columns, receiver=7)
+    encoder = Twins(columns)
     (part,) = parts_of(entries, metadata=m.pack({"host": "h"}), encoder=encoder)
     assert [(row.service, row.host) for row in rows_of(part)] == [("s", "h")] * 2
     for entry, row in zip(entries_of_rows(part), rows_of(part), strict=True):

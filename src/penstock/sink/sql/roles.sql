@@ -63,7 +63,22 @@ GRANT SELECT, UPDATE (batch) ON penstock_writer TO penstock_writer;
 GRANT SELECT ON penstock_schema TO penstock_writer;
 GRANT USAGE ON SEQUENCE penstock_receiver TO penstock_writer;
 GRANT EXECUTE ON FUNCTION penstock_make_day(date) TO penstock_writer;
-GRANT EXECUTE ON FUNCTION penstock_make_claim_period(timestamptz) TO penstock_writer
+GRANT EXECUTE ON FUNCTION penstock_make_claim_period(timestamptz) TO penstock_writer;
+-- The days by their names too, as batches of one day are written; penstock_make_day does it
+-- for those to come.
+DO $$
+DECLARE
+    child regclass;
+BEGIN
+    FOR child IN
+        SELECT inhrelid FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = 'logs'::regclass AND relname ~ '^logs_[0-9]{{8}}$'
+          AND NOT has_table_privilege('penstock_writer', inhrelid, 'INSERT')
+    LOOP
+        EXECUTE format('GRANT INSERT ON %s TO penstock_writer', child);
+    END LOOP;
+END
+$$
 
 -- grant_to_reader --
 GRANT USAGE ON SCHEMA {schema} TO penstock_reader;

@@ -1,0 +1,126 @@
+# Included by _native.pyx: constants of the definition as C has them, and what is known
+# of one call, of one entry, of the keys of one map.
+
+# What becomes of an entry.
+cdef enum:
+    USUAL = 0
+    ODD = 1
+    NO_MEMORY = 2
+
+cdef enum:
+    LEVEL = 0  # the columns that are taken from the record, in their order
+    SERVICE = 1
+    HOST = 2
+    MESSAGE = 3
+    COLUMNS_TAKEN = 4
+    MOST_PARTS = 16  # of a path: keys nested in one another
+    MANY_KEYS = 32  # of a map: with more, a table finds those that come twice
+    # A map may cost so many probes for each of its keys, on average.
+    PROBES_A_KEY = 16
+    MOST_DAYS = 64  # of a part's rows; those of one more day are read the careful way
+    LONGEST_LEVEL = 16  # as columns._LONGEST_SPELLING
+    # Given back after a part: four times what one needs of usual entries.
+    OUT_KEPT_BYTES = 1 << 20
+
+# Constants of the definition, as C has them.
+cdef int _MAX_DEPTH = MAX_DEPTH
+cdef int64_t _DAY = DAY_MICROSECONDS
+cdef int64_t _PG_EPOCH = PG_EPOCH_MICROSECONDS
+cdef int64_t _GROUP_END_SECONDS = GROUP_END_SECONDS
+cdef int64_t _ID_STEP = 1 << RECEIVER_BITS
+# timestamptz (documentation, section 8.5), as entries._in_range has it; the latest is
+# past all that an int64_t holds.
+cdef int64_t _LEAST_MICROSECONDS = -210_866_803_200_000_000
+# times: from where a number is taken for a finer unit, by magnitude.
+cdef int64_t _MILLISECONDS_FROM_INT = MILLISECONDS_FROM
+cdef double _MILLISECONDS_FROM = 1e11, _MICROSECONDS_FROM = 1e14, _NANOSECONDS_FROM = 1e17
+# Some versions of orjson write 1e+16, others 1e16; the definition is what it writes.
+cdef bint _HAS_PLUS = orjson.dumps(1e16) == b"1e+16"
+# The years that a datetime has, in seconds since 1970.
+cdef int64_t _YEAR_1 = -62_135_596_800, _YEAR_10000 = 253_402_300_800
+assert COLUMNS == ("id", "ts", "tag", "level", "service", "host", "message", "attributes")
+
+# A key of the record's own, or of a map that is being written.
+cdef struct Key:
+    uint32_t hash
+    uint32_t bytes
+    size_t at  # of a record's: in the entries; else in what is written
+    const uint8_t *value
+
+# The keys of one map, to see whether one comes twice.
+cdef struct Seen:
+    size_t first  # in Work.keys
+    size_t count
+    uint64_t bloom
+    size_t table  # in Work.table, if there is one
+    uint32_t mask
+    int64_t probes_left
+
+# A column's path: what is looked for at each depth, whole, and as the first part.
+cdef struct Path:
+    int parts
+    int whole  # number of the name among Encoder's, at the top
+    int head
+    const uint8_t *rest[MOST_PARTS]
+    size_t rest_bytes[MOST_PARTS]
+    size_t head_bytes[MOST_PARTS]
+
+cdef struct Name:
+    const uint8_t *text
+    uint32_t bytes
+    uint32_t hash
+    uint8_t columns  # a bit for each whose paths begin so
+    bint is_ours  # _time, _metadata, _group
+    uint64_t seen_in  # the number of the entry that had it last
+    const uint8_t *value
+
+cdef struct Level:
+    uint64_t low, high  # its spelling, padded with NUL
+    uint8_t bytes
+    uint8_t label
+    bint is_used
+
+# One call's state.
+cdef struct Work:
+    const uint8_t *data
+    const uint8_t *end
+    # Settings.
+    uint64_t max_map_keys
+    Name *names
+    uint32_t *name_table
+    uint32_t name_mask
+    Path *paths
+    int paths_of[COLUMNS_TAKEN + 1]  # where each column's begin; they are in order
+    const Level *levels
+    const int *level_numbers
+    const uint8_t *labels
+    # Beside the records.
+    const uint8_t *metadata
+    size_t metadata_bytes
+    const uint8_t *group
+    size_t group_bytes
+    bint columns_beside
+    # What is written.
+    uint8_t *out
+    size_t size
+    size_t capacity
+    bint has_no_memory
+    # The entry at hand.
+    uint64_t number
+    int64_t microseconds
+    bint keeps_time
+    const uint8_t *time
+    const uint8_t *own_metadata
+    size_t key_count
+    uint8_t columns_found
+    bint has_our_name
+    const uint8_t *taken[COLUMNS_TAKEN]
+    int taken_count
+    int level_label
+    # Room that is used again.
+    Key *keys
+    size_t keys_capacity
+    size_t keys_used
+    uint32_t *table
+    size_t table_capacity
+    size_t table_used

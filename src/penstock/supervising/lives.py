@@ -1,0 +1,220 @@
+"""One life of a worker, as its parent sees it: a process, and the link to it.
+
+It owns how it is started, what is asked of it, and that it ends. When it is started
+again, and what its metrics are for, it must not know.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+import penstock
+from penstock.errors import DatabaseUnavailableError, PenstockError, SettingsError
+from penstock.supervising.channel import Channel
+from penstock.supervising.messages import (
+    Ask,
+    Begin,
+    Ended,
+    Failed,
+    Ready,
+    Reload,
+    Reloaded,
+    Report,
+    ToParent,
+    ToWorker,
+    encode,
+    read_by_parent,
+)
+
+logger = logging.getLogger(__name__)
+
+# A report is some milliseconds' work; who asks for metrics does not wait longer for
+# one that stands still.
+REPORT_SECONDS = 1.0
+# A reload reads certificates and looks up names.
+RELOAD_SECONDS = 30.0
+# When a worker has closed its end it has nothing left to do.
+EXIT_SECONDS = 5.0
+LOOK_SECONDS = 0.01
+
+
+class HowEnded(NamedTuple):
+    """How a worker has ended."""
+
+    exit_code: int
+    was_clean: bool  # it says that nothing is lost
+
+    def in_words(self) -> str:
+        """Return it for a log line."""
+        if self.exit_code >= 0:
+            return f"exit code {self.exit_code}"
+        with suppress(ValueError):
+            return signal.Signals(-self.exit_code).name
+        return f"signal {-self.exit_code}"
+
+
+class Life:
+    """A worker's process from its start to its end."""
+
+    def __init__(self, worker: int) -> None:
+        self.worker = worker
+        self.report: Report | None = None  # the last
+        self.is_ready = False
+        self.silent_looks = 0
+        self.is_hanging = False  # so it was killed
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # A group of its own: Ctrl-C at a terminal is the parent's to hear.
+            self._process = subprocess.Popen(
+                (*_python(), "-m", "penstock.supervising.worker", str(theirs.fileno())),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                process_group=0,
+            )
+        loop = asyncio.get_running_loop()
+        self._channel = Channel(ours)
+        self._started: asyncio.Future[Ready | Failed | None] = loop.create_future()
+        self._reported: asyncio.Future[None] | None = None
+        self._reloaded: asyncio.Future[tuple[str, ...]] | None = None
+        self._was_clean = False
+        self._telling: set[asyncio.Task[None]] = set()
+        self._living = loop.create_task(self._live(), name=f"worker-{worker}")
+
+    @property
+    def pid(self) -> int:
+        """Return the process's id."""
+        return self._process.pid
+
+    async def begin(self, message: Begin, files: Sequence[int]) -> None:
+        """Have it start; return when senders can connect.
+
+        Raises:
+            PenstockError: it does not; as the worker says, or that it has ended.
+        """
+        self.tell(message, files)
+        answer = await asyncio.shield(self._started)
+        if isinstance(answer, Ready):
+            self.is_ready = True
+            return
+        if answer is None:
+            ended = await self.ended()
+            raise PenstockError(
+                f"worker {self.worker} has ended as it started: {ended.in_words()}"
+            )
+        if answer.exit_code == DatabaseUnavailableError.exit_code:
+            raise DatabaseUnavailableError("\n".join(answer.problems))
+        raise SettingsError(*answer.problems)
+
+    async def ask(self) -> None:
+        """Have its report; when it does not answer in time the last one stays."""
+        if self._reported is None:
+            self._reported = asyncio.get_running_loop().create_future()
+            self.tell(Ask())
+        with suppress(TimeoutError):
+            answered = asyncio.shield(self._reported)
+            await asyncio.wait_for(answered, REPORT_SECONDS)
+
+    async def reload(self, message: Reload, files: Sequence[int]) -> tuple[str, ...]:
+        """Have it take new settings; return why it does not."""
+        self._reloaded = asyncio.get_running_loop().create_future()
+        self.tell(message, files)
+        try:
+            # If it ends meanwhile, its successor begins with them.
+            return await asyncio.wait_for(self._reloaded, RELOAD_SECONDS)
+        except TimeoutError:
+            return (f"worker {self.worker} does not answer",)
+        finally:
+            self._reloaded = None
+
+    def tell(self, message: ToWorker, files: Sequence[int] = ()) -> None:
+        """Tell it something, in its turn, and whole; the files are duplicated."""
+        theirs = [os.dup(each) for each in files]
+        task = asyncio.get_running_loop().create_task(self._tell(message, theirs))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send it a signal, if it still runs."""
+        self._process.send_signal(number)
+
+    async def ended(self) -> HowEnded:
+        """Wait until it has ended, however it does."""
+        await asyncio.shield(self._living)
+        exit_code = self._process.returncode
+        # One that has not begun has nothing to lose.
+        was_clean = self._was_clean or (not self.is_ready and exit_code == 0)
+        return HowEnded(exit_code, was_clean)
+
+    async def _tell(self, message: ToWorker, files: Sequence[int]) -> None:
+        try:
+            with suppress(OSError):  # it has ended
+                await self._channel.send(encode(message), files)
+        finally:
+            for each in files:
+                os.close(each)
+
+    async def _live(self) -> None:
+        try:
+            while (received := await self._channel.receive()) is not None:
+                self._hear(read_by_parent(received.body))
+        except msgspec.MsgspecError:
+            logger.exception("a worker says what no worker says; it is ended")
+            self.kill()
+        finally:
+            for waiting in (self._started, self._reported, self._reloaded):
+                if waiting is not None:
+                    _answer(waiting, () if waiting is self._reloaded else None)
+            await self._exit()
+            telling = list(self._telling)
+            for task in telling:
+                task.cancel()
+            await asyncio.gather(*telling, return_exceptions=True)
+            self._channel.close()
+
+    def _hear(self, message: ToParent) -> None:
+        match message:
+            case Ready() | Failed():
+                _answer(self._started, message)
+            case Report():
+                self.report, self.silent_looks = message, 0
+                _answer(self._reported, None)
+                self._reported = None
+            case Reloaded():
+                _answer(self._reloaded, message.problems)
+            case Ended():
+                self.report, self._was_clean = message.report, message.was_clean
+
+    async def _exit(self) -> None:
+        looks = int(EXIT_SECONDS / LOOK_SECONDS)
+        while self._process.poll() is None:
+            looks -= 1
+            if not looks:
+                self._process.kill()
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def _answer(waiting: "asyncio.Future[Any] | None", answer: object) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(answer)
+
+
+def _python() -> tuple[str, ...]:
+    """Return the interpreter; it looks for modules here only if ours come from here.
+
+    With -m it would else: somebody may have put something else into this directory.
+    """
+    with suppress(OSError):  # the directory is gone
+        if Path(penstock.__file__).resolve().parents[1] == Path.cwd():
+            return (sys.executable,)
+    return (sys.executable, "-P")
