@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from penstock.embedded import EmbeddedPostgres
-from tests.integration.conftest import quick_disk
+from tests.integration.conftest import Database, Here, quick_disk
 
 PATIENCE_SECONDS = 40
 
@@ -222,3 +222,23 @@ def test_the_help_page_names_every_command() -> None:
     page = run("--help").stdout
     for name in ("up", "serve", "send", "sql", "db", "doctor"):
         assert f"\n  {name} " in page
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("sql", "select 1"),
+        ("rejected", "list"),
+        ("rejected", "replay", "--all"),
+        ("db", "migrate"),
+        ("db", "status"),
+    ],
+    ids=" ".join,
+)
+def test_each_command_takes_the_file_that_names_the_database(
+    here: Here, home: Path, database: Database, asked: tuple[str, ...]
+) -> None:
+    file = home / "penstock.toml"
+    file.write_text(f"database_url = '{database.url}'\n")
+    ended = here(*asked, "--config", str(file))
+    assert ended.returncode == 0, ended.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.authority import Authority
 from tests.integration.conftest import (
     Database,
     Here,
@@ -225,3 +226,17 @@ def test_every_listener_of_the_file_is_looked_at(here: Here, home: Path) -> None
     (finding,) = failures(ended.stdout)
     assert f"{key} is empty" in finding
     assert "from this machine only" not in ended.stdout, "nothing is called closed"
+
+
+def test_a_certificate_that_has_expired_is_told_once(here: Here, home: Path) -> None:
+    issued = Authority().issue("x.example", days=(-30, -1))
+    certificate, key = issued.write(home, "server")
+    key.chmod(0o600)
+    file = home / "penstock.toml"
+    tls = f"tls_certificate_file = '{certificate}'\ntls_key_file = '{key}'\n"
+    question = ("doctor", "--data-dir", str(home / "data"), "--config", str(file))
+    for spoken, exit_code in (("on", 1), ("off", 0)):
+        file.write_text(f"[listen]\ntls = '{spoken}'\n[tls]\n{tls}")
+        ended = here(*question)
+        assert ended.returncode == exit_code
+        assert ended.stdout.count("expired") == 1, ended.stdout

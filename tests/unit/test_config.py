@@ -16,6 +16,7 @@ from penstock.config import (
     database_url,
     environment_name,
     flag_name,
+    load,
     load_settings,
     setting_value,
 )
@@ -409,3 +410,13 @@ def test_an_empty_data_directory_is_not_the_current_one() -> None:
     with pytest.raises(SettingsError, match="--data-dir is empty"):
         data_dir("")
     assert data_dir(".") == Path()
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", "on"), ("false", "off")])
+def test_what_is_true_in_the_file_is_so_on_the_command_line(
+    text: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load({"heartbeats": text}).settings
+    assert settings.listen.heartbeats == value
+    monkeypatch.setenv("PENSTOCK_HEARTBEATS", text)
+    assert load({}).settings.listen.heartbeats == value

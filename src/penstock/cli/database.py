@@ -34,6 +34,16 @@ def database_options(command: Command) -> Command:
     )(command)
 
 
+def config_file_option(command: Command) -> Command:
+    """Add --config, which may name the database, to a command without settings."""
+    return click.option(
+        "--config",
+        "config_file",
+        metavar="FILE",
+        help="Configuration file, TOML (PENSTOCK_CONFIG).",
+    )(command)
+
+
 @contextmanager
 def found_database(
     database_url: str | None,

@@ -7,7 +7,11 @@ import time
 import click
 
 from penstock import config
-from penstock.cli.database import database_options, found_database
+from penstock.cli.database import (
+    config_file_option,
+    database_options,
+    found_database,
+)
 from penstock.cli.server_options import maintenance_options
 from penstock.sink.maintenance import maintain
 from penstock.sink.maintenance_round import Upkeep
@@ -22,14 +26,21 @@ def command() -> None:
 
 @command.command("migrate")
 @database_options
-def migrate_command(database_url: str | None, data_dir: str | None) -> None:
+@config_file_option
+def migrate_command(
+    database_url: str | None,
+    data_dir: str | None,
+    config_file: str | None,
+) -> None:
     """Apply the migrations that are pending, all or none.
 
     `up` and `serve` do so themselves, where their login may; this is for those who want
     to do it first, or have a server that may not. Where there is no embedded database
     yet, it is made.
     """
-    with found_database(database_url, data_dir, create=True) as url:
+    with found_database(
+        database_url, data_dir, create=True, config_file=config_file
+    ) as url:
         applied = asyncio.run(migrate(url))
     for migration in applied:
         click.echo(f"applied {migration.version:04} {migration.name}")
@@ -53,11 +64,13 @@ def migrate_command(database_url: str | None, data_dir: str | None) -> None:
     help="A login of people, to be made a member of penstock_reader.",
 )
 @database_options
+@config_file_option
 def roles_command(
     writers: tuple[str, ...],
     readers: tuple[str, ...],
     database_url: str | None,
     data_dir: str | None,
+    config_file: str | None,
 ) -> None:
     """Make the roles penstock_writer and penstock_reader, and grant what each needs.
 
@@ -65,8 +78,8 @@ def roles_command(
     nor change those that are stored. To be run as the owner of the tables, who may make
     roles (CREATEROLE) or finds them made; as often as you like. `up` does so itself.
     """
-    is_ours = config.database_url(database_url) is None
-    with found_database(database_url, data_dir) as url:
+    is_ours = config.database_url(database_url, config_file) is None
+    with found_database(database_url, data_dir, config_file=config_file) as url:
         report = asyncio.run(
             make_roles(url, writers=writers, readers=readers, is_ours=is_ours)
         )
@@ -78,9 +91,14 @@ def roles_command(
 
 @command.command("status")
 @database_options
-def status_command(database_url: str | None, data_dir: str | None) -> None:
+@config_file_option
+def status_command(
+    database_url: str | None,
+    data_dir: str | None,
+    config_file: str | None,
+) -> None:
     """Show each migration and when it was applied."""
-    with found_database(database_url, data_dir) as url:
+    with found_database(database_url, data_dir, config_file=config_file) as url:
         statuses = asyncio.run(migration_status(url))
     for status in statuses:
         when = f"{status.applied_at:%Y-%m-%d %H:%M:%S %Z}" if status.applied_at else ""

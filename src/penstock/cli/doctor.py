@@ -21,7 +21,7 @@ import click
 from penstock import __version__, config, rows
 from penstock.cli.database import database_options, embedded_data_dir
 from penstock.cli.doctor_database import database
-from penstock.cli.doctor_files import certificates, secrets, spool
+from penstock.cli.doctor_files import certificates, secrets, spool, tells
 from penstock.cli.doctor_network import listening
 from penstock.cli.findings import Finding
 from penstock.cli.server_options import server_options
@@ -88,8 +88,9 @@ def _examine(
             yield Finding("fail", line, mend)
         return
     for warning in configuration.warnings:
-        what, _, mend = warning.partition("; ")
-        yield Finding("warn", what, mend)
+        if not tells(configuration.settings, warning):
+            what, _, mend = warning.partition("; ")
+            yield Finding("warn", what, mend)
     yield from _settings(configuration.settings, directory)
 
 

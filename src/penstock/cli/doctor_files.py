@@ -46,10 +46,27 @@ def secrets(settings: Settings) -> Iterator[Finding]:
             )
 
 
+def tells(settings: Settings, warning: str) -> bool:
+    """Tell whether `certificates` says itself what is a warning of the settings."""
+    if not _speaks_tls(settings):
+        return False
+    try:
+        warnings = load_terms(settings.tls).warnings
+    except SettingsError:
+        return False
+    # Before it stands the place of the setting, instead of its name.
+    return any(warning.endswith(each.partition(" ")[2]) for each in warnings)
+
+
+def _speaks_tls(settings: Settings) -> bool:
+    listen = settings.listen
+    return listen.tls == "on" or any(each.tls == "on" for each in listen.listeners)
+
+
 def certificates(settings: Settings) -> Iterator[Finding]:
     """Look at the files of TLS, if any place speaks it."""
-    listen, tls = settings.listen, settings.tls
-    if listen.tls == "off" and all(each.tls == "off" for each in listen.listeners):
+    tls = settings.tls
+    if not _speaks_tls(settings):
         return
     try:
         load_terms(tls)

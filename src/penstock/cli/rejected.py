@@ -11,7 +11,11 @@ import click
 import orjson
 
 from penstock import config
-from penstock.cli.database import database_options, found_database
+from penstock.cli.database import (
+    config_file_option,
+    database_options,
+    found_database,
+)
 from penstock.cli.output import print_json, print_table
 from penstock.cli.rejected_view import as_dict, as_lines, chunk_text
 from penstock.cli.spans import span
@@ -77,6 +81,7 @@ def command() -> None:
 @click.option("--count", is_flag=True, help="Count them by reason, SQLSTATE and tag.")
 @output_option
 @database_options
+@config_file_option
 def list_command(
     since: timedelta | None,
     reason: str | None,
@@ -87,11 +92,12 @@ def list_command(
     output: str,
     database_url: str | None,
     data_dir: str | None,
+    config_file: str | None,
 ) -> None:
     """List rejected events, the newest first."""
     wanted = Wanted(younger_than=since, reason=reason, tag=tag, sqlstate=sqlstate)
     show = print_table if output == "table" else print_json
-    with found_database(database_url, data_dir) as url:
+    with found_database(database_url, data_dir, config_file=config_file) as url:
         if count:
             kinds = asyncio.run(count_by_kind(url, wanted))
             show(Kind._fields, kinds)
@@ -107,11 +113,16 @@ def list_command(
 @click.argument("event_id", metavar="ID", type=click.IntRange(0, LAST_ID))
 @output_option
 @database_options
+@config_file_option
 def show_command(
-    event_id: int, output: str, database_url: str | None, data_dir: str | None
+    event_id: int,
+    output: str,
+    database_url: str | None,
+    data_dir: str | None,
+    config_file: str | None,
 ) -> None:
     """Show all there is of one event, its bytes decoded."""
-    with found_database(database_url, data_dir) as url:
+    with found_database(database_url, data_dir, config_file=config_file) as url:
         event = asyncio.run(find_event(url, event_id))
     if event is None:
         raise PenstockError(f"there is no rejected event {event_id}")
@@ -129,6 +140,7 @@ def show_command(
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Try N at most.")
 @click.option("--dry-run", is_flag=True, help="Try, say what would pass, undo it.")
 @database_options
+@config_file_option
 def replay_command(
     ids: tuple[int, ...],
     is_all: bool,
@@ -138,6 +150,7 @@ def replay_command(
     dry_run: bool,
     database_url: str | None,
     data_dir: str | None,
+    config_file: str | None,
 ) -> None:
     """Store rejected events as the rows that they are now, oldest first.
 
@@ -146,12 +159,14 @@ def replay_command(
     stay as they are; then the exit code is 1.
 
     The settings of columns and limits are read from the environment and the file that
-    PENSTOCK_CONFIG names, as `serve` reads them.
+    --config or PENSTOCK_CONFIG names, as `serve` reads them.
     """
     _check_choice(is_all, [ids, reason, tag], "IDs, --reason, --tag")
     wanted = Wanted(ids=ids or None, reason=reason, tag=tag)
-    with found_database(database_url, data_dir) as url:
-        settings = config.load_settings(url, {}, REPLAY_CONCERNS)
+    with found_database(database_url, data_dir, config_file=config_file) as url:
+        settings = config.load_settings(
+            url, {config.CONFIG_FILE: config_file}, REPLAY_CONCERNS
+        )
         done = asyncio.run(replay(url, settings, wanted, limit=limit, dry_run=dry_run))
     gone = len(set(ids)) - done.events - done.remaining.total() - done.elsewhere
     if ids and limit is None and gone > 0 and reason is None and tag is None:
@@ -167,6 +182,7 @@ def replay_command(
 @click.option("--all", "is_all", is_flag=True, help="All of them.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @database_options
+@config_file_option
 def purge_command(
     older_than: timedelta | None,
     is_all: bool,
@@ -175,11 +191,12 @@ def purge_command(
     yes: bool,
     database_url: str | None,
     data_dir: str | None,
+    config_file: str | None,
 ) -> None:
     """Delete rejected events for good."""
     _check_choice(is_all, [older_than, reason, tag], "--older-than, --reason, --tag")
     wanted = Wanted(older_than=older_than, reason=reason, tag=tag)
-    with found_database(database_url, data_dir) as url:
+    with found_database(database_url, data_dir, config_file=config_file) as url:
         extent = asyncio.run(count_events(url, wanted))
         if extent.events and not yes:
             question = f"Delete {_events(extent.events)} for good?"

@@ -11,7 +11,11 @@ import click
 import orjson
 
 from penstock import config
-from penstock.cli.database import database_options, found_database
+from penstock.cli.database import (
+    config_file_option,
+    database_options,
+    found_database,
+)
 from penstock.cli.output import print_csv, print_json, print_table
 from penstock.embedded import url_as
 from penstock.errors import PenstockError
@@ -62,8 +66,13 @@ DECODERS: dict[str, Callable[[str], Any]] = {
     help="How the rows are written; json is one object a line.",
 )
 @database_options
+@config_file_option
 def command(
-    statement: str, output: str, database_url: str | None, data_dir: str | None
+    statement: str,
+    output: str,
+    database_url: str | None,
+    data_dir: str | None,
+    config_file: str | None,
 ) -> None:
     """Run one SQL STATEMENT in a read-only transaction and print its rows.
 
@@ -74,8 +83,8 @@ def command(
     Example:
       penstock sql "select level, count(*) from logs group by level"
     """
-    is_embedded = config.database_url(database_url) is None
-    with found_database(database_url, data_dir) as url:
+    is_embedded = config.database_url(database_url, config_file) is None
+    with found_database(database_url, data_dir, config_file=config_file) as url:
         work = (
             _fetch_as_reader(url, statement) if is_embedded else _fetch(url, statement)
         )

@@ -18,6 +18,7 @@ from penstock.settings.shares import share_problems, worker_count
 
 # sun_path has 108 bytes with its NUL on Linux, 104 on macOS (unix(7), unix(4)).
 MAX_SOCKET_PATH_BYTES = 103
+_ALL = {"0.0.0.0", "::"}
 
 # What a setting's place is called: a flag, a variable, a line of the file. Behind its
 # name may stand a place within it: `where("networks", 0, "cidr")`.
@@ -58,7 +59,7 @@ def combination_problems(
 
 
 def _listeners(settings: Settings, where: Where) -> Iterator[str]:
-    taken = {(settings.listen.host, settings.listen.port)}
+    taken = [(settings.listen.host, settings.listen.port)]
     paths: set[str] = set()
     for number, listener in enumerate(settings.listen.listeners):
         name = where("listeners", number)
@@ -71,9 +72,48 @@ def _listeners(settings: Settings, where: Where) -> Iterator[str]:
             paths.add(listener.path)
         else:
             place = (listener.host, listener.port)
-            if place in taken and listener.port:
-                yield f"{name}: {listener.host}:{listener.port} is listened on twice"
-            taken.add(place)
+            for other in taken:
+                if _meet(place, other):
+                    yield f"{name}: {_twice(place, other)}"
+                    break
+            taken.append(place)
+            if listener.mode != Listener().mode:
+                yield (
+                    f"{where('listeners', number, 'mode')} is for a Unix socket, and"
+                    " this is an address"
+                )
+    http = (settings.http.http_host, settings.http.http_port)
+    for other in taken:
+        if _meet(http, other):
+            yield f"{where('http_port')}: {_twice(http, other)}"
+            break
+
+
+def _meet(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    """Tell whether two places cannot be listened on at once; what names mean is asked.
+
+    An address of all addresses takes those of its kind (ip(7)); IPv6 ones take none of
+    IPv4.
+    """
+    if one[1] != other[1] or not one[1]:
+        return False
+    if one[0] == other[0]:
+        return True
+    found = [addresses_now(host) for host, _ in (one, other)]
+    if found[0] is None or found[1] is None:
+        return False  # is told elsewhere
+    return any(
+        family == its_family and (host == its_host or {host, its_host} & _ALL)
+        for family, (host, *_) in found[0]
+        for its_family, (its_host, *_) in found[1]
+    )
+
+
+def _twice(one: tuple[str, int], other: tuple[str, int]) -> str:
+    host, port = one
+    if host == other[0]:
+        return f"{host}:{port} is listened on twice"
+    return f"{host}:{port} is listened on twice, with {other[0]}"
 
 
 def _unix_listener(listener: Listener, number: int, where: Where) -> Iterator[str]:

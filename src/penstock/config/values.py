@@ -18,6 +18,8 @@ _UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 # What `penstock config show` has in the place of a secret.
 HIDDEN = "***"
 _ON_OFF = {True: "on", False: "off"}
+# As it is written in TOML.
+_ON_OFF_TEXT = {"true": "on", "false": "off"}
 
 # Is told of each problem, in a line.
 Complain = Callable[[str], None]
@@ -45,6 +47,8 @@ def from_text(text: str, each: Field[Any], source: str) -> Any:
         if accepted.is_guard and not parts:
             raise SettingsError(f"{source} is empty; {_without(each)}")
         return parts
+    if {"on", "off"} <= set(accepted.choices):
+        text = _ON_OFF_TEXT.get(text.strip(), text)
     value = _text(text, each, source)
     accepted.check(source, value)
     return value

@@ -45,6 +45,11 @@ WRONG = {
     "[[listeners]]\nport = 1": ":1: listeners[0]: a listener has either a host or a pa",
     "[[listeners]]\nhost = '::1'\npath = '/x'": ":1: listeners[0]: a listener has eith",
     "[[listeners]]\nhost = '127.0.0.1'": "127.0.0.1:24224 is listened on twice",
+    "[[listeners]]\nhost = '0.0.0.0'": ":1: listeners[0]: 0.0.0.0:24224 is listened on"
+    " twice, with 127.0.0.1",
+    "[[listeners]]\nhost = '::1'\n[[listeners]]\nhost = '::'": ":3: listeners[1]: :::",
+    "[http]\nhttp_port = 24224": ":2: http_port: 127.0.0.1:24224 is listened on twice",
+    "[[listeners]]\nhost = '::1'\nmode = '0600'": ":3: listeners[0].mode is for a Unix",
     "[[listeners]]\npath = '/x'\n[[listeners]]\npath = '/x'": ":3: listeners[1]: /x is",
     "[[listeners]]\npath = 'x'": ":2: listeners[0].path is 'x'; it begins with /",
     '[[listeners]]\npath = "/\\u0000"': ":2: listeners[0].path is '/\\x00'; it begins",
@@ -77,6 +82,10 @@ def test_what_does_not_go_together_is_refused(problems: Problems, text: str) -> 
         "[listen]\nport = 0\n[[listeners]]\nhost = '127.0.0.1'\nport = 0",
         "[[listeners]]\npath = '/x'\nmode = '600'",
         "[[listeners]]\nhost = '::1'\n[[listeners]]\npath = '/x'",
+        "[[listeners]]\nhost = '::'",  # which takes no IPv4
+        "[[listeners]]\nhost = '127.0.0.2'",
+        "[listen]\nport = 0\n[http]\nhttp_port = 0",
+        "[http]\nhttp_host = '::1'\nhttp_port = 24224",
     ],
 )
 def test_what_goes_together_is_taken(load: Load, text: str) -> None:
