@@ -15,6 +15,7 @@ The questions; each file also runs alone, `benchmarks/<name>.py --help`:
     outage.py          memory and counts while PostgreSQL is away
     growth.py          does ingest slow down as rows pile up, or beside the seal?
     disk.py            bytes on disk of a record
+    sink.py            from the ring into PostgreSQL alone; not in the set
     spool.py           the spool's files beside SQLite; not in the set
 
 What they are made of:

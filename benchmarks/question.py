@@ -67,13 +67,20 @@ def answer(question: Question, arguments: Sequence[str] | None = None) -> int:
         stage.say(f"{question.name}: interrupted; all that was started is stopped")
         return 130
     result = _signed(question, options) | result
-    report.write_json(result, options.results / f"{question.name}.json")
+    # Shown first: what took minutes to measure is not to be lost to a full disk.
     if options.json == "-":
         sys.stdout.write(json.dumps(report.rounded(result)) + "\n")
-        return 0
-    if options.json:
-        report.write_json(result, Path(options.json))
-    report.print_sheets(question.sheets(result))
+    else:
+        report.print_sheets(question.sheets(result))
+    files = [options.results / f"{question.name}.json"]
+    if options.json not in (None, "-"):
+        files.append(Path(options.json))
+    try:
+        for file in files:
+            report.write_json(result, file)
+    except OSError as error:
+        stage.say(f"{question.name}: the result is not written: {error}")
+        return 1
     return 0
 
 

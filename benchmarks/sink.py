@@ -14,7 +14,6 @@ CPU is the figure to go by; rows/s depend on what else the machine does.
 
 import argparse
 import asyncio
-import os
 import resource
 import sys
 import time
@@ -23,14 +22,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Final
 
 import uvloop
 
 # Run as a file, Python looks for modules beside it, not in the directory above.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import limit, records, stage
+from benchmarks import limit, process, records, stage
 from penstock.buffer.books import Books
 from penstock.buffer.identity import chunk_identity, part_claim
 from penstock.buffer.ring import Ring
@@ -48,8 +46,6 @@ from penstock.sink.flusher import Flusher
 from penstock.sink.partitions import Partitions
 from penstock.sink.postgres import PostgresWriter, next_receiver
 from penstock.telemetry.metrics import Metrics
-
-_TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +99,7 @@ class PostgresCpu:
 
     def seconds(self) -> float:
         """Return user and system time so far, of those that have ended too."""
-        children: list[int] = []
-        for file in Path(f"/proc/{self._postmaster}/task").glob("*/children"):
-            children += map(int, file.read_text().split())
-        # proc(5): 14 and 15 are its own, 16 and 17 of children that it waited for.
-        ticks = _ticks(self._postmaster, 11, 15)
-        for child in children:
-            ticks += _ticks(child, 11, 13)
-        return ticks / _TICKS_PER_SECOND
-
-
-def _ticks(pid: int, first: int, end: int) -> int:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
-        return 0
-    # The name, field 2, may itself hold spaces.
-    return sum(int(field) for field in stat.rpartition(")")[2].split()[first:end])
+        return process.cpu_seconds(self._postmaster)
 
 
 class Feeder:

@@ -9,11 +9,14 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
 from penstock import config
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, SettingsError
 from penstock.settings import Settings
 from penstock.telemetry.reload import ReloadMetrics
 
@@ -21,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 # A shell may tell its jobs that the terminal is closed a moment before it is.
 TERMINAL_SECONDS = 0.2
+# For the files to be read: a network's file system may hang.
+LOAD_SECONDS = 30.0
+
+T = TypeVar("T")
 
 
 class Reloading:
@@ -64,7 +71,7 @@ class Reloading:
 
     async def _reload(self) -> None:
         try:
-            settings = await asyncio.to_thread(self._load)
+            settings = await self._load_in_time()
             await self._apply(settings)
         except PenstockError as error:
             self._refused(problems=str(error).splitlines())
@@ -82,9 +89,33 @@ class Reloading:
                 extra={"settings": list(waiting)},
             )
 
+    async def _load_in_time(self) -> Settings:
+        try:
+            async with asyncio.timeout(LOAD_SECONDS):
+                return await _in_thread(self._load)
+        except TimeoutError as error:
+            raise SettingsError(
+                f"the files could not be read within {LOAD_SECONDS:.0f} s"
+            ) from error
+
     def _refused(self, **extra: object) -> None:
         self._metrics.reloaded(is_good=False)
         logger.error("the new configuration is refused, the old one stays", extra=extra)
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    """Return what the call does, made in a thread that no stop waits for."""
+    outcome: Future[T] = Future()
+    outcome.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except Exception as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="reload", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 class Terminal:

@@ -274,3 +274,18 @@ def test_what_is_doubtful_is_one_line_at_the_start_and_at_each_reload(
     assert (lines(expired), lines(is_open)) == (1, 1)
     configured.reload(text)
     assert (lines(expired), lines(is_open)) == (2, 2)
+
+
+def test_what_is_no_file_is_refused_and_does_not_keep_the_server(
+    configured: Configured,
+) -> None:
+    program = configured.start("[process]\nlog_level = 'info'\n")
+    configured.file.unlink()
+    os.mkfifo(configured.file)
+    before = configured.reloads()
+    program.send_signal(signal.SIGHUP)
+    wait_until(lambda: configured.reloads() > before, "it is refused")
+    assert "a pipe with nothing in it" in program.stderr
+    configured.file.unlink()
+    configured.reload("[process]\nlog_level = 'debug'\n")
+    assert READ_AGAIN in program.stderr

@@ -16,6 +16,7 @@ from penstock.config.lines import Path as KeyPath
 from penstock.config.lines import key_lines, line_of
 from penstock.config.values import accepted_by
 from penstock.errors import SettingsError
+from penstock.reading import read_file
 
 # A configuration is some kilobytes; what is larger is another file.
 MAX_FILE_BYTES = 1024 * 1024
@@ -63,8 +64,7 @@ def read_config_file(name: str, concerns: dict[str, type]) -> ConfigFile:
 
 def _read(name: str) -> str:
     try:
-        with Path(name).open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
+        raw = read_file(name, max_bytes=MAX_FILE_BYTES + 1)
         if len(raw) > MAX_FILE_BYTES:
             raise SettingsError(f"{name}: larger than a configuration file ever is")
         return raw.decode()

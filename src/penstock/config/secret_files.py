@@ -6,10 +6,10 @@ knows, but a mistake. It must not put a secret into words.
 
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from penstock.config.values import Complain, accepted_by
+from penstock.reading import read_file
 
 FILE = "_file"
 # A key of some dozen characters; a larger file is a certificate, or a log.
@@ -40,8 +40,7 @@ def fill_secrets(
 
 def _read_secret(file: str, where: str, complain: Complain) -> str | None:
     try:
-        with Path(file).open("rb") as opened:
-            raw = opened.read(MAX_SECRET_BYTES + 1)
+        raw = read_file(file, max_bytes=MAX_SECRET_BYTES + 1)
     except (OSError, ValueError) as error:  # the latter: no name can be like that
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         complain(f"{where}: {file} cannot be read: {reason}")

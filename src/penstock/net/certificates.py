@@ -11,10 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from penstock.errors import SettingsError
+from penstock.reading import read_file
 from penstock.settings import TlsSettings
 
 Result = TypeVar("Result")
@@ -88,7 +88,7 @@ class PemFile(NamedTuple):
             SettingsError: it cannot be read.
         """
         try:
-            text = Path(self.file).read_bytes().decode("latin-1")
+            text = read_file(self.file).decode("latin-1")
         except (OSError, ValueError) as error:  # the latter: no name can be like that
             reason = (getattr(error, "strerror", None) or str(error)).lower()
             raise SettingsError(

@@ -12,7 +12,7 @@ from typing import Any
 from penstock.model import SourceId
 from penstock.net.entering import Doorway, Entrant
 from penstock.net.incoming import Intake
-from penstock.net.peer import UNIX_SENDER, Peer, normal_address
+from penstock.net.peer import UNIX_SENDER, Peer, host_of, normal_address
 from penstock.net.session import ForwardSession
 from penstock.net.sockets import keep_alive
 
@@ -38,7 +38,7 @@ class Connections:
         self.watched: set[ForwardSession] = set()
         self.taken = 0
         self._open = 0
-        self._of_address: dict[str, int] = {}
+        self._of_host: dict[str, int] = {}
         self._has_none = asyncio.Event()
         # When a reason was logged, and how often it has been met since.
         self._refusals: dict[str, tuple[float, int]] = {}
@@ -157,7 +157,7 @@ class Connections:
             return "max_connections"
         if self._open >= self.max_files:
             return "open_files"
-        held = self._of_address.get(peer.address, 0)
+        held = self._of_host.get(host_of(peer.address), 0)
         if peer.address == UNIX_SENDER:
             return None
         at_most = self.intake.peers.max_connections_per_address
@@ -165,11 +165,12 @@ class Connections:
 
     def _count(self, peer: Peer, more: int) -> None:
         self._open += more
-        held = self._of_address.get(peer.address, 0) + more
+        host = host_of(peer.address)
+        held = self._of_host.get(host, 0) + more
         if held:
-            self._of_address[peer.address] = held
+            self._of_host[host] = held
         else:
-            del self._of_address[peer.address]
+            del self._of_host[host]
         if more > 0:
             self.intake.metrics.connected()
         else:

@@ -230,7 +230,7 @@ class Inbox(ABC):
         if held_bytes or self._held_bytes:
             self._may_read = self._intake.partials.hold(
                 self,
-                self.peer.address,
+                self.host,
                 self._held_bytes,
                 held_bytes,
                 is_whole=is_whole,
@@ -241,8 +241,7 @@ class Inbox(ABC):
         if self._incoming is None and self._reader.is_inflating:
             return True  # or others would begin to inflate theirs meanwhile
         return (
-            self._incoming is not None
-            or self._intake.opened.may_begin(self.peer.address)
+            self._incoming is not None or self._intake.opened.may_begin(self.host)
         ) and self._intake.ring.has_room(self._source, comes_again=self._asks_for_acks)
 
     def _wait_for_room(self) -> None:
@@ -253,10 +252,8 @@ class Inbox(ABC):
             self._is_resting = False
             return
         self._waits_for_room = True
-        if self._incoming is None and not self._intake.opened.may_begin(
-            self.peer.address
-        ):
-            self._intake.opened.wait(self, self.peer.address, self._ask_turn)
+        if self._incoming is None and not self._intake.opened.may_begin(self.host):
+            self._intake.opened.wait(self, self.host, self._ask_turn)
             return
         self._intake.ring.wait_for_room(
             self._source, self._ask_turn, comes_again=self._asks_for_acks
@@ -265,7 +262,7 @@ class Inbox(ABC):
     def _drop_incoming(self) -> None:
         if self._incoming is not None:
             size_bytes, self._incoming = self._incoming.size_bytes, None
-            self._intake.opened.count(self.peer.address, -size_bytes)
+            self._intake.opened.count(self.host, -size_bytes)
 
     def _begin_message(self, message: Message) -> None:
         """Start on a message; what is owed for it is known from here on."""
@@ -289,7 +286,7 @@ class Inbox(ABC):
                 self._acked,
             ),
         )
-        self._intake.opened.count(self.peer.address, self._incoming.size_bytes)
+        self._intake.opened.count(self.host, self._incoming.size_bytes)
         self._acks.expect(self._incoming.delivery)
         self._asks_for_acks |= message.ack is not None
         self._is_known = True

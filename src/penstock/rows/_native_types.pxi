@@ -14,7 +14,7 @@ cdef enum:
     MESSAGE = 3
     COLUMNS_TAKEN = 4
     MOST_PARTS = 16  # of a path: keys nested in one another
-    MANY_KEYS = 32  # of a map: with more, a table finds those that come twice
+    MANY_KEYS = 12  # of a map: with more, a table finds those that come twice
     # A map may cost so many probes for each of its keys, on average.
     PROBES_A_KEY = 16
     MOST_DAYS = 64  # of a part's rows; those of one more day are read the careful way

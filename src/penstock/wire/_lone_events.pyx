@@ -142,6 +142,14 @@ def take(
     )
 
 
+def stands_at(bytearray buffer not None, Py_ssize_t start, Py_ssize_t max_frame_bytes):
+    """Tell whether a usual event stands at `start`."""
+    cdef const uint8_t *base = <const uint8_t *>PyByteArray_AS_STRING(buffer)
+    if not 0 <= start <= len(buffer):
+        raise ValueError("start")
+    return is_another(base + start, base + len(buffer), max_frame_bytes)
+
+
 cdef bint is_another(
     const uint8_t *p, const uint8_t *end, Py_ssize_t max_frame_bytes
 ) noexcept nogil:

@@ -24,6 +24,10 @@ from penstock.wire.values import (
     read_header,
 )
 
+# A frame that had begun is looked at from its beginning again if no more than this has
+# come of it: over and over it would be, were it large.
+LOOK_AGAIN_BYTES = 64 * 1024
+
 try:
     from penstock.wire import _lone_events
 except ImportError:  # no C compiler when Penstock was installed: slower, and the same
@@ -109,6 +113,18 @@ class FrameReader:
             return None
         return self._take_frame()
 
+    @property
+    def has_lone_event(self) -> bool:
+        """Tell whether `take_lone_events` would take one."""
+        return self._may_hold_lone_events() and _lone_events.stands_at(
+            self._buffer, self._start, self._max_frame_bytes
+        )
+
+    def _may_hold_lone_events(self) -> bool:
+        left_bytes = len(self._buffer) - self._start
+        is_small = not self._starts or left_bytes <= LOOK_AGAIN_BYTES
+        return IS_BUILT and left_bytes > 0 and is_small
+
     def take_lone_events(
         self, *, most_frames: int, most_bytes: int
     ) -> LoneEvents | None:
@@ -117,7 +133,7 @@ class FrameReader:
         As many as the compiled shortcut finds; None where it finds none, or there is no
         such. What follows is read by `next_frame`.
         """
-        if not IS_BUILT or self._starts or self._start >= len(self._buffer):
+        if not self._may_hold_lone_events():
             return None
         tag, entries, frames, end, is_all = _lone_events.take(
             self._buffer,
@@ -129,6 +145,8 @@ class FrameReader:
         if not frames:
             return None
         self._start = end
+        self._starts.clear()
+        self._skipper = None
         is_all |= end == len(self._buffer)
         self._compact()
         return LoneEvents(tag, entries, frames, is_all)

@@ -155,6 +155,8 @@ class MessageReader:
             return self._ahead.chunk is not None
         if self._inflating is not None:
             return self._inflating.options.chunk is not None
+        if self._frame is None and self._frames_hold_lone_event():
+            return False
         self._peek()
         if self._frame is None:
             return None
@@ -215,6 +217,9 @@ class MessageReader:
             frames += 1
             self._ahead = None
         return replace(message, entries=b"".join(entries), frames=frames)
+
+    def _frames_hold_lone_event(self) -> bool:
+        return isinstance(self._frames, FrameReader) and self._frames.has_lone_event
 
     def _take_lone_events(self) -> Message | None:
         """Take events by the compiled shortcut, unless something else comes first."""

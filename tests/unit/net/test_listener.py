@@ -19,6 +19,7 @@ import pytest
 
 from penstock import accepting
 from penstock.errors import PenstockError, UnavailableError
+from penstock.net import connections as connections_module
 from penstock.net import listener as listener_module
 from penstock.net.entering import Entrant, OpenDoorway
 from penstock.net.listener import ForwardListener, MakeDoorway
@@ -346,6 +347,29 @@ def test_another_address_is_let_in_though_one_has_all_it_may(
             ):
                 await other.send(message(1))
                 await it.stored(1)
+
+    runner.run(scenario())
+
+
+def test_all_addresses_of_one_host_count_as_one(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host has 2**64 of IPv6, and loopback has one: what it is seen as is made up."""
+    addresses = iter(["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"])
+    monkeypatch.setattr(
+        connections_module, "_address_of", lambda accepted, address: next(addresses)
+    )
+
+    async def scenario() -> None:
+        async with listening(limits=PeerLimits(max_connections_per_address=1)) as it:
+            async with sender(it.port):
+                await until(lambda: it.connections() == 1)
+                async with sender(it.port) as refused:
+                    assert await refused.rest() == b""
+                assert it.refused("max_connections_per_address") == 1
+                async with sender(it.port) as other:
+                    await other.send(message(1))
+                    await it.stored(1)
 
     runner.run(scenario())
 

@@ -184,3 +184,22 @@ def test_no_more_messages_are_begun_than_may_be_open() -> None:
         assert server.intake.opened.may_begin("192.0.2.0")
 
     asyncio.run(scenario())
+
+
+def test_all_addresses_of_one_host_have_one_share() -> None:
+    """A host has 2**64 of IPv6."""
+
+    async def scenario() -> None:
+        server = Server(max_opened_bytes=64 * 1024)
+        server.intake.opened.count("2001:db8::/64", 64 * 1024)
+        one, other = server.connect("2001:db8::1"), server.connect("2001:db8:0:1::1")
+        for peer in (one, other):
+            await peer.send(message(1, "c"))
+        server.commit_all()
+        assert (one.acked(), other.acked()) == ([], ["c"])
+        server.intake.opened.count("2001:db8::/64", -64 * 1024)
+        await turns()
+        server.commit_all()
+        assert one.acked() == ["c"]
+
+    asyncio.run(scenario())

@@ -276,3 +276,13 @@ def test_no_module_logs_with_a_sentence_made_at_run_time() -> None:
                     assert isinstance(sentence, ast.Constant), where
                     found += 1
     assert found > 5
+
+
+def test_what_a_person_has_asked_for_is_told_each_time() -> None:
+    """The sixth configuration that is refused would be so without a word."""
+    stream = io.StringIO()
+    set_up_logs("json", "info", stream)
+    logger = logging.getLogger("penstock.reloading")
+    for _ in range(3 * BURST_LINES):
+        logger.error("the new configuration is refused, the old one stays")
+    assert len(lines_of(stream)) == 3 * BURST_LINES
