@@ -152,6 +152,19 @@ def test_the_most_values_that_an_entry_may_have(more: int, one: bytes) -> None:
     parts_of(with_metadata + in_a_record(b"\x01"), encoder=Twins())
 
 
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_long_keys_of_one_hash_cost_no_more_to_compare_than_many_keys(
+    is_nested: bool,
+) -> None:
+    # Half the pairs of the long ones would be compared: 100 bytes for each that came.
+    keys = [b"%d" % number for number in range(2000)]
+    keys += twin.colliding_keys(200, more_bytes=10_000)
+    record = m.map16(*[(m.bin16(key), b"\x01") for key in keys])
+    entry = in_a_record(record) if is_nested else m.fixarray(b"\x01", record)
+    assert carefully_read(entry) == 1
+    parts_of(entry, encoder=Twins())
+
+
 # --- it is the compiled one that writes what is usual
 
 
