@@ -30,6 +30,7 @@ It must not cut a message into parts, count limits, nor decide what is rejected.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_Clear
 from cpython.mem cimport PyMem_Free
 from libc.math cimport fabs, isfinite, isnan, rint
 from libc.stdint cimport INT64_MIN, int8_t, int16_t, int32_t, int64_t
@@ -343,12 +344,16 @@ cdef class Encoder:
             self._give_back()
             raise MemoryError("no memory to encode entries")
         data = PyBytes_FromStringAndSize(<char *>w.out, w.size) if w.size else b""
+        # No comprehension: without memory Cython's lets go of an item twice.
+        days = []
+        for number in range(part.day_count):
+            days.append(part.days[number])
         if w.capacity > OUT_KEPT_BYTES:
             self._give_back()
         return (
             data,
             part.rows,
-            [part.days[number] for number in range(part.day_count)],
+            days,
             part.offset,
             part.end - w.data if part.end != NULL else 0,
             beside_left_bytes - part.beside_left_bytes,
