@@ -23,6 +23,11 @@ def one_of_each(values: Iterable[bytes]) -> Bytes:
     return st.sampled_from(sorted(set(values)))
 
 
+def in_a_record(value: bytes) -> bytes:
+    """Write an entry whose record has this value."""
+    return m.fixarray(m.uint32(m.T), m.fixmap((m.fixstr(b"k"), value)))
+
+
 def joined(pieces: Bytes, most: int = 6) -> Bytes:
     return st.lists(pieces, max_size=most).map(b"".join)
 
@@ -57,7 +62,7 @@ INVALID = [
         b"\xf4\x8f",
     ),
 ]
-_SPECIAL = [bytes([c]) for c in (*range(32), *b'"\\/', 0x7F)]
+SPECIAL = [bytes([c]) for c in (*range(32), *b'"\\/', 0x7F)]
 # Around what is copied at once: 8 and 16 bytes.
 _runs: Bytes = st.builds(
     lambda letter, length: letter * length,
@@ -70,7 +75,7 @@ raw_texts: Bytes = joined(
         _runs,
         st.sampled_from([text.encode() for text in VALID]),
         st.sampled_from(INVALID),
-        st.sampled_from(_SPECIAL),
+        st.sampled_from(SPECIAL),
         st.binary(max_size=3),
     )
 )
@@ -103,7 +108,9 @@ bins: Bytes = st.builds(
 # --- numbers
 
 _ENDS = [0, 32, 64, 100, 128, *(2**bits for bits in (8, 15, 16, 31, 32, 53, 63, 64))]
-_near = [sign * end + near for sign in (1, -1) for end in _ENDS for near in (-1, 0, 1)]
+NEAR_ENDS = [
+    sign * end + near for sign in (1, -1) for end in _ENDS for near in (-1, 0, 1)
+]
 _FORMS: list[tuple[int, int, Callable[[int], bytes]]] = [
     (0, 127, lambda number: bytes([number])),
     (-32, -1, lambda number: bytes([number + 256])),
@@ -123,7 +130,7 @@ def written_in_each_form(numbers: Iterable[int]) -> list[bytes]:
     ]
 
 
-ints: Bytes = one_of_each(written_in_each_form(_near)) | some.ints
+ints: Bytes = one_of_each(written_in_each_form(NEAR_ENDS)) | some.ints
 _decimals = st.builds(
     lambda digits, exponent, sign: sign * float(f"{digits}e{exponent}"),
     st.integers(0, 10**6) | st.integers(0, 10**17),
@@ -150,9 +157,19 @@ _edges = [
     *(-62_135_596_800, 253_402_300_799, 253_402_300_791),
 ]
 edge_seconds = sorted({edge + near for edge in _edges for near in (-1, 0, 1)})
-_nanoseconds = st.sampled_from(
-    [0, 1, 999, 1000, 999_999_999, 10**9, 10**9 + 999, 3 * 10**9, 2**30 - 1, 2**32 - 1]
-)
+NANOSECONDS = [
+    0,
+    1,
+    999,
+    1000,
+    999_999_999,
+    10**9,
+    10**9 + 999,
+    3 * 10**9,
+    2**30 - 1,
+    2**32 - 1,
+]
+_nanoseconds = st.sampled_from(NANOSECONDS)
 _seconds = st.sampled_from(edge_seconds)
 event_times: Bytes = st.builds(
     lambda form, seconds, nanoseconds: form(
@@ -292,8 +309,8 @@ DEFAULT_PATHS = sorted(
         for path in keys
     }
 )
-_BLANKS = [" ", "\t", "\n", "\v", "\f", "\r", "\x1c", "\x1d", "\x1e", "\x1f"]
-_ODD_BLANKS = [
+BLANKS = [" ", "\t", "\n", "\v", "\f", "\r", "\x1c", "\x1d", "\x1e", "\x1f"]
+ODD_BLANKS = [
     "\x85",
     "\xa0",
     "\u1680",
@@ -303,7 +320,7 @@ _ODD_BLANKS = [
     "\u202f",
     "\u205f",
 ]
-_NO_BLANKS = [
+NO_BLANKS = [
     "\0",
     "\u200b",
     "\ufeff",
@@ -317,7 +334,7 @@ _NO_BLANKS = [
     ".",
 ]
 _beside_levels = st.lists(
-    st.sampled_from([*_BLANKS, *_ODD_BLANKS, "\u3000"]) | st.sampled_from(_NO_BLANKS),
+    st.sampled_from([*BLANKS, *ODD_BLANKS, "\u3000"]) | st.sampled_from(NO_BLANKS),
     max_size=3,
 ).map("".join)
 _spellings = st.sampled_from(sorted({str(name) for name in level_spellings()}))

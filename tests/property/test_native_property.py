@@ -4,7 +4,6 @@
 `--hypothesis-profile=long --timeout=0` tries 60 times as many, in some 20 minutes.
 """
 
-from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -15,15 +14,14 @@ from hypothesis import strategies as st
 
 from penstock.model import EncodedRows
 from penstock.rows import IS_BUILT, stream
-from penstock.rows.entries import read_entry
 from penstock.settings import ColumnSettings, WireLimits
-from penstock.wire.values import MAX_VALUES
 from tests import msgpack_bytes as m
 from tests import msgpack_strategies as some
 from tests import pure_core
 from tests import twin_strategies as twin
 from tests.copy_tuples import decode_rows
 from tests.pure_core import LIMITS, NOW, Twins, parts_of
+from tests.twin_strategies import in_a_record
 
 pytestmark = pytest.mark.skipif(not IS_BUILT, reason="there is only one encoder")
 
@@ -55,21 +53,6 @@ def parts(
     for part in whole:
         assert len(decode_rows(part.data)) == part.rows
     return whole
-
-
-def carefully_read(entries: bytes, metadata: bytes | None = None) -> int:
-    """Encode by the compiled one; count the entries it has left to the careful way."""
-    counting = mock.Mock(side_effect=read_entry)
-    with (
-        mock.patch.object(stream, "read_entry", counting),
-        mock.patch.object(pure_core, "encoders", (True,)),
-    ):
-        parts_of(entries, metadata=metadata)
-    return counting.call_count
-
-
-def in_a_record(value: bytes) -> bytes:
-    return m.fixarray(m.uint32(m.T), m.fixmap((m.fixstr(b"k"), value)))
 
 
 # --- values
@@ -210,14 +193,6 @@ def test_many_keys(record: bytes, is_nested: bool) -> None:
     parts_of(entry * 2, encoder=Twins(limits=SMALL))
 
 
-@pytest.mark.parametrize("count", [2, 32, 33, 200, 3_000])
-@pytest.mark.parametrize("last", [b"other", b"a" * 40 + b"00000001" + b"b" * 12])
-def test_keys_of_one_hash(count: int, last: bytes) -> None:
-    keys = [*twin.colliding_keys(count), last]
-    record = m.map16(*[(m.str8(key), b"\x01") for key in keys])
-    parts_of(m.fixarray(b"\x01", record) + in_a_record(record), encoder=Twins())
-
-
 @cases(15)
 @given(some.deep_entries, st.integers(0, 3))
 def test_deep_records(entry: bytes, behind: int) -> None:
@@ -299,19 +274,6 @@ def test_what_stands_beside_and_how_many_entries_are_limited(
         )
 
 
-@pytest.mark.parametrize("more", [-9, -6, -5, -4, 0])
-@pytest.mark.parametrize("one", [b"\x01", b"\x81\x01\x01"])
-def test_the_most_values_that_an_entry_may_have(more: int, one: bytes) -> None:
-    count = (MAX_VALUES + more) // (3 if one[0] == 0x81 else 1)
-    entry = in_a_record(m.array32(*[one] * count))
-    with_metadata = m.fixarray(
-        m.fixarray(b"\x01", m.fixmap((b"\x01", m.array32(*[one] * (count // 2))))),
-        m.fixmap((b"\xa1a", m.array32(*[one] * (count // 2)))),
-    )
-    parts_of(entry + in_a_record(b"\x01"), encoder=Twins())
-    parts_of(with_metadata + in_a_record(b"\x01"), encoder=Twins())
-
-
 @cases(100)
 @given(
     st.one_of(
@@ -334,81 +296,3 @@ def test_an_entry_cut_short_anywhere(entry: bytes) -> None:
     for end in range(len(entry)):
         # A copy each: what stands behind is another's memory.
         parts_of(bytes(bytearray(entry[:end])), encoder=Twins())
-
-
-# --- it is the compiled one that writes what is usual
-
-
-def _usual_values() -> Iterator[bytes]:
-    yield from (m.NIL, m.TRUE, m.FALSE, b"\x90", b"\x80", m.fixext(5, b"a"))
-    yield from twin.written_in_each_form([-(2**63), -1, 0, 1, 2**63, 2**64 - 1])
-    for number in (0.5, 1e300, 5e-324, 0.1 + 0.2, -0.0, float("nan"), float("-inf")):
-        yield from (m.float64(number), m.float32(0.1 if number > 1e38 else number))
-    for raw in (
-        b"a",
-        b"a\0b",
-        b"\xff",
-        b"\xe2\x82",
-        "日本".encode(),
-        b'"\\\n\x01',
-        b"x" * 300,
-    ):
-        yield from (m.str16(raw), m.bin16(raw))
-    yield m.bin8(bytes(range(256))[:255])
-    yield from (m.event_time(m.T, 5), m.fixext(-1, bytes(4)), m.ext8(-1, bytes(12)))
-    for key in twin.TWICE:
-        yield m.fixmap((key, b"\x01"))
-    yield m.map16(*[(m.uint16(number), b"\x01") for number in range(1000)])
-    yield b"\x91" * 300 + b"\x90"
-    yield b"\x81\xa1a" * 300 + b"\x90"
-
-
-@pytest.mark.parametrize(
-    "value", list(_usual_values()), ids=lambda value: value[:20].hex()
-)
-def test_each_type_of_value_and_of_nested_key_is_encoded_by_the_compiled_one(
-    value: bytes,
-) -> None:
-    assert carefully_read(in_a_record(value)) == 0
-    beside = m.fixarray(m.fixarray(b"\x01", m.fixmap((m.fixstr(b"k"), value))), b"\x80")
-    assert carefully_read(beside) == 0
-    assert carefully_read(in_a_record(b"\x01"), m.fixmap((m.fixstr(b"k"), value))) == 0
-
-
-@pytest.mark.parametrize(
-    "time",
-    [
-        *(
-            m.NIL,
-            b"\x00",
-            m.uint32(m.T),
-            m.int64(-5),
-            m.uint64(NOW),
-            m.uint64(1000 * NOW),
-        ),
-        *(m.float64(1.5), m.float64(0.0), m.float32(1e9), m.float64(NOW / 1e3)),
-        *(m.event_time(0), m.event_time(m.T, 5), m.ext8(0, m.time_payload(m.T, 5))),
-        *(m.fixext(-1, m.T.to_bytes(4)), m.fixext(-1, m.T.to_bytes(8))),
-        m.ext8(-1, bytes(4) + (-5).to_bytes(8, signed=True)),
-    ],
-    ids=bytes.hex,
-)
-def test_each_form_of_a_time_is_encoded_by_the_compiled_one(time: bytes) -> None:
-    record = m.pack({"a": 1, "level": "info", "kubernetes": {"host": "h"}})
-    assert carefully_read(m.fixarray(time, record)) == 0
-    with_metadata = m.fixarray(m.fixarray(time, m.pack({"m": [1, {"n": 2}]})), record)
-    assert carefully_read(with_metadata) == 0
-    assert carefully_read(m.fixarray(time, record), m.pack({"m": 1})) == 0
-    group = m.fixarray(m.fixarray(m.event_time(0xFFFFFFFF), b"\x80"), m.pack({"g": 1}))
-    assert carefully_read(group + m.fixarray(time, record) * 3) == 1, "the marker"
-
-
-@pytest.mark.parametrize("path", twin.DEFAULT_PATHS)
-def test_each_column_is_taken_by_the_compiled_one(path: str) -> None:
-    for whole_from in range(path.count(".") + 1):
-        for value in (b"\xa4info", m.bin8(b"\xffinfo"), m.str16(b" Warning "), b"\x03"):
-            key, under = twin.under_path(path, value, whole_from)
-            entry = m.fixarray(
-                m.uint32(m.T), m.fixmap((key, under), (b"\xa1k", b"\x01"))
-            )
-            assert carefully_read(entry * 2) == 0

@@ -30,9 +30,10 @@ It must not cut a message into parts, count limits, nor decide what is rejected.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_Clear
 from cpython.mem cimport PyMem_Free
 from libc.math cimport fabs, isfinite, isnan, rint
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
+from libc.stdint cimport INT64_MIN, int8_t, int16_t, int32_t, int64_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -204,6 +205,7 @@ cdef class Encoder:
 
     cdef int _set_levels(self) except -1:
         cdef uint32_t at
+        cdef uint64_t low, high
         cdef uint8_t[LONGEST_LEVEL] lower
         spellings = level_spellings()
         labels = sorted(set(spellings.values()))
@@ -221,12 +223,14 @@ cdef class Encoder:
             text = name.encode()
             memset(lower, 0, LONGEST_LEVEL)
             memcpy(lower, bytes_of(text), len(text))
-            at = level_slot((<uint64_t *>lower)[0], (<uint64_t *>lower)[1])
+            memcpy(&low, lower, 8)
+            memcpy(&high, lower + 8, 8)
+            at = level_slot(low, high)
             while self._levels[at].is_used:
                 at = (at + 1) & 255
             self._levels[at].is_used = True
-            memcpy(&self._levels[at].low, lower, 8)
-            memcpy(&self._levels[at].high, lower + 8, 8)
+            self._levels[at].low = low
+            self._levels[at].high = high
             self._levels[at].bytes = len(text)
             self._levels[at].label = labels.index(label)
         return 0
@@ -355,12 +359,16 @@ cdef class Encoder:
             self._give_back()
             raise MemoryError("no memory to encode entries")
         data = PyBytes_FromStringAndSize(<char *>w.out, w.size) if w.size else b""
+        # No comprehension: without memory Cython's lets go of an item twice.
+        days = []
+        for number in range(part.day_count):
+            days.append(part.days[number])
         if w.capacity > OUT_KEPT_BYTES:
             self._give_back()
         return (
             data,
             part.rows,
-            [part.days[number] for number in range(part.day_count)],
+            days,
             part.offset,
             part.end - w.data if part.end != NULL else 0,
             beside_left_bytes - part.beside_left_bytes,

@@ -61,9 +61,10 @@ cdef int read_time(Work *w) noexcept nogil:
 
 cdef bint number_to_microseconds(int64_t number, int64_t *microseconds) noexcept nogil:
     """As times.microseconds_of_number, of an int."""
-    cdef int64_t size = -number if number < 0 else number
-    if size < 0:
-        return False  # the least there is
+    cdef int64_t size
+    if number == INT64_MIN:
+        return False  # its size is none that an int64_t has
+    size = -number if number < 0 else number
     if size < _MILLISECONDS_FROM_INT:
         microseconds[0] = number * 1_000_000
     elif size < 1000 * _MILLISECONDS_FROM_INT:

@@ -172,6 +172,8 @@ cdef inline bint is_new(
         while w.table[seen.table + slot]:
             key = keys + (w.table[seen.table + slot] - 1)
             seen.probes_left -= 1
+            if key.hash == hash:  # compared, and long ones cost as much as many
+                seen.probes_left -= bytes >> COMPARED_A_PROBE_LOG2
             if seen.probes_left < 0 or is_same(key, text, hash, at, bytes):
                 return False
             slot = (slot + 1) & seen.mask

@@ -17,6 +17,7 @@ cdef enum:
     MANY_KEYS = 12  # of a map: with more, a table finds those that come twice
     # A map may cost so many probes for each of its keys, on average.
     PROBES_A_KEY = 16
+    COMPARED_A_PROBE_LOG2 = 6  # 64 bytes: what comparing costs as much as a probe
     MOST_DAYS = 64  # of a part's rows; those of one more day are read the careful way
     LONGEST_LEVEL = 16  # as columns._LONGEST_SPELLING
     # Given back after a part: four times what one needs of usual entries.

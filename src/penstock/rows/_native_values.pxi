@@ -69,6 +69,7 @@ cdef int write_double(Work *w, double number) noexcept nogil:
     if end == NULL:
         end = put_long_double(o, number)
     if end == NULL:
+        w.has_no_memory = True
         return NO_MEMORY
     w.size = end - w.out
     return USUAL
@@ -82,6 +83,7 @@ cdef uint8_t *put_long_double(uint8_t *o, double number) noexcept with gil:
     cdef int count = 0, point = 0, number_of, exponent = 0
     cdef bint is_behind = False, is_negative = False
     if text == NULL:
+        PyErr_Clear()  # `encode` raises it
         return NULL
     if at[0] == c"-":
         o[0] = c"-"
