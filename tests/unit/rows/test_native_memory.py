@@ -26,10 +26,21 @@ _DIGITS = in_a_record(m.fixarray(*map(m.float64, (0.1 + 0.2, 1e300, 1 / 3))))
 
 
 def encode(encoder: "Encoder", entries: bytes) -> bytes:
-    size = len(entries)
     # Not taken apart: CPython itself crashes if it has no memory for that.
     return encoder.encode(
-        *(entries, 0, size, 10**6, _TAG, 1, NOW, None, None, 10**9, 10**9, 10**4)
+        entries=entries,
+        offset=0,
+        window_end=len(entries),
+        step_bytes=0,
+        most=10**6,
+        tag=_TAG,
+        next_id=1,
+        now_microseconds=NOW,
+        metadata=None,
+        group=None,
+        beside_left_bytes=10**9,
+        part_beside_left_bytes=10**9,
+        max_map_keys=10**4,
     )[0]
 
 
