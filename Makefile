@@ -119,7 +119,9 @@ bench-report: $(DEV) $(PACKAGE) ## docs/performance.md and its pictures from the
 torture: $(DEV) $(PACKAGE) ## faults for some minutes, then the tally; ARGS="--minutes 30"
 	@exec $(BIN)/python -m tests.torture $(ARGS)
 
-fuzz: $(DEV) $(PACKAGE) $(FUZZER) ## fuzz the pure core; ARGS="--seconds 3600"
+fuzz: $(DEV) $(PACKAGE) $(FUZZER) ## fuzz the pure core, each target so long; ARGS="--seconds 3600"
+	@$(BIN)/python -m tests.fuzz.sanitized
+	@$(BIN)/python -m tests.fuzz --rows $(ARGS)
 	@exec $(BIN)/python -m tests.fuzz $(ARGS)
 
 clean: ## remove all that these targets made

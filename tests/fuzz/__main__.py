@@ -8,6 +8,9 @@ With atheris, coverage leads the way; new inputs that reach further are kept in
 `build/fuzz/corpus`, so that the next run begins where this one ended. Without it, the
 mutator goes on alone, from the seed. An input that breaks the invariant is written to
 `build/fuzz/found-...`, and `python -m tests.fuzz FILE...` judges it again.
+
+With `--rows` an input is the entries of a message, and the invariant is that the
+compiled encoder writes what the reference does. Coverage is the reference's.
 """
 
 import argparse
@@ -31,7 +34,7 @@ def main() -> int:
     arguments = _arguments()
     WORKING.mkdir(parents=True, exist_ok=True)
     if arguments.files:
-        return _judge_files(arguments.files)
+        return _judge_files(arguments)
     if not arguments.plain:
         try:
             import atheris
@@ -53,6 +56,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--plain", action="store_true", help="without atheris, though it is there"
     )
+    parser.add_argument(
+        "--rows", action="store_true", help="entries only: the two encoders are equal"
+    )
     parser.add_argument("files", nargs="*", type=Path, help="inputs to judge again")
     return parser.parse_args()
 
@@ -62,7 +68,7 @@ def _inputs() -> list[bytes]:
 
 
 def _run_plain(arguments: argparse.Namespace) -> int:
-    from tests.fuzz.judge import MAX_GROWTH_BYTES, judge
+    from tests.fuzz.judge import MAX_GROWTH_BYTES, judge, judge_rows
     from tests.worst_entries import peak_bytes
 
     making = Mutator(_inputs(), arguments.seed)
@@ -72,10 +78,10 @@ def _run_plain(arguments: argparse.Namespace) -> int:
     first_peak_bytes = peak_bytes()
     while time.monotonic() - began < arguments.seconds:
         now = time.process_time()
-        data = making.new()
+        data = making.new_entries() if arguments.rows else making.new()
         executions += 1
         try:
-            judge(data)
+            (judge_rows if arguments.rows else judge)(data)
             grown_bytes = peak_bytes() - first_peak_bytes
             assert grown_bytes < MAX_GROWTH_BYTES, f"grew by {grown_bytes} bytes"
             took = time.process_time() - now
@@ -97,7 +103,7 @@ def _run_plain(arguments: argparse.Namespace) -> int:
 def _run_atheris(atheris: object, arguments: argparse.Namespace) -> int:
     from tests.fuzz.coverage import fuzz
 
-    kept = WORKING / "corpus"
+    kept = WORKING / ("corpus-rows" if arguments.rows else "corpus")
     kept.mkdir(exist_ok=True)
     return fuzz(
         atheris,
@@ -108,12 +114,12 @@ def _run_atheris(atheris: object, arguments: argparse.Namespace) -> int:
     )
 
 
-def _judge_files(files: list[Path]) -> int:
-    from tests.fuzz.judge import judge
+def _judge_files(arguments: argparse.Namespace) -> int:
+    from tests.fuzz.judge import judge, judge_rows
 
-    for file in files:
+    for file in arguments.files:
         _say(f"{file}: {file.stat().st_size} bytes")
-        judge(file.read_bytes())
+        (judge_rows if arguments.rows else judge)(file.read_bytes())
     return 0
 
 

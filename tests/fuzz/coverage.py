@@ -30,16 +30,17 @@ def fuzz(
     with atheris.instrument_imports(include=["penstock.wire", "penstock.rows"]):
         import penstock.rows
         import penstock.wire.messages  # noqa: F401
-    from tests.fuzz.judge import judge
+    from tests.fuzz.judge import judge, judge_rows
 
     making = Mutator(inputs, arguments.seed)
+    new = making.new_entries if arguments.rows else making.new
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
         # By turns: libFuzzer's own mutations reach what nobody has thought of, ours
         # what lies behind a checksum.
         kind = random.Random(seed).randrange(4)
         if kind == 0:
-            return making.new()[:max_size]
+            return new()[:max_size]
         if kind == 1:
             return making.mutate(data)[:max_size]
         mutated: bytes = atheris.Mutate(data, max_size)
@@ -57,7 +58,7 @@ def fuzz(
             "-print_final_stats=1",
             *map(str, corpora),
         ],
-        judge,
+        judge_rows if arguments.rows else judge,
         custom_mutator=mutate,
     )
     atheris.Fuzz()

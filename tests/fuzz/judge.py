@@ -15,14 +15,17 @@ import zlib
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 import msgpack
 
 from penstock.errors import ProtocolError
 from penstock.model import EncodedRows
+from penstock.rows import stream
 from penstock.rows.retrace import entries_of_rows
 from penstock.settings import WireLimits
 from penstock.wire.messages import TOGETHER_FRAMES, MessageReader
+from penstock.wire.values import Kind, read_header, skip_value
 from tests.copy_tuples import decode_rows
 from tests.pure_core import NEXT_FRAME, NEXT_JSON, NOW, new_encoder, parts_of
 
@@ -84,6 +87,32 @@ def judge(data: bytes) -> None:
     good = _GOOD_JSON if data[:1] in (b"[", b"{") else _GOOD
     behind = deliver([good + data], LIMITS[0])
     assert behind.begins_with(deliver([good], LIMITS[0])), "the good one is lost"
+
+
+def judge_rows(data: bytes) -> None:
+    """Raise if the two encoders do not write the same of a message's entries.
+
+    The first byte says by which limits, in parts of what size, and how many of the
+    others are metadata: some of the input's bytes have to.
+    """
+    choice = data[0] if data else 0
+    rest = data[1:]
+    metadata = None
+    if choice & 0x40:
+        try:
+            end = skip_value(rest, 0)
+        except ProtocolError:
+            end = 0
+        if end and read_header(rest, 0).kind is Kind.MAP:
+            metadata, rest = rest[:end], rest[end:]
+    part_bytes = (1, 16, 100, stream.PART_BYTES)[choice & 3]
+    with mock.patch.object(stream, "PART_BYTES", part_bytes):
+        encoder = new_encoder(LIMITS[choice >> 2 & 1])
+        # A copy: whatever stands behind it is not its own.
+        for part in parts_of(
+            bytes(bytearray(rest)), metadata=metadata, encoder=encoder
+        ):
+            assert len(decode_rows(part.data)) == part.rows
 
 
 def deliver(pieces: list[bytes], limits: WireLimits) -> Delivered:

@@ -58,6 +58,14 @@ class Mutator:
             data += rng.choice(self._corpus)
         return self.mutate(data)
 
+    def new_entries(self) -> bytes:
+        """Return entries, most of them nearly right."""
+        rng = self._rng
+        blob = b"".join(self._entry() for _ in range(rng.randint(1, 8)))
+        if rng.random() < 0.2:
+            blob += rng.choice(self._corpus)
+        return self.mutate(blob)
+
     def mutate(self, data: bytes) -> bytes:
         """Return the input with some damage, or with none."""
         changed = bytearray(data[:MAX_INPUT_BYTES])

@@ -21,11 +21,13 @@ ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "build" / "sanitized"
 TESTS = (
     "unit/rows/test_native.py",
+    "unit/rows/test_native_memory.py",
     "unit/rows/test_plain.py",
     "property/test_native_property.py",
     "property/test_rows_property.py",
     "property/test_core_property.py",  # with the corpus
 )
+FUZZING = ("--seconds", "60")
 # -fwrapv is among Python's own flags, and hides overflows.
 FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-wrapv"
 DEBUG_FLAGS = "-g -O1 -fno-omit-frame-pointer"
@@ -40,11 +42,22 @@ def main(arguments: list[str]) -> int:
     _build()
     tests = [str(ROOT / "tests" / name) for name in TESTS]
     _say(f"{preload} watches {', '.join(TESTS)}")
+    pytest = ("pytest", "-q", "-p", "no:cacheprovider", "--timeout=0")
+    failed = _run(preload, *pytest, *tests, *arguments)
+    _say("and what the mutator makes")
+    return failed or _run(preload, "tests.fuzz", "--plain", "--rows", *FUZZING)
+
+
+def is_watched() -> bool:
+    """Tell whether this process runs on what is built here."""
+    import penstock.rows
+
+    return Path(penstock.rows.__file__).is_relative_to(BUILT)
+
+
+def _run(preload: str, *arguments: str) -> int:
     return subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *("--timeout=0", *tests, *arguments),
-        ],
+        [sys.executable, "-m", *arguments],
         cwd=ROOT,
         env=os.environ
         | {
@@ -52,18 +65,11 @@ def main(arguments: list[str]) -> int:
             "LD_PRELOAD": preload,
             "PYTHONMALLOC": "malloc",
             # Python gives back little of what it has when it ends.
-            "ASAN_OPTIONS": "detect_leaks=0",
+            "ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=32",
             "UBSAN_OPTIONS": "print_stacktrace=1",
         },
         check=False,
     ).returncode
-
-
-def is_sanitized() -> bool:
-    """Tell whether the compiled modules of this process are those built here."""
-    import penstock.rows
-
-    return Path(penstock.rows.__file__).is_relative_to(BUILT)
 
 
 def _sanitizer() -> str | None:

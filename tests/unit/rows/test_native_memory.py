@@ -11,6 +11,7 @@ import pytest
 
 from penstock.rows import IS_BUILT
 from tests import msgpack_bytes as m
+from tests.fuzz.sanitized import is_watched
 from tests.pure_core import NOW
 from tests.twin_strategies import in_a_record
 
@@ -87,6 +88,7 @@ assert len(encode(encoder, tiny + large)) > 180_000_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc, and a limit that is kept")
+@pytest.mark.skipif(is_watched(), reason="AddressSanitizer's memory is past any limit")
 def test_without_memory_for_rows_it_raises_and_goes_on() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT_MEMORY],
