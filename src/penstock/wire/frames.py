@@ -79,6 +79,7 @@ class FrameReader:
         self._max_frame_bytes = max_frame_bytes
         self._buffer = bytearray()
         self._start = 0  # where the frame now read begins
+        self._begun_bytes = 0  # what had come of it when it was looked at last
         self._starts: list[int] = []  # element offsets found so far, in the buffer
         self._elements = 0
         self._skipper: _ContainerSkipper | None = None
@@ -106,10 +107,12 @@ class FrameReader:
                 end = self._element_end(self._starts[-1])
                 self._check_size(end)
                 if end > len(self._buffer):
+                    self._begun_bytes = self.buffered_bytes
                     return None
                 self._starts.append(end)
         except IncompleteValueError:
             self._check_size(len(self._buffer))
+            self._begun_bytes = self.buffered_bytes
             return None
         return self._take_frame()
 
@@ -121,9 +124,8 @@ class FrameReader:
         )
 
     def _may_hold_lone_events(self) -> bool:
-        left_bytes = len(self._buffer) - self._start
-        is_small = not self._starts or left_bytes <= LOOK_AGAIN_BYTES
-        return IS_BUILT and left_bytes > 0 and is_small
+        has_begun_small = not self._starts or self._begun_bytes <= LOOK_AGAIN_BYTES
+        return IS_BUILT and self._start < len(self._buffer) and has_begun_small
 
     def take_lone_events(
         self, *, most_frames: int, most_bytes: int
