@@ -135,7 +135,7 @@ _own_keys = twin.one_of_each(
         twin.any_of(
             some.markers,
             twin.entries,
-            st.builds(m.fixarray, twin.heads, twin.maps_of(_own_keys, twin.scalars)),
+            st.builds(m.fixarray, twin.heads, twin.maps_of(_own_keys, twin.scalars, 2)),
         ),
         max_size=6,
     ),
