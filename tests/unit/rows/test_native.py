@@ -13,6 +13,7 @@ import pytest
 from penstock.rows import IS_BUILT, stream
 from penstock.rows.columns import level_spellings
 from penstock.rows.entries import read_entry
+from penstock.settings import WireLimits
 from penstock.wire.values import MAX_VALUES
 from tests import msgpack_bytes as m
 from tests import pure_core
@@ -122,6 +123,18 @@ def test_each_key_of_its_own_where_the_record_has_one_too(
     group = m.fixarray(m.fixarray(m.event_time(0xFFFFFFFF), b"\x80"), m.pack({"g": 1}))
     for metadata in (None, b"\x80", m.pack({"m": 2})):
         parts_of(entries + group + entries, metadata=metadata)
+
+
+@pytest.mark.parametrize("limit_bytes", range(1, 80, 3))
+def test_each_limit_of_what_stands_beside(limit_bytes: int) -> None:
+    group = m.fixarray(m.fixarray(m.event_time(0xFFFFFFFF), b"\x80"), m.pack({"g": 1}))
+    own = m.fixarray(m.fixarray(b"\x01", m.pack({"own": 1})), b"\x80")
+    entries = own * 2 + in_a_record(b"\x01") * 2 + group + own + in_a_record(b"\x01")
+    limits = WireLimits(max_decompressed_bytes=limit_bytes)
+    for metadata in (None, b"\x80", m.pack({"m": 2})):
+        parts_of(entries * 3, metadata=metadata, encoder=Twins(limits=limits))
+        with mock.patch.object(stream, "PART_BESIDE_BYTES", limit_bytes):
+            parts_of(entries * 3, metadata=metadata)
 
 
 @pytest.mark.parametrize("path", twin.DEFAULT_PATHS)
