@@ -23,6 +23,11 @@ def one_of_each(values: Iterable[bytes]) -> Bytes:
     return st.sampled_from(sorted(set(values)))
 
 
+def any_of(*strategies: Bytes) -> Bytes:
+    """Take each as often as the others; `one_of` counts what each is made of."""
+    return st.sampled_from(strategies).flatmap(lambda each: each)
+
+
 def in_a_record(value: bytes) -> bytes:
     """Write an entry whose record has this value."""
     return m.fixarray(m.uint32(m.T), m.fixmap((m.fixstr(b"k"), value)))
@@ -196,7 +201,7 @@ timestamps: Bytes = st.one_of(
         _nanoseconds,
     ),
 )
-times: Bytes = st.one_of(
+times: Bytes = any_of(
     event_times,
     timestamps,
     one_of_each(written_in_each_form(edge_seconds)),
@@ -215,7 +220,7 @@ usual_times: Bytes = st.sampled_from(
 
 # --- values, and keys of all types
 
-scalars: Bytes = st.one_of(
+scalars: Bytes = any_of(
     texts, bins, ints, floats, event_times, timestamps, some.exts, some.bools, some.nils
 )
 # The same text in several forms, and what becomes a text by being mended.
@@ -237,8 +242,8 @@ TWICE = [
     m.str8(b"data:application/vnd.msgpack;base64,kA=="),
 ]
 twice_keys: Bytes = st.sampled_from(TWICE)
-keys: Bytes = st.one_of(some.known_keys, twice_keys, texts, scalars)
-text_keys: Bytes = st.one_of(some.known_keys, some.known_keys, texts)
+keys: Bytes = any_of(some.known_keys, twice_keys, texts, scalars)
+text_keys: Bytes = any_of(some.known_keys, some.known_keys, texts)
 
 
 def maps_of(keys: Bytes, values: Bytes, most: int = 5) -> Bytes:
@@ -268,13 +273,13 @@ maps: Bytes = maps_of(keys, values)
 records: Bytes = st.lists(
     st.tuples(text_keys, values), max_size=6, unique_by=lambda pair: pair[0]
 ).map(lambda pairs: m.map16(*pairs))
-heads: Bytes = st.one_of(
+heads: Bytes = any_of(
+    usual_times,
     usual_times,
     times,
-    st.builds(
-        lambda time, metadata: m.fixarray(time, metadata), usual_times | times, maps
-    ),
-    st.builds(lambda time: m.fixarray(time, b"\x80"), usual_times),
+    st.builds(m.fixarray, usual_times, maps),
+    st.builds(m.fixarray, times, maps),
+    st.builds(m.fixarray, usual_times, st.just(b"\x80")),
 )
 entries: Bytes = st.builds(
     lambda head, record: m.fixarray(head, record), heads, records
@@ -339,7 +344,7 @@ _beside_levels = st.lists(
 ).map("".join)
 _spellings = st.sampled_from(sorted({str(name) for name in level_spellings()}))
 _cases = st.sampled_from([str.lower, str.upper, str.title, str.swapcase])
-levels: Bytes = st.one_of(
+levels: Bytes = any_of(
     st.builds(
         lambda form, before, spelling, case, behind: form(
             (before + case(spelling) + behind).encode()
@@ -356,7 +361,7 @@ levels: Bytes = st.one_of(
     ),
     st.builds(lambda spaces: m.str8(b" " * spaces + b"info"), st.integers(0, 70)),
 )
-column_values: Bytes = st.one_of(levels, texts, bins, scalars)
+column_values: Bytes = any_of(levels, texts, bins, scalars)
 
 
 def under_path(path: str, value: bytes, whole_from: int) -> tuple[bytes, bytes]:
@@ -371,21 +376,35 @@ def under_path(path: str, value: bytes, whole_from: int) -> tuple[bytes, bytes]:
     return key, value
 
 
+def under_head(path: str, values: list[tuple[bytes, int]]) -> tuple[bytes, bytes]:
+    """Write a map under a path's first part; each value is there under the others."""
+    head, _, rest = path.partition(".")
+    pairs = [under_path(rest, value, whole_from) for value, whole_from in values]
+    return m.str8(head.encode()), m.map16(*pairs)
+
+
 def records_with_paths(paths: st.SearchStrategy[str]) -> Bytes:
     """Make records of values under paths, of maps that have some of them, of others."""
-    inner = st.builds(under_path, paths, column_values, st.integers(0, 4))
-    pairs = st.one_of(
-        inner,
-        inner,
-        st.builds(
-            lambda key, pairs: (m.str8(key.encode()), m.map16(*pairs)),
-            paths.map(lambda path: path.split(".")[0]),
-            st.lists(inner | st.tuples(keys, column_values), max_size=4),
-        ),
-        st.tuples(
-            paths.map(lambda path: m.str8(path.encode())), column_values | values
-        ),
-    )
+    whole_from = st.integers(0, 4)
+    inner = st.builds(under_path, paths, column_values, whole_from)
+    pairs = st.sampled_from(
+        [
+            inner,
+            st.builds(
+                under_head,
+                paths,
+                st.lists(st.tuples(column_values, whole_from), max_size=3),
+            ),
+            st.builds(
+                lambda key, pairs: (m.str8(key.encode()), m.map16(*pairs)),
+                paths.map(lambda path: path.split(".")[0]),
+                st.lists(inner | st.tuples(keys, column_values), max_size=4),
+            ),
+            st.tuples(
+                paths.map(lambda path: m.str8(path.encode())), column_values | values
+            ),
+        ]
+    ).flatmap(lambda each: each)
     return st.lists(pairs, max_size=6).map(lambda pairs: m.map16(*pairs))
 
 

@@ -132,10 +132,10 @@ _own_keys = twin.one_of_each(
 @cases(50)
 @given(
     st.lists(
-        st.one_of(
+        twin.any_of(
             some.markers,
             twin.entries,
-            st.builds(m.fixarray, twin.heads, twin.maps_of(_own_keys, twin.scalars)),
+            st.builds(m.fixarray, twin.heads, twin.maps_of(_own_keys, twin.scalars, 2)),
         ),
         max_size=6,
     ),

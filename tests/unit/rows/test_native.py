@@ -13,6 +13,7 @@ import pytest
 from penstock.rows import IS_BUILT, stream
 from penstock.rows.columns import level_spellings
 from penstock.rows.entries import read_entry
+from penstock.settings import WireLimits
 from penstock.wire.values import MAX_VALUES
 from tests import msgpack_bytes as m
 from tests import pure_core
@@ -108,6 +109,52 @@ def test_each_two_forms_of_a_key(first: bytes) -> None:
     parts_of(
         b"".join(entries) + b"".join(in_a_record(m.fixmap(*each)) for each in pairs)
     )
+
+
+@pytest.mark.parametrize("suffix", ["", "_", "__"])
+@pytest.mark.parametrize("name", ["_metadata", "_group", "_time"])
+def test_each_key_of_its_own_where_the_record_has_one_too(
+    name: str, suffix: str
+) -> None:
+    keys = [m.str8((name + suffix[:end]).encode()) for end in range(len(suffix) + 1)]
+    record = m.fixmap((m.fixstr(b"a"), b"\x01"), *[(key, b"\x02") for key in keys])
+    times = (b"\x01", m.NIL, m.fixarray(b"\x01", m.pack({"m": 1})))
+    entries = b"".join(m.fixarray(time, record) for time in times)
+    group = m.fixarray(m.fixarray(m.event_time(0xFFFFFFFF), b"\x80"), m.pack({"g": 1}))
+    for metadata in (None, b"\x80", m.pack({"m": 2})):
+        parts_of(entries + group + entries, metadata=metadata)
+
+
+@pytest.mark.parametrize("limit_bytes", range(1, 80, 3))
+def test_each_limit_of_what_stands_beside(limit_bytes: int) -> None:
+    group = m.fixarray(m.fixarray(m.event_time(0xFFFFFFFF), b"\x80"), m.pack({"g": 1}))
+    own = m.fixarray(m.fixarray(b"\x01", m.pack({"own": 1})), b"\x80")
+    entries = own * 2 + in_a_record(b"\x01") * 2 + group + own + in_a_record(b"\x01")
+    limits = WireLimits(max_decompressed_bytes=limit_bytes)
+    for metadata in (None, b"\x80", m.pack({"m": 2})):
+        parts_of(entries * 3, metadata=metadata, encoder=Twins(limits=limits))
+        with mock.patch.object(stream, "PART_BESIDE_BYTES", limit_bytes):
+            parts_of(entries * 3, metadata=metadata)
+
+
+@pytest.mark.parametrize("path", twin.DEFAULT_PATHS)
+def test_each_path_that_leads_to_two_values(path: str) -> None:
+    values = (b"\xa4info", b"\xa5error", b"\x01", b"\x80", m.bin8(b"\xff\x01"))
+    froms = range(path.count(".") + 1)
+    records = [
+        m.fixmap(
+            twin.under_path(path, first, one), twin.under_path(path, second, other)
+        )
+        for first, second in product(values, values)
+        for one, other in product(froms, froms)
+    ]
+    if "." in path:
+        records += [
+            m.fixmap(twin.under_head(path, [(first, one), (second, other)]))
+            for first, second in product(values, values)
+            for one, other in product(froms, froms)
+        ]
+    parts_of(b"".join(m.fixarray(b"\x01", record) for record in records))
 
 
 @pytest.mark.parametrize(
