@@ -137,7 +137,7 @@ class Server:
         """Start, serve until told to stop, stop; return whether all was committed."""
         settings, flow = self._settings, self._flow
         self._catch_signals()
-        if not await self._start_unless_stopped():
+        if not await self._stop.unless_asked(self._start()):
             return True
         try:
             gc.freeze()
@@ -161,19 +161,6 @@ class Server:
     def seconds_left(self) -> float:
         """Return what is left of the time that the stop may take."""
         return self._stop.seconds_left()
-
-    async def _start_unless_stopped(self) -> bool:
-        """Start all parts; return False if told to stop before that was done."""
-        starting = asyncio.create_task(self._start(), name="start")
-        stopping = asyncio.create_task(self._stop.asked.wait(), name="stop")
-        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if starting.done():
-            starting.result()
-            return True
-        starting.cancel()
-        await asyncio.wait((starting,))
-        return False
 
     async def _start(self) -> None:
         await migrate(self._settings.database_url)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, NamedTuple
 
 from penstock.buffer.ring import Ring
@@ -49,6 +49,22 @@ class Stop:
         """Begin to stop."""
         self._since = self._clock()
         self.asked.set()
+
+    async def unless_asked(self, start: Coroutine[Any, Any, None]) -> bool:
+        """Start all parts; return False if told to stop before that was done.
+
+        Raises what starting raises.
+        """
+        starting = asyncio.create_task(start, name="start")
+        stopping = asyncio.create_task(self.asked.wait(), name="stop")
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            starting.result()
+            return True
+        starting.cancel()
+        await asyncio.wait((starting,))
+        return False
 
     def seconds_left(self, share: float = 1.0) -> float:
         """Return what is left of that share of the time; none if somebody hurries."""

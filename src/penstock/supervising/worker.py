@@ -80,7 +80,7 @@ class Worker:
             loop.add_signal_handler(number, self._ask_to_stop)
         hearing = asyncio.create_task(self._hear_all(), name="parent")
         try:
-            if not await self._start_unless_stopped():
+            if not await self._stop.unless_asked(self._start()):
                 await self._say(Ended(True, self._report()))
                 return 0
             gc.freeze()
@@ -100,18 +100,6 @@ class Worker:
         finally:
             hearing.cancel()
             await asyncio.wait((hearing,))
-
-    async def _start_unless_stopped(self) -> bool:
-        starting = asyncio.create_task(self._start(), name="start")
-        stopping = asyncio.create_task(self._stop.asked.wait(), name="stop")
-        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if starting.done():
-            starting.result()
-            return True
-        starting.cancel()
-        await asyncio.wait((starting,))
-        return False
 
     async def _start(self) -> None:
         await self._flow.prepare()
