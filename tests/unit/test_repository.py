@@ -91,7 +91,11 @@ def test_a_trace_of_the_machine_is_found(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["GET /" + "root HTTP/1.1", "https://example.com/" + "work/main", "src/root/file"],
+    [
+        "GET /" + "root HTTP/1.1",
+        "https://example.com/" + "work/main",
+        "src/" + "root/file",
+    ],
 )
 def test_innocent_text_is_no_trace(text: str) -> None:
     assert machine_traces(text.encode()) == []
