@@ -12,7 +12,6 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from penstock.errors import PenstockError, SettingsError, UnavailableError
@@ -73,6 +72,8 @@ class Workers:
         self._lives: dict[int, Life] = {}
         self._keeping: list[asyncio.Task[None]] = []
         self._lock_fd: int | None = None
+        # A worker that starts during a reload waits for what comes of it.
+        self._reloading = asyncio.Lock()
         metrics.expect(count)
 
     # As a flow.
@@ -130,6 +131,10 @@ class Workers:
         Raises:
             PenstockError: it cannot be; all is as it was.
         """
+        async with self._reloading:
+            await self._apply(settings)
+
+    async def _apply(self, settings: Settings) -> None:
         share_of(settings, self._count)
         terms_of(settings)
         change = await self._doors.prepare(settings.listen)
@@ -224,16 +229,23 @@ class Workers:
 
     async def _start(self, number: int) -> None:
         """Start a worker; return when it takes connections. Raises PenstockError."""
+        settings = self._settings
         places, files = self._places(number)
         life = self._lives[number] = Life(number)
         message = Begin(
             worker=number,
             workers=self._count,
-            settings=packed_settings(share_of(self._settings, self._count)),
+            settings=packed_settings(share_of(settings, self._count)),
             spool_dir=str(self._spool_dir),
             places=places,
         )
         await life.begin(message, files)
+        async with self._reloading:
+            if self._settings is not settings:
+                problems = await self._reload(life)
+                if problems:
+                    raise SettingsError(*problems)
+            life.is_ready = True
 
     def _places(self, number: int) -> tuple[list[GivenPlace], list[int]]:
         places, files = [], []
@@ -269,8 +281,10 @@ class Workers:
                 "a worker does not start, and is started again",
                 extra={"worker": number, "error": str(error)},
             )
-            with suppress(KeyError):
-                await self._lives.pop(number).ended()
+            life = self._lives.pop(number, None)
+            if life is not None:
+                life.tell(StopMessage())
+                await life.ended()
             return False
         pid = self._lives[number].pid
         logger.info("a worker runs again", extra={"worker": number, "pid": pid})
@@ -321,14 +335,17 @@ class Workers:
             life.kill()
 
     async def _reload_all(self) -> list[str]:
-        message = packed_settings(share_of(self._settings, self._count))
         lives = [life for life in self._lives.values() if life.is_ready]
-        answers = []
-        for life in lives:
-            places, files = self._places(life.worker)
-            answers.append(life.reload(Reload(message, places), files))
-        found = await asyncio.gather(*answers)
+        found = await asyncio.gather(*map(self._reload, lives))
         return [problem for problems in found for problem in problems]
+
+    async def _reload(self, life: Life) -> tuple[str, ...]:
+        settings = packed_settings(share_of(self._settings, self._count))
+        try:
+            places, files = self._places(life.worker)
+        except UnavailableError as error:
+            return (str(error),)
+        return await life.reload(Reload(settings, places), files)
 
     # Their end.
 
