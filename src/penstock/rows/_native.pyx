@@ -208,6 +208,7 @@ cdef class Encoder:
         free(self.w.names)
         free(self.w.name_table)
         free(self.w.paths)
+        free(self.w.every_path)
 
     cdef int _set_levels(self) except -1:
         cdef uint32_t at
@@ -258,11 +259,15 @@ cdef class Encoder:
             ):
                 self.w.columns_beside = True
         self._set_names(numbers)
+        if len(paths) >= 1 << 15 or len(numbers) >= 1 << 15:
+            raise ValueError("very many paths")
         self.w.paths = <Path *>realloc(NULL, (len(paths) + 1) * sizeof(Path))
-        if self.w.paths == NULL:
+        self.w.every_path = <uint16_t *>realloc(NULL, (len(paths) + 1) * 2)
+        if self.w.paths == NULL or self.w.every_path == NULL:
             raise MemoryError
         for number, parts in paths:
             path = &self.w.paths[count]
+            self.w.every_path[count] = count
             self.w.paths_of[number + 1] = count + 1
             path.parts = len(parts)
             path.whole = numbers[".".join(parts)]

@@ -163,58 +163,127 @@ static inline int kind_of_key(const uint8_t *p, size_t n, const uint8_t *limit)
 #define SHAPE_KEYS 32
 #define SHAPE_BYTES 512
 #define SHAPES 256
+#define SHAPE_PATHS 16
 
 typedef struct {
-    uint16_t at; /* of its head and text in `bytes`, as they came */
+    uint16_t at;      /* of its head and text in `bytes`, as they came */
     uint16_t bytes;
-    uint8_t place;     /* among the sorted ones */
-    uint8_t head;      /* bytes before its text */
-    uint16_t name;     /* its number among the names that are looked for, and 1 */
+    uint16_t mask;    /* a bit for each of them; 0 if they are more than 16 */
+    uint8_t head;     /* bytes before its text */
+    uint8_t place;    /* among the sorted ones */
 } ShapeKey;
 
 typedef struct {
-    uint32_t count; /* 0: there is none */
-    uint32_t wanted; /* a hash of the keys that came last and were none of this */
+    uint16_t at; /* in `json`, with quotes and colon */
+    uint16_t bytes;
+} ShapeText;
+
+/* A key that a path begins with. */
+typedef struct {
+    uint16_t name;
+    uint16_t place;
+} ShapeName;
+
+typedef struct {
+    uint64_t used_in; /* the entry that was of this shape last: until that is written it
+                         stays */
+    uint32_t count;   /* 0: there is none */
+    uint32_t wanted;  /* a hash of the keys that came last and were none of this */
+    uint32_t named_count;
+    uint16_t path_count;
+    uint16_t paths_of[5]; /* where each column's begin in `paths` */
+    uint16_t paths[SHAPE_PATHS]; /* those that lead anywhere */
+    ShapeName named[SHAPE_PATHS];
     ShapeKey keys[SHAPE_KEYS];
+    ShapeText texts[SHAPE_KEYS];
     uint8_t bytes[SHAPE_BYTES + 16];
+    uint8_t json[SHAPE_BYTES + 3 * SHAPE_KEYS + 16];
 } Shape;
 
-/* Where keys are looked for that begin so; 16 bytes are there to be read. */
+/* Where keys are looked for of which the first is this; 16 bytes are there to be read. */
 static inline uint32_t shape_slot(const uint8_t *p, size_t count)
 {
-    uint64_t mixed = (load_64(p) ^ count << 56) * 0x9E3779B97F4A7C15ULL;
-    return (uint32_t)(mixed >> 32) & (SHAPES - 1);
+    uint64_t mixed = load_64(p);
+    if (p[0] >= 0xA0 && p[0] < 0xA7) { /* what is behind a short one is its value */
+        int others = 8 * (7 - (p[0] & 0x1F));
+        mixed = IS_LITTLE_ENDIAN ? mixed << others : mixed >> others;
+    }
+    mixed = (mixed ^ count * 0xD6E8FEB86659FD93ULL) * 0x9E3779B97F4A7C15ULL;
+    return (uint32_t)(mixed >> 56) & (SHAPES - 1);
 }
 
-/* Tells whether `n` bytes are the same; of `p` 16 may be read before the limit, and of
- * `q` always. */
-static inline int is_same(
-    const uint8_t *p, const uint8_t *q, size_t n, const uint8_t *limit)
+/* Tells whether a key comes next that is the shape's. */
+static inline int is_key(
+    const uint8_t *p, const Shape *shape, const ShapeKey *known, const uint8_t *limit)
 {
 #if defined(__SSE2__)
-    if (n <= 16 && limit - p >= 16) {
+    if (known->mask && limit - p >= 16) {
         __m128i a = _mm_loadu_si128((const __m128i *)p);
-        __m128i b = _mm_loadu_si128((const __m128i *)q);
-        unsigned same = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(a, b));
-        return (~same & ((1u << n) - 1)) == 0;
+        __m128i b = _mm_loadu_si128((const __m128i *)(shape->bytes + known->at));
+        return !(~_mm_movemask_epi8(_mm_cmpeq_epi8(a, b)) & known->mask);
     }
 #endif
-    return (size_t)(limit - p) >= n && memcmp(p, q, n) == 0;
+    return limit - p >= known->bytes &&
+           memcmp(p, shape->bytes + known->at, known->bytes) == 0;
 }
 
-/* Brings the first keys of a shape, which stand in their places, into the order they came
- * in. */
-static inline void put_back(
-    Key *keys, const Shape *shape, size_t count, const uint8_t *data)
+/* Brings the first keys of a shape, of which only the values stand in their places, into
+ * the order they came in. */
+static void put_back(Key *keys, const Shape *shape, size_t count, const uint8_t *data)
 {
     Key came[SHAPE_KEYS];
     for (size_t i = 0; i < count; i++) {
+        const ShapeKey *known = &shape->keys[i];
         Key *key = &came[i];
-        *key = keys[shape->keys[i].place];
+        *key = keys[known->place];
+        key->kind = KEY_PLAIN;
+        key->head = known->head;
+        key->bytes = (uint32_t)(known->bytes - known->head);
+        key->at = (size_t)(key->value - data) - key->bytes;
         key->number = (uint32_t)i;
         key->first = first_of(data + key->at, key->bytes);
     }
     memcpy(keys, came, count * sizeof(Key));
+}
+
+/* Keeps sorted keys; returns 0 if they are none that can be kept. */
+static int set_shape(Shape *shape, const Key *keys, size_t count, const uint8_t *data)
+{
+    size_t used = 0, written = 0;
+    shape->count = 0;
+    for (size_t place = 0; place < count; place++) {
+        const Key *key = &keys[place];
+        if (key->kind != KEY_PLAIN || used + key->head + key->bytes > SHAPE_BYTES)
+            return 0;
+        ShapeKey *known = &shape->keys[key->number];
+        const uint8_t *text = data + key->at;
+        known->at = (uint16_t)used;
+        known->bytes = (uint16_t)(key->head + key->bytes);
+        known->mask = known->bytes <= 16 ? (uint16_t)((1u << known->bytes) - 1) : 0;
+        known->head = (uint8_t)key->head;
+        known->place = (uint8_t)place;
+        memcpy(shape->bytes + used, text - key->head, known->bytes);
+        used += known->bytes;
+        shape->texts[place].at = (uint16_t)written;
+        shape->texts[place].bytes = (uint16_t)(key->bytes + 3);
+        shape->json[written] = '"';
+        memcpy(shape->json + written + 1, text, key->bytes);
+        memcpy(shape->json + written + 1 + key->bytes, "\":", 2);
+        written += key->bytes + 3;
+    }
+    shape->count = (uint32_t)count;
+    return 1;
+}
+
+/* Writes a shape's key; there is room for a stride more. */
+static inline uint8_t *put_shape_text(uint8_t *o, const Shape *shape, const ShapeText *text)
+{
+    const uint8_t *from = shape->json + text->at;
+    size_t n = text->bytes;
+    memcpy(o, from, 16);
+    if (n > 16)
+        memcpy(o + 16, from + 16, n - 16);
+    return o + n;
 }
 
 /* Of sorted keys and the order they came in; never 0. */

@@ -13,7 +13,9 @@ cdef int scan_entry(Work *w, const uint8_t *p, const uint8_t **end) noexcept nog
     cdef const uint8_t *record
     cdef const uint8_t *time
     end[0] = NULL
-    w.columns_found = w.has_our_name = w.taken_count = 0
+    w.columns_found = w.has_our_name = w.taken_count = w.taken_bits = 0
+    w.tried = w.every_path
+    w.tried_of = w.paths_of
     w.keys_used = w.made_bytes = w.pending = w.values = 0
     w.own_metadata = NULL
     if p[0] != 0x92:  # an array of two; all clients write it so
@@ -115,6 +117,7 @@ cdef const uint8_t *scan_map(
     if not reserve_keys(w, 1 + count):
         return NULL
     w.keys_used = first + 1 + count
+    w.keys[first].at = 0  # of no shape
     w.pending += 2 * count
     if 0 < count <= SHAPE_KEYS and w.end - p >= 16:
         shape = &w.shapes[shape_slot(p, count)]
@@ -249,70 +252,103 @@ cdef bint make_text(Work *w, Key *key, const uint8_t *p, const Head *head) noexc
 
 
 cdef inline const uint8_t *scan_by_shape(
-    Work *w, const Shape *shape, const uint8_t *p, size_t first, int depth, size_t *done
+    Work *w, Shape *shape, const uint8_t *p, size_t first, int depth, size_t *done
 ) noexcept nogil:
     """Walk over pairs as long as their keys are those of a shape.
 
-    If they all are, each key is in its place; else they are in the order they came in.
+    If they all are, each value is in its key's place; else they are as they came.
     """
-    cdef const ShapeKey *known
+    cdef const ShapeKey *known = shape.keys
+    cdef Key *keys = w.keys + first + 1
     cdef Key *key
     cdef size_t number, count = shape.count
+    cdef uint32_t inner = <uint32_t>w.keys_used
     cdef uint8_t fixed
+    w.values += 2 * count
     for number in range(count):
-        known = &shape.keys[number]
-        if not is_same(p, shape.bytes + known.at, known.bytes, w.end):
+        if not is_key(p, shape, known, w.end):
+            w.values -= 2 * (count - number)
+            w.pending -= 2 * number
             done[0] = number
-            put_back(w.keys + first + 1, shape, number, w.data)
+            put_back(keys, shape, number, w.data)
             return p
-        w.pending -= 2
-        key = &w.keys[first + 1 + known.place]
-        key.kind = KEY_PLAIN
-        key.head = known.head
-        key.at = (p - w.data) + known.head
-        key.bytes = known.bytes - known.head
         p += known.bytes
+        key = keys + known.place
+        known += 1
         key.value = p
-        key.inner = <uint32_t>w.keys_used
-        if depth == 1 and known.name:
-            see_name(w, &w.names[known.name - 1], p)
-        w.values += 2
-        fixed = _FIXED[p[0]] if p < w.end else 0
+        key.inner = inner
+        if p >= w.end:
+            return NULL
+        fixed = _FIXED[p[0]]
         if 0 < fixed < 255 and w.end - p >= fixed:
             p += fixed
             continue
         w.values -= 1
+        w.pending -= 2 * (number + 1)
         p = scan_value(w, p, depth + 1)
+        w.pending += 2 * (number + 1)
         if p == NULL:
             return NULL
+        keys = w.keys + first + 1
+        inner = <uint32_t>w.keys_used
+    w.pending -= 2 * count
+    shape.used_in = w.number
+    w.keys[first].at = shape - w.shapes + 1
     done[0] = count
+    if depth == 1:
+        for number in range(shape.named_count):
+            key = keys + shape.named[number].place
+            see_name(w, &w.names[shape.named[number].name], key.value)
+        w.tried = shape.paths
+        w.tried_of = shape.paths_of
     return p
 
 
 cdef void keep_shape(Work *w, Shape *shape, size_t first, size_t count) noexcept nogil:
     """Keep sorted keys that have come twice in a row in one order."""
     cdef const Key *keys = w.keys + first + 1
-    cdef const Key *key
-    cdef ShapeKey *known
-    cdef size_t place, used = 0
     cdef uint32_t hash = hash_of_keys(keys, count)
     if shape.wanted != hash:
         shape.wanted = hash
-        return
-    shape.count = 0
-    for place in range(count):
-        key = keys + place
-        if key.kind != KEY_PLAIN or used + key.head + key.bytes > SHAPE_BYTES:
-            return
-        known = &shape.keys[key.number]
-        known.at = <uint16_t>used
-        known.bytes = <uint16_t>(key.head + key.bytes)
-        known.place = <uint8_t>place
-        known.head = <uint8_t>key.head
-        known.name = <uint16_t>name_of(w, w.data + key.at, key.bytes)
-        memcpy(shape.bytes + used, w.data + key.at - key.head, known.bytes)
-        used += known.bytes
-    shape.count = <uint32_t>count
+    elif shape.used_in != w.number and set_shape(shape, keys, count, w.data):
+        if not plan_shape(w, shape, keys):
+            shape.count = 0
+
+
+cdef bint plan_shape(const Work *w, Shape *shape, const Key *keys) noexcept nogil:
+    """Note the names in a shape, and the paths that lead anywhere; False if too many."""
+    cdef uint32_t name
+    cdef size_t place
+    cdef int column, number
+    cdef const Path *path
+    shape.named_count = shape.path_count = 0
+    for place in range(shape.count):
+        name = name_of(w, w.data + keys[place].at, keys[place].bytes)
+        if name and shape.named_count == SHAPE_PATHS:
+            return False
+        if name:
+            shape.named[shape.named_count].name = <uint16_t>(name - 1)
+            shape.named[shape.named_count].place = <uint16_t>place
+            shape.named_count += 1
+    for column in range(COLUMNS_TAKEN):
+        shape.paths_of[column] = shape.path_count
+        for number in range(w.paths_of[column], w.paths_of[column + 1]):
+            path = &w.paths[number]
+            if is_named(shape, path.whole) or is_named(shape, path.head):
+                if shape.path_count == SHAPE_PATHS:
+                    return False
+                shape.paths[shape.path_count] = <uint16_t>number
+                shape.path_count += 1
+    shape.paths_of[COLUMNS_TAKEN] = shape.path_count
+    return True
+
+
+cdef inline bint is_named(const Shape *shape, int name) noexcept nogil:
+    cdef size_t number
+    for number in range(shape.named_count):
+        if shape.named[number].name == name:
+            return True
+    return False
 
 
 # --- keys that a path begins with

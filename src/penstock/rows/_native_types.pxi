@@ -39,7 +39,7 @@ cdef int64_t _YEAR_1 = -62_135_596_800, _YEAR_10000 = 253_402_300_800
 assert COLUMNS == ("id", "ts", "tag", "level", "service", "host", "message", "attributes")
 
 cdef extern from "_native_keys.h" nogil:
-    int KEY_PLAIN, KEY_MADE, RUN_KEYS, SHAPE_KEYS, SHAPE_BYTES, SHAPES
+    int KEY_PLAIN, KEY_MADE, RUN_KEYS, SHAPE_KEYS, SHAPES, SHAPE_PATHS
     ctypedef struct Key:
         uint64_t first
         const uint8_t *value
@@ -50,16 +50,26 @@ cdef extern from "_native_keys.h" nogil:
         uint16_t head
         uint8_t kind
     ctypedef struct ShapeKey:
-        uint16_t at
         uint16_t bytes
         uint8_t place
-        uint8_t head
+    ctypedef struct ShapeText:
+        uint16_t at
+        uint16_t bytes
+    ctypedef struct ShapeName:
         uint16_t name
+        uint16_t place
     ctypedef struct Shape:
+        uint64_t used_in
         uint32_t count
         uint32_t wanted
+        uint32_t named_count
+        uint16_t path_count
+        uint16_t *paths_of
+        uint16_t *paths
+        ShapeName *named
         ShapeKey *keys
-        uint8_t *bytes
+        ShapeText *texts
+        uint8_t *json
     uint64_t first_of(const uint8_t *p, size_t n)
     const uint8_t *text_at(const Key *key, const uint8_t *data, const uint8_t *made)
     void insert_keys(Key *keys, size_t count, const uint8_t *data, const uint8_t *made)
@@ -70,9 +80,17 @@ cdef extern from "_native_keys.h" nogil:
     void copy_bytes(uint8_t *o, const uint8_t *p, size_t n, const uint8_t *limit)
     int kind_of_key(const uint8_t *p, size_t n, const uint8_t *limit)
     uint32_t shape_slot(const uint8_t *p, size_t count)
-    int is_same(const uint8_t *p, const uint8_t *q, size_t n, const uint8_t *limit)
+    int is_key(
+        const uint8_t *p, const Shape *shape, const ShapeKey *known, const uint8_t *limit
+    )
+    int set_shape(Shape *shape, const Key *keys, size_t count, const uint8_t *data)
+    uint8_t *put_shape_text(uint8_t *o, const Shape *shape, const ShapeText *text)
     void put_back(Key *keys, const Shape *shape, size_t count, const uint8_t *data)
     uint32_t hash_of_keys(const Key *keys, size_t count)
+
+# How many bytes of JSON a value of one byte, or a short text, has at the most.
+cdef enum:
+    SHORT_JSON_BYTES = 6 * 31 + 2
 
 # What stands beside a record, `_time`, `_group` and `_metadata`: jsonb's order.
 cdef struct Beside:
@@ -113,7 +131,8 @@ cdef struct Work:
     uint32_t *name_table
     uint32_t name_mask
     Path *paths
-    int paths_of[COLUMNS_TAKEN + 1]  # where each column's begin; they are in order
+    uint16_t paths_of[COLUMNS_TAKEN + 1]  # where each column's begin; they are in order
+    uint16_t *every_path  # their numbers
     const Level *levels
     const int *level_numbers
     const uint8_t *labels
@@ -140,8 +159,11 @@ cdef struct Work:
     size_t keys_at  # where the keys begin of the map that is written next
     uint8_t columns_found
     bint has_our_name
+    const uint16_t *tried  # the paths that may lead anywhere
+    const uint16_t *tried_of
     const uint8_t *taken[COLUMNS_TAKEN]
     int taken_count
+    uint64_t taken_bits  # of their addresses, to see at once what is none of them
     int level_label
     # Room that is used again.
     Key *keys

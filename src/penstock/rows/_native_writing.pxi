@@ -117,30 +117,41 @@ cdef int write_record(Work *w) noexcept nogil:
 
 cdef int write_pairs(Work *w, size_t first, int depth, Beside *beside) noexcept nogil:
     """Write an object of the keys that begin there, without what fills a column."""
-    cdef size_t number = first + 1, end = first + 1 + w.keys[first].bytes
+    cdef size_t number, count = w.keys[first].bytes
+    cdef const Shape *shape = NULL
     cdef const Key *key
     cdef const uint8_t *value
+    cdef uint8_t *o
     cdef int outcome
     cdef uint8_t opening = c"{"  # what stands before the next key
-    while number < end:
-        key = &w.keys[number]
-        number += 1
+    if w.keys[first].at:
+        shape = &w.shapes[w.keys[first].at - 1]
+    for number in range(count):
+        key = &w.keys[first + 1 + number]
         value = key.value
-        if w.taken_count and is_taken(w, value):
+        if is_taken(w, value):
             continue
         if beside != NULL:
-            outcome = write_beside(w, beside, key, &opening)
+            outcome = write_beside(w, beside, shape, key, number, &opening)
             if outcome != USUAL:
                 return outcome
-        if not put_key(w, key, opening):
+        o = put_key(w, shape, key, number, opening)
+        if o == NULL:
             return NO_MEMORY
         opening = c","
+        if value[0] & 0xE0 == 0xA0:
+            o[0] = c'"'
+            o = put_text(o + 1, value + 1, value[0] & 0x1F, w.end, 1)
+            o[0] = c'"'
+            w.size = o + 1 - w.out
+            continue
+        w.size = o - w.out
         w.keys_at = key.inner
         outcome = write_value(w, &value, depth + 1)
         if outcome != USUAL:
             return outcome
     if beside != NULL:
-        outcome = write_beside(w, beside, NULL, &opening)
+        outcome = write_beside(w, beside, NULL, NULL, 0, &opening)
         if outcome != USUAL:
             return outcome
     if opening == c"{" and not put_byte(w, c"{"):
@@ -148,42 +159,61 @@ cdef int write_pairs(Work *w, size_t first, int depth, Beside *beside) noexcept 
     return USUAL if put_byte(w, c"}") else NO_MEMORY
 
 
-cdef inline bint put_key(Work *w, const Key *key, uint8_t opening) noexcept nogil:
-    """Write a key in its quotes, with what stands before it, and the colon."""
+cdef inline uint8_t *put_key(
+    Work *w, const Shape *shape, const Key *key, size_t number, uint8_t opening
+) noexcept nogil:
+    """Write a key in its quotes, with what stands before it, and the colon.
+
+    Returns where its value begins, with room for a short one; NULL if there is no memory.
+    """
     cdef const uint8_t *limit = w.end
-    cdef size_t bytes = key.bytes
+    cdef size_t bytes
     cdef uint8_t *o
-    if key.kind == KEY_PLAIN:
-        o = reserve(w, bytes + 4 + STRIDE)
+    if shape != NULL:
+        o = reserve(w, shape.texts[number].bytes + 1 + SHORT_JSON_BYTES + STRIDE)
         if o == NULL:
-            return False
-        copy_bytes(o + 2, w.data + key.at, bytes, limit)
+            return NULL
         o[0] = opening
-        o[1] = c'"'
+        return put_shape_text(o + 1, shape, &shape.texts[number])
+    bytes = key.bytes
+    o = reserve(w, MOST_JSON_BYTES * bytes + 4 + SHORT_JSON_BYTES + STRIDE)
+    if o == NULL:
+        return NULL
+    o[0] = opening
+    o[1] = c'"'
+    if key.kind == KEY_PLAIN:
+        copy_bytes(o + 2, w.data + key.at, bytes, limit)
         o += 2 + bytes
     else:
-        o = reserve(w, MOST_JSON_BYTES * bytes + 4 + STRIDE)
-        if o == NULL:
-            return False
         if key.kind == KEY_MADE:
             limit = w.made + w.made_bytes
-        o[0] = opening
-        o[1] = c'"'
         o = put_text(o + 2, text_at(key, w.data, w.made), bytes, limit, 1)
     o[0] = c'"'
     o[1] = c":"
-    w.size = o + 2 - w.out
-    return True
+    return o + 2
 
 
 cdef int write_beside(
-    Work *w, Beside *beside, const Key *key, uint8_t *opening
+    Work *w,
+    Beside *beside,
+    const Shape *shape,
+    const Key *key,
+    size_t number,
+    uint8_t *opening,
 ) noexcept nogil:
     """Write what stands beside the record and comes before a key; NULL: all there is."""
+    cdef const uint8_t *text = NULL
+    cdef size_t bytes = 0
     cdef int outcome
+    if shape != NULL:
+        text = shape.json + shape.texts[number].at + 1
+        bytes = shape.texts[number].bytes - 3
+    elif key != NULL:
+        text = text_at(key, w.data, w.made)
+        bytes = key.bytes
     while beside.next_one < 3:
         if beside.has[beside.next_one]:
-            if key != NULL and not is_beside_before(w, beside.next_one, key):
+            if text != NULL and not is_beside_before(beside.next_one, text, bytes):
                 return USUAL
             if not put_byte(w, opening[0]):
                 return NO_MEMORY
@@ -195,16 +225,16 @@ cdef int write_beside(
     return USUAL
 
 
-cdef bint is_beside_before(const Work *w, int which, const Key *key) noexcept nogil:
-    cdef const char *text = b"_time"
-    cdef uint32_t bytes = 5
+cdef bint is_beside_before(int which, const uint8_t *text, size_t bytes) noexcept nogil:
+    cdef const char *name = b"_time"
+    cdef size_t name_bytes = 5
     if which == 1:
-        text, bytes = b"_group", 6
+        name, name_bytes = b"_group", 6
     elif which == 2:
-        text, bytes = b"_metadata", 9
-    if bytes != key.bytes:
-        return bytes < key.bytes
-    return memcmp(text, text_at(key, w.data, w.made), bytes) < 0
+        name, name_bytes = b"_metadata", 9
+    if name_bytes != bytes:
+        return name_bytes < bytes
+    return memcmp(name, text, bytes) < 0
 
 
 cdef int write_one_beside(Work *w, int which) noexcept nogil:
