@@ -1,9 +1,9 @@
 """Which table a batch of one day is copied into: the day's own, where that does it.
 
 A row that goes through `logs` is formed twice, to find its partition and to be stored
-there: 5% of what COPY costs. It owns when the day's table may be named instead, and what
-is to be held and proved, within the transaction, for it to be part of `logs` then. It
-must not COPY, nor make a partition.
+there: 5% of what COPY costs. It owns when the day's table may be named instead, and
+what is to be held, within the transaction, for it to be part of `logs` then. It must
+not COPY, nor make a partition.
 """
 
 import time
