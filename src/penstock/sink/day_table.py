@@ -9,6 +9,7 @@ not COPY, nor make a partition.
 import time
 from collections.abc import Collection
 from datetime import timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 import asyncpg
@@ -101,6 +102,7 @@ def is_of_the_table(error: Exception) -> bool:
     )
 
 
+@lru_cache(1)
 def _bounds_of(day: Day) -> str:
     """Return a day's bounds as PostgreSQL writes them where the time zone is UTC."""
     start = EPOCH + timedelta(days=day)
