@@ -22,10 +22,10 @@ from penstock.errors import UnavailableError
 from penstock.flow import GC_THRESHOLD, Flow
 from penstock.http.server import HttpServer
 from penstock.net.places import ListenedOn
+from penstock.postgres.connection import without_password
 from penstock.reloading import Reloading, Terminal, hangup_stops
 from penstock.settings import Settings
 from penstock.settings.shares import worker_count
-from penstock.sink.connection import without_password
 from penstock.sink.maintenance import maintain_periodically
 from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.migrations import migrate
