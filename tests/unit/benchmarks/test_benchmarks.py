@@ -96,7 +96,7 @@ import os, sys, time
 os.chdir(sys.argv[1])
 end, number = time.monotonic() + 1, 0
 while time.monotonic() < end:
-    os.close(os.open(str(number), os.O_CREAT))
+    os.close(os.open(f"{sys.argv[2]}-{number}", os.O_CREAT))
     number += 1
     if number == 100:
         print(flush=True)
@@ -112,13 +112,19 @@ def test_what_is_written_while_a_benchmark_is_interrupted_is_removed(
         directory = stack.enter_context(stage.work_dir(tmp_path))
         within = directory / "within"
         within.mkdir()
-        writing = subprocess.Popen(
-            [sys.executable, "-c", WRITES_ON, within],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert writing.stdout is not None
-        assert writing.stdout.readline(), "it has begun"
+        # Several, so that one is sure to be quicker than who removes.
+        writing = [
+            subprocess.Popen(
+                [sys.executable, "-c", WRITES_ON, within, str(number)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            for number in range(4)
+        ]
+        for each in writing:
+            assert each.stdout is not None
+            assert each.stdout.readline(), "it has begun"
         raise KeyboardInterrupt
-    writing.communicate()
+    for each in writing:
+        each.communicate()
     assert list(tmp_path.iterdir()) == []
