@@ -67,6 +67,8 @@ REJECTED_REASONS = {
     "beside_limit": "The log group, or the message's metadata, of which each event gets"
     " a copy, has added `max_decompressed_bytes` to the rows of this message already."
     " `raw` holds the entry without it.",
+    "field_limit": "A column of the row would have 2 GiB or more, which COPY cannot"
+    " write: text that has to be escaped grows.",
     "signal_metrics": "Fluent Bit metrics (`fluent_signal` 1) are no log events.",
     "signal_traces": "Fluent Bit traces (`fluent_signal` 2) are no log events.",
     "signal_other": "Another `fluent_signal` than 0, 1 or 2.",

@@ -1,7 +1,9 @@
 """What the compiled encoder has for Python; see _native.pyx."""
 
 class Encoder:
-    def __init__(self, columns: tuple[tuple[str, ...], ...]) -> None: ...
+    def __init__(
+        self, columns: tuple[tuple[str, ...], ...], max_field_bytes: int
+    ) -> None: ...
     def encode(
         self,
         entries: bytes,

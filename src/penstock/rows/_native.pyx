@@ -173,7 +173,8 @@ cdef const uint8_t *bytes_of(bytes text) noexcept:
 cdef class Encoder:
     """Encodes plain entries by one mapping of columns; one for each process.
 
-    `columns` are the paths of level, service, host and message, in their order.
+    `columns` are the paths of level, service, host and message, in their order. An entry
+    of which a field would have more bytes than `max_field_bytes` is odd.
 
     Raises:
         ValueError: a path that is not one of those that are looked for here.
@@ -186,8 +187,9 @@ cdef class Encoder:
     cdef uint8_t[16 * 8] _labels
     cdef bint _is_busy
 
-    def __cinit__(self, columns):
+    def __cinit__(self, columns, size_t max_field_bytes):
         memset(&self.w, 0, sizeof(Work))
+        self.w.max_field_bytes = max_field_bytes
         memset(self._levels, 0, sizeof(self._levels))
         memset(self._labels, 0, sizeof(self._labels))
         self._texts = []

@@ -181,7 +181,6 @@ cdef const uint8_t *scan_pair(
     """Walk over a key and its value."""
     cdef Head head
     cdef const uint8_t *value
-    cdef uint32_t name
     cdef Key *key = &w.keys[slot]
     w.pending -= 2
     if p >= w.end or (_FIXED[p[0]] == 0 and w.end - p < header_bytes(p[0])):
@@ -206,11 +205,9 @@ cdef const uint8_t *scan_pair(
             return NULL
     if key.kind == KEY_MADE and not make_text(w, key, p, &head):
         return NULL
-    if depth == 1:
-        name = name_of(w, text_at(key, w.data, w.made), key.bytes)
-        if name:
-            see_name(w, &w.names[name - 1], value)
     key.value = value
+    if depth == 1:
+        note_names(w, key, 1)
     key.inner = <uint32_t>w.keys_used
     return scan_value(w, value, depth + 1)
 
@@ -271,6 +268,8 @@ cdef inline const uint8_t *scan_by_shape(
             w.pending -= 2 * number
             done[0] = number
             put_back(keys, shape, number, w.data)
+            if depth == 1:
+                note_names(w, keys, number)
             return p
         p += known.bytes
         key = keys + known.place
@@ -360,6 +359,16 @@ cdef inline void see_name(Work *w, Name *name, const uint8_t *value) noexcept no
     name.value = value
     w.columns_found |= name.columns
     w.has_our_name |= name.is_ours
+
+
+cdef void note_names(Work *w, const Key *keys, size_t count) noexcept nogil:
+    """Note those of a record's keys that a path begins with."""
+    cdef size_t number
+    cdef uint32_t name
+    for number in range(count):
+        name = name_of(w, text_at(keys + number, w.data, w.made), keys[number].bytes)
+        if name:
+            see_name(w, &w.names[name - 1], keys[number].value)
 
 
 cdef inline uint32_t name_of(const Work *w, const uint8_t *text, size_t bytes) noexcept nogil:

@@ -127,6 +127,7 @@ cdef struct Work:
     const uint8_t *end
     # Settings.
     uint64_t max_map_keys
+    size_t max_field_bytes
     Name *names
     uint32_t *name_table
     uint32_t name_mask

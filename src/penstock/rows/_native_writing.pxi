@@ -65,38 +65,43 @@ cdef int write_row(
         memcpy(o + 4, w.labels + 16 * w.level_label + 1, 5)
         w.size += 4 + w.labels[16 * w.level_label]
     for column in range(SERVICE, COLUMNS_TAKEN):
-        if not write_text_field(w, columns[column]):
-            return NO_MEMORY
+        outcome = write_text_field(w, columns[column])
+        if outcome != USUAL:
+            return outcome
     length_at = w.size
     if not put(w, <const char *>b"\0\0\0\0\1", 5):
         return NO_MEMORY
     outcome = write_record(w)
     if outcome != USUAL:
         return outcome
+    if w.size - length_at - 4 > w.max_field_bytes:
+        return ODD
     put_be32(w.out + length_at, <uint32_t>(w.size - length_at - 4))
     return USUAL
 
 
-cdef bint write_text_field(Work *w, const uint8_t *value) noexcept nogil:
+cdef int write_text_field(Work *w, const uint8_t *value) noexcept nogil:
     """Write a column's field: its length and its text, or NULL."""
     cdef Head head
     cdef uint8_t *o
     cdef uint8_t *text
     if value == NULL:
-        return put(w, <const char *>b"\xff\xff\xff\xff", 4)
+        return USUAL if put(w, <const char *>b"\xff\xff\xff\xff", 4) else NO_MEMORY
     read_head(value, &head)
     o = reserve(w, 4 + 32 + MOST_TEXT_BYTES * head.count + STRIDE)
     if o == NULL:
-        return False
+        return NO_MEMORY
     text = o + 4
     if head.kind == T_STR or is_mostly_text(head.body, head.count):
         text = put_text(text, head.body, head.count, w.end, 0)
     else:
         memcpy(text, <const char *>b"data:;base64,", 13)
         text = put_base64(text + 13, head.body, head.count)
+    if <size_t>(text - o - 4) > w.max_field_bytes:
+        return ODD
     put_be32(o, <uint32_t>(text - o - 4))
     w.size += text - o
-    return True
+    return USUAL
 
 
 cdef int write_record(Work *w) noexcept nogil:

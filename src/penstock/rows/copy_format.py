@@ -37,11 +37,18 @@ CACHE_ENTRIES = 4096
 CACHED_CHARACTERS = 512
 CACHED_KEYS = 64
 
+# A field's length is a signed number of 32 bits.
+MAX_FIELD_BYTES = 2**31 - 1
+
 NULL = b"\xff\xff\xff\xff"
 JSONB_VERSION = 1
 _pack_length = struct.Struct(">i").pack
 _unpack_length_from = struct.Struct(">i").unpack_from
 _unpack_count_from = struct.Struct(">h").unpack_from
+
+
+class FieldTooLongError(Exception):
+    """A field has more bytes than COPY can tell the length of."""
 
 
 class RowWriter:
@@ -53,6 +60,7 @@ class RowWriter:
     def __init__(self, columns: ColumnSettings, *, receiver: int) -> None:
         assert 0 <= receiver < 1 << RECEIVER_BITS
         self.receiver = receiver
+        self.max_field_bytes = MAX_FIELD_BYTES
         self.last_tick = 0  # microseconds of the last id that was given
         self._columns = columns
         self._plans: dict[tuple[Any, ...], ColumnPlan] = {}
@@ -79,6 +87,7 @@ class RowWriter:
         """Return the field of a text column whose values come again and again.
 
         Raises:
+            FieldTooLongError: the text is too long for a field.
             ValueError: the text holds what `text` does not take.
         """
         field = self._text_fields.get(text)
@@ -86,6 +95,7 @@ class RowWriter:
             raw = text.encode()
             if 0 in raw:
                 raise ValueError("NUL")
+            self.check_length(len(raw))
             field = _field_of(raw)
             if len(text) <= CACHED_CHARACTERS:
                 if len(self._text_fields) >= CACHE_ENTRIES:
@@ -93,14 +103,23 @@ class RowWriter:
                 self._text_fields[text] = field
         return field
 
+    def check_length(self, length_bytes: int) -> None:
+        """Check that a field may be so long.
+
+        Raises:
+            FieldTooLongError: it may not.
+        """
+        if length_bytes > self.max_field_bytes:
+            raise FieldTooLongError
+
     def take_columns(self, record: dict[str, Any]) -> tuple[bytes, bytes, bytes, bytes]:
         """Take what fills columns out of the record.
 
         Returns the fields of level, service, host and message.
 
         Raises:
-            TypeError, ValueError, AttributeError: no dict of str keys and texts that
-                PostgreSQL takes; the record is no longer whole.
+            FieldTooLongError, TypeError, ValueError, AttributeError: no dict of str
+                keys and texts that PostgreSQL takes; the record is no longer whole.
         """
         if type(record) is not dict:
             raise TypeError("no record")
@@ -149,6 +168,7 @@ class RowWriter:
         message = value.encode()
         if 0 in message:  # as a number: bytes in bytes costs an error formatted
             raise ValueError("NUL")
+        self.check_length(len(message))
         return level, service, host, _pack_length(len(message)) + message
 
     def _find_text(self, record: dict[str, Any], paths: tuple[str, ...]) -> bytes:

@@ -35,7 +35,9 @@ class RowEncoder:
             raise ValueError("the compiled encoder is not built")
         if native.IS_BUILT and is_native is not False:
             try:
-                self._native = native.native_encoder(columns)
+                self._native = native.native_encoder(
+                    columns, max_field_bytes=self._writer.max_field_bytes
+                )
             except ValueError:
                 if is_native:
                     raise

@@ -49,7 +49,9 @@ class NativeRows:
         return Reached(offset, end, beside_bytes, window_end)
 
 
-def native_encoder(columns: ColumnSettings) -> "_native.Encoder":
+def native_encoder(
+    columns: ColumnSettings, *, max_field_bytes: int
+) -> "_native.Encoder":
     """Return the compiled encoder for a mapping of columns.
 
     Raises:
@@ -61,5 +63,6 @@ def native_encoder(columns: ColumnSettings) -> "_native.Encoder":
             columns.service_keys,
             columns.host_keys,
             columns.message_keys,
-        )
+        ),
+        max_field_bytes,
     )

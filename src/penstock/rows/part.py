@@ -18,6 +18,7 @@ from penstock.rows.copy_format import (
     ID_EPOCH_MICROSECONDS,
     JSONB_VERSION,
     RECEIVER_BITS,
+    FieldTooLongError,
     RowWriter,
 )
 from penstock.rows.entries import METADATA_KEY
@@ -101,9 +102,11 @@ class Part:
         Raises:
             NotPlainError: an entry is not as above. Those before it are rows, it
                 and those behind it are not.
+            FieldTooLongError: the same, of one that COPY cannot write.
         """
         rows, tag_field, take_columns = bytearray(), self.tag_field, self._take_columns
         orders, row_id = self._writer.key_orders, self._next_id
+        max_attributes_bytes = self._writer.max_field_bytes  # with their version
         day_start = day_end = 0
         try:
             for entry in entries:
@@ -123,6 +126,8 @@ class Part:
                     attributes = _dumps(record, None, _NO_DATETIME)
                     if BACKSLASH in attributes and _has_nul(attributes):
                         raise ValueError("what JSON holds and jsonb does not")
+                    if len(attributes) >= max_attributes_bytes:
+                        raise FieldTooLongError
                     if not day_start <= microseconds < day_end:
                         day = microseconds // DAY_MICROSECONDS
                         day_start = day * DAY_MICROSECONDS

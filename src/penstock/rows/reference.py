@@ -12,6 +12,7 @@ from contextlib import suppress
 import msgpack
 import msgspec
 
+from penstock.rows.copy_format import FieldTooLongError
 from penstock.rows.part import NotPlainError, Part
 from penstock.rows.stream import Reach, Reached
 from penstock.settings import WireLimits
@@ -119,7 +120,7 @@ class ReferenceRows:
         if may_hold_non_finite(packed):
             return 0  # orjson writes them as null
         rows_before = part.rows
-        with suppress(NotPlainError, *_DECODE_ERRORS):
+        with suppress(NotPlainError, FieldTooLongError, *_DECODE_ERRORS):
             part.add_rows(_decode(_pack_array_head(ARRAY_32, len(ends)) + packed))
         return part.rows - rows_before
 

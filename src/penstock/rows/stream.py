@@ -17,7 +17,7 @@ import orjson
 
 from penstock.errors import ProtocolError
 from penstock.model import Beside, EncodedRows, RejectedEvent
-from penstock.rows.copy_format import RowWriter
+from penstock.rows.copy_format import FieldTooLongError, RowWriter
 from penstock.rows.entries import (
     GroupMarker,
     Outcome,
@@ -214,12 +214,10 @@ class RowStream:
         outcome, end = self._read(part.now_microseconds, end)
         match outcome:
             case ReadEntry():
+                raw = self._entries[self._offset : end]
                 if self._take_beside(outcome):
-                    time = Microseconds(outcome.microseconds)
-                    record = record_with_extras(outcome, self._metadata, self._group)
-                    part.add_rows([(time, record)])
+                    self._add_row(part, outcome, raw)
                 else:
-                    raw = self._entries[self._offset : end]
                     part.rejected.append(RejectedEvent("beside_limit", raw))
             case GroupMarker():
                 self._group = outcome.body
@@ -232,6 +230,14 @@ class RowStream:
             case RejectedEvent():
                 part.rejected.append(outcome)
         self._offset = end
+
+    def _add_row(self, part: Part, entry: ReadEntry, raw: bytes) -> None:
+        time = Microseconds(entry.microseconds)
+        record = record_with_extras(entry, self._metadata, self._group)
+        try:
+            part.add_rows([(time, record)])
+        except FieldTooLongError:
+            part.rejected.append(RejectedEvent("field_limit", raw))
 
     def _read(self, now_microseconds: int, end: int) -> tuple[Outcome, int]:
         # Before it is read: to read it is what costs.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.model import EncodedRows, RejectedEvent
-from penstock.rows import reference, stream
+from penstock.rows import copy_format, reference, stream
 from penstock.rows.part import PART_ROWS
 from penstock.rows.retrace import entries_of_rows
 from penstock.rows.stream import PART_BESIDE_BYTES, PART_BYTES
@@ -195,6 +195,29 @@ def test_where_no_end_is_in_sight_the_rest_is_rejected_with_it() -> None:
         parts = encoded(TINY + broken)
         assert len(rows_of(parts)) == 1 or broken.startswith(b"\x92\xc0")
         assert b"".join(event.raw for event in rejected_of(parts)) in (broken, b"")
+
+
+# --- how long a field may be
+
+
+@pytest.mark.parametrize("key", ["message", "service", "host", "other", "kubernetes"])
+@pytest.mark.parametrize("text", [b"x" * 43, b"x" * 40 + "é".encode()])
+def test_a_field_that_is_longer_than_copy_can_tell_is_rejected(
+    key: str, text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def entry_of(raw: bytes) -> bytes:
+        value = m.str8(raw)
+        if key == "kubernetes":
+            value = m.fixmap((m.fixstr(b"host"), value))
+        return m.fixarray(m.uint32(m.T), m.fixmap((m.str8(key.encode()), value)))
+
+    # {"other":"..."} and the version of jsonb are 13 bytes more than the text.
+    most = len(text) + (13 if key == "other" else 0)
+    monkeypatch.setattr(copy_format, "MAX_FIELD_BYTES", most)
+    short, long = entry_of(text), entry_of(text + b"x")
+    parts = encoded(short + long + long + short)
+    assert len(rows_of(parts)) == 2
+    assert rejected_of(parts) == [RejectedEvent("field_limit", long)] * 2
 
 
 # --- what a group, or metadata, adds to its events

@@ -224,6 +224,37 @@ def test_a_records_own_key_of_any_type_is_encoded_by_the_compiled_one(
     assert carefully_read(m.fixarray(b"\x01", m.fixmap((key, b"\x01")))) == 0
 
 
+# --- keys that came before
+
+
+def test_records_whose_keys_begin_as_those_of_others_have_all_their_columns() -> None:
+    known = [b"a", b"level", b"service", b"host", b"message", b"kubernetes", b"_time"]
+    values = [b"\x01", b"\xa4info", b"\xa1s", b"\xa1h", b"\xa1m"]
+    values += [b"\x81\xa4host\xa1k", b"\xa1t"]
+    pairs = list(zip(map(m.fixstr, known), values, strict=True))
+    # Another last key, one that is missing, two that have changed places.
+    shapes = [pairs[first:last] for first in range(7) for last in range(first, 8)]
+    shapes += [[*each[:-1], (m.fixstr(b"x"), b"\x01")] for each in shapes if each]
+    shapes += [
+        [*each[:at], *each[at:][::-1]] for each in shapes for at in range(len(each))
+    ]
+    entries = [m.fixarray(b"\x01", m.fixmap(*each)) for each in shapes]
+    for step in (1, 7, 31):
+        others = [
+            entries[number * step % len(entries)] for number in range(len(entries))
+        ]
+        for entry, other in zip(entries, others, strict=True):
+            parts_of(entry * 3 + other + entry + other * 3 + entry)
+
+
+def test_a_map_like_one_that_the_record_holds_twice_does_not_change_the_first() -> None:
+    first = m.fixmap((b"\xa1a", b"\x01"), (b"\xa1c", b"\x02"))
+    second = m.fixmap((b"\xa1a", b"\x01"), (b"\xa1b", b"\x02"))
+    for values in ([first] * 3, [first, first, second, second, first, second, second]):
+        parts_of(in_a_record(m.fixarray(*values)) * 4)
+        parts_of((in_a_record(first) * 3 + in_a_record(m.fixarray(*values))) * 4)
+
+
 # --- it is the compiled one that writes what is usual
 
 

@@ -47,7 +47,7 @@ def encode(encoder: "Encoder", entries: bytes) -> bytes:
 
 def test_without_memory_for_a_number_it_raises_and_goes_on() -> None:
     testing = pytest.importorskip("_testcapi")
-    encoder = Encoder(_COLUMNS)
+    encoder = Encoder(_COLUMNS, 2**31 - 1)
     usual = encode(encoder, _DIGITS)
     failures = 0
     for allocation in range(40):
@@ -71,7 +71,7 @@ def size_bytes():
 
 large = in_a_record(m.str32(b"\\x01" * 30_000_000))  # six times as much as JSON
 keys = m.map16(*[(m.uint16(number), b"\\x01") for number in range(60_000)])
-encoder = Encoder(_COLUMNS)
+encoder = Encoder(_COLUMNS, 2**31 - 1)
 tiny = in_a_record(b"\\x01")
 usual = encode(encoder, tiny)
 before = resource.getrlimit(resource.RLIMIT_AS)
@@ -101,7 +101,7 @@ def test_without_memory_for_rows_it_raises_and_goes_on() -> None:
 
 
 def test_two_threads_get_their_rows_or_an_error() -> None:
-    encoder = Encoder(_COLUMNS)
+    encoder = Encoder(_COLUMNS, 2**31 - 1)
     entries = {name: in_a_record(m.str8(name * 200)) * 500 for name in (b"a", b"b")}
     usual = {name: encode(encoder, each) for name, each in entries.items()}
     wrong: list[object] = []
