@@ -13,7 +13,7 @@ class RingSettings:
         64 * MIB,
         "Encoded rows held in memory, at most. Some seconds of full load, so a"
         " checkpoint is not felt; past it senders wait.",
-        low=4 * MIB,
+        low=8 * MIB,  # a sender's quarter is eight parts (rows/stream.py)
         high=64 * 1024 * MIB,
     )
     ring_rows: int = setting(
