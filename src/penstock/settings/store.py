@@ -61,10 +61,10 @@ class CopySettings:
         high=32,
     )
     batch_bytes: int = setting(
-        4 * MIB,
-        "The largest transaction, in bytes of memory. Larger ones gain no speed and"
-        " make acks wait longer. The writers' transactions together are never more than"
-        " an eighth of ring_bytes, whatever this says.",
+        8 * MIB,
+        "The largest transaction, in bytes of memory. Larger ones gain little and make"
+        " acks wait longer. Whatever this says, the writers' transactions together are"
+        " never more than a quarter of ring_bytes, and half of that of one connection.",
         low=64 * 1024,
         high=256 * MIB,
     )
