@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 # Encoding makes and frees containers by the hundred thousand and no cycles among
 # them, so the collector's default of 700 only costs time.
 GC_THRESHOLD = 50_000
+# Of the ring, what writers have in hand at most. It cannot go to the spool, so of one
+# sender it is half of what that may hold: the rest of its share can.
+IN_HAND_SHARE = 0.25
 
 
 class Flow:
@@ -183,7 +186,8 @@ class Flow:
         self._flusher = Flusher(
             self._ring,
             self._make_writers(receiver),
-            batch_bytes=self._batch_bytes(),
+            batch_bytes=self._batch_bytes(IN_HAND_SHARE),
+            source_bytes=self._batch_bytes(SOURCE_SHARE / 2),
             books=books,
             metrics=self._metrics.sink,
         )
@@ -231,13 +235,10 @@ class Flow:
         )
         self._metrics.watch_spool(self._spooler)
 
-    def _batch_bytes(self) -> int:
-        """Return the largest batch: all in hand take half a sender's share at most.
-
-        What writers have in hand cannot go to the spool.
-        """
-        share_bytes = self._settings.ring.ring_bytes * SOURCE_SHARE
-        most = int(share_bytes / 2 / self._settings.copy.writers)
+    def _batch_bytes(self, ring_share: float) -> int:
+        """Return the largest batch, so that all in hand take that share at most."""
+        share_bytes = self._settings.ring.ring_bytes * ring_share
+        most = int(share_bytes / self._settings.copy.writers)
         return min(self._settings.copy.batch_bytes, most)
 
     def _something_waits(self) -> None:

@@ -27,7 +27,7 @@ DATABASE_DISK_BYTES = 400 * MIB
 # Enough for PostgreSQL to go on for a moment, too little for the load.
 LEFT_BYTES = 3 * MIB
 SPOOL_DISK_BYTES = MIB // 4
-RING_BYTES = 4 * MIB * WORKERS
+RING_BYTES = 8 * MIB * WORKERS
 CHUNKS = 100
 CHUNK_EVENTS = 400
 # Of each of four senders: more than the ring takes, and the spool, which compresses.

@@ -22,7 +22,7 @@ from tests.acceptance.served_penstock import ServedPenstock, spool_files
 from tests.workers import WORKERS, one_worker
 
 MIB = 1024 * 1024
-RING_BYTES = 4 * MIB * WORKERS
+RING_BYTES = 8 * MIB * WORKERS
 CONNECTIONS = 4
 MESSAGES = 150
 MESSAGE_EVENTS = 100

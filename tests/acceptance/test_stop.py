@@ -19,7 +19,7 @@ FRAME_EVENTS = 500
 EVENTS = CONNECTIONS * FRAMES * FRAME_EVENTS
 FILLER = "GET /api/v1/items?page=2 HTTP/1.1 " * 6
 # Each sender writes about twice its quarter of it; the kernel holds the rest.
-SMALL_RING_BYTES = 4 * 1024 * 1024 * WORKERS
+SMALL_RING_BYTES = 8 * 1024 * 1024 * WORKERS
 # Half a megabyte each, of which a connection's sockets hold five.
 LARGE_FRAME_EVENTS = 2000
 LARGE_EVENTS = 200 * LARGE_FRAME_EVENTS

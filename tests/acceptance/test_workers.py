@@ -339,11 +339,11 @@ def assert_spool_refused(ended: subprocess.CompletedProcess[str]) -> None:
 def test_limits_that_are_too_small_to_be_shared_out_are_refused(
     served: ServedWorkers,
 ) -> None:
-    ended = run_serve(served, "--workers", "4", "--ring-bytes", "8MiB")
+    ended = run_serve(served, "--workers", "4", "--ring-bytes", "16MiB")
     assert ended.returncode == 2
     assert ended.stderr == (
-        "penstock: --ring-bytes is 8388608, shared out among 4 workers; each needs"
-        " 4,194,304 or more: raise it, or have fewer workers\n"
+        "penstock: --ring-bytes is 16777216, shared out among 4 workers; each needs"
+        " 8,388,608 or more: raise it, or have fewer workers\n"
     )
 
 

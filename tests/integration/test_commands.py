@@ -126,7 +126,7 @@ def test_a_wrong_setting_is_refused_with_its_name_and_range(directory: Path) -> 
         run("up", "--data-dir", str(directory / "d"), PENSTOCK_RING_BYTES="12"), 2
     )
     assert "PENSTOCK_RING_BYTES" in line
-    assert "4,194,304" in line
+    assert "8,388,608" in line
     assert not (directory / "d").exists()
 
 

@@ -156,7 +156,7 @@ def test_a_server_that_cannot_store_is_ready_until_its_ring_fills(
     database: Database, start: Start
 ) -> None:
     program = start(
-        *("serve", "--database-url", database.url, "--ring-bytes", "4MiB")
+        *("serve", "--database-url", database.url, "--ring-bytes", "8MiB")
     ).wait_ready()
     assert program.get("/ready") == (200, '{"status": "ready"}')
     with database.out_of_reach(), senders_to(program.port, 5) as senders:
@@ -167,7 +167,7 @@ def test_a_server_that_cannot_store_is_ready_until_its_ring_fills(
         )
         assert program.get("/ready")[0] == 200, "senders may still come"
         for which, sender in enumerate(senders):
-            for number in range(12):
+            for number in range(24):
                 sender.send(range(100), f"c{which}-{number}", fill=1000)
         wait_until(lambda: program.get("/ready")[0] == 503, "it is not ready")
         assert json.loads(program.get("/ready")[1])["reasons"] == [
@@ -176,6 +176,6 @@ def test_a_server_that_cannot_store_is_ready_until_its_ring_fills(
         assert program.get("/health")[0] == 200
         assert program.metric("penstock_paused_connections") >= 1
         full = program.metric("penstock_ring_bytes")
-        assert full < 4 * 1024 * 1024 * 1.1
+        assert full < 8 * 1024 * 1024 * 1.1
     wait_until(lambda: program.get("/ready")[0] == 200, "it is ready again")
     assert program.stop() == 0

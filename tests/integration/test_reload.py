@@ -164,7 +164,7 @@ def test_a_wrong_configuration_is_refused_and_the_old_one_stays(
 @one_worker
 def test_what_only_a_restart_changes_is_named(configured: Configured) -> None:
     program = configured.start("")
-    configured.reload('[ring]\nring_bytes = "5MiB"\n[process]\nlog_level = "info"\n')
+    configured.reload('[ring]\nring_bytes = "9MiB"\n[process]\nlog_level = "info"\n')
     (line,) = [each for each in program.stderr.splitlines() if "a restart" in each]
     assert "ring_bytes" in line and "log_level" not in line
 

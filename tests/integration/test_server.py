@@ -210,7 +210,7 @@ def test_a_database_with_too_few_connections_is_out_of_reach(
 @pytest.mark.parametrize(
     ("flags", "environment", "words"),
     [
-        (("--ring-bytes", "1KiB"), {}, "--ring-bytes is 1024; accepted: 4,194,304"),
+        (("--ring-bytes", "1KiB"), {}, "--ring-bytes is 1024; accepted: 8,388,608"),
         ((), {"PENSTOCK_WRITERS": "0"}, "PENSTOCK_WRITERS is 0; accepted: 1 to 32"),
         (("--port", "x"), {}, "--port is 'x', not a whole number"),
         (("--log-level", "loud"), {}, "--log-level is loud; accepted: debug, info"),

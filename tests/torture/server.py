@@ -23,7 +23,7 @@ from tests.ports import free_ports
 from tests.torture.ledger import Life, Scrape
 
 MIB = 1024 * 1024
-RING_BYTES = 4 * MIB  # the least there is: the spool is needed in every outage
+RING_BYTES = 8 * MIB  # the least there is: the spool is needed in every outage
 # Longer than Penstock takes to notice that PostgreSQL does not answer (10 s).
 SHUTDOWN_SECONDS = 15.0
 # For the embedded PostgreSQL, which is ended by force in 10 s more; and for a process

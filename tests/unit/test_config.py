@@ -315,7 +315,7 @@ def test_what_is_no_whole_number_is_refused_by_its_name(text: str) -> None:
     message = refused({"ring_bytes": text})
     assert message.startswith("--ring-bytes is ")
     assert text in message
-    assert "accepted: 4,194,304 to 68,719,476,736" in message
+    assert "accepted: 8,388,608 to 68,719,476,736" in message
 
 
 @pytest.mark.parametrize("text", ["x", "nan", "inf", "-inf", "-1", "1h", "NaN"])

@@ -106,19 +106,28 @@ class Ring:
         self._queue_of(segment).append(segment)
         self._on_waiting()
 
-    def take(self, max_bytes: int, name: bytes = b"") -> Batch | None:
+    def take(
+        self, max_bytes: int, name: bytes = b"", *, max_source_bytes: int | None = None
+    ) -> Batch | None:
         """Return what waits, up to `max_bytes` or one segment; None if nothing does.
 
-        `name` is the batch's.
+        It ends before a segment of which the source would have more than
+        `max_source_bytes` in it. `name` is the batch's.
         """
         if not self._waiting:
             return None
+        most_bytes = max_bytes if max_source_bytes is None else max_source_bytes
+        of_source: dict[SourceId, int] = {}
         segments: list[Segment] = []
         size_bytes = rows = 0
         while self._waiting:
             segment = self._waiting[0]
-            if segments and size_bytes + segment.size_bytes > max_bytes:
+            source = segment.delivery.source
+            source_bytes = of_source.get(source, 0) + segment.size_bytes
+            is_over = source_bytes > most_bytes
+            if segments and (is_over or size_bytes + segment.size_bytes > max_bytes):
                 break
+            of_source[source] = source_bytes
             segments.append(self._waiting.popleft())
             size_bytes += segment.size_bytes
             rows += segment.encoded.rows

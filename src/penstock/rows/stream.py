@@ -36,11 +36,12 @@ from penstock.wire.values import (
     skip_value,
 )
 
-# A part: some hundred rows of usual size, a fraction of a millisecond of work. Larger
-# ones cost less around them, but two that writers have in hand must leave their sender
-# room in the smallest ring (test_a_stop_while_postgresql_hangs...). Fixed,
-# not a setting: a chunk that is sent again must be cut where it was cut before.
-PART_BYTES = 128 * 1024
+# A part: several hundred rows of usual size, half a millisecond of work. Larger ones
+# cost less around them (docs/decisions/batches-and-settings.md), but two that writers
+# have in hand must leave their sender room in the smallest ring, of which it may hold a
+# quarter (test_a_stop_while_postgresql_hangs...). Fixed, not a setting: a chunk that is
+# sent again must be cut where it was cut before.
+PART_BYTES = 256 * 1024
 # What metadata and log groups may add to a part's rows, each of which has a copy: a
 # part ends where they have added so much. Fixed as well.
 PART_BESIDE_BYTES = 1024 * 1024

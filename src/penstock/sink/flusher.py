@@ -58,6 +58,7 @@ class Flusher:
         writers: list[Writer],
         *,
         batch_bytes: int,
+        source_bytes: int | None = None,
         books: Books,
         metrics: SinkMetrics,
         clock: Callable[[], float] = time.time,
@@ -65,6 +66,7 @@ class Flusher:
         self._ring = ring
         self._writers = writers
         self._batch_bytes = batch_bytes
+        self._source_bytes = source_bytes  # of one source in a batch
         self._books = books
         self._metrics = metrics
         self._clock = clock
@@ -131,7 +133,9 @@ class Flusher:
         try:
             while not self._is_ending:
                 name = os.urandom(BATCH_NAME_BYTES)
-                batch = self._ring.take(self._batch_bytes, name)
+                batch = self._ring.take(
+                    self._batch_bytes, name, max_source_bytes=self._source_bytes
+                )
                 if batch is None:
                     self._rows_wait.clear()
                     await self._wait_for_rows(writer)

@@ -131,6 +131,21 @@ def test_a_batch_holds_at_most_so_many_bytes_or_one_segment(
     assert watched.ring.waiting_bytes == (15 - sum(sizes)) * KIB
 
 
+def test_a_batch_holds_at_most_so_much_of_one_source_or_one_segment(
+    watched: Watched,
+) -> None:
+    for source, kib in ((1, 9), (2, 4), (1, 1), (2, 4), (2, 1), (3, 4)):
+        watched.add(source, kib * KIB)
+
+    def sizes() -> list[int]:
+        batch = watched.ring.take(99 * KIB, max_source_bytes=8 * KIB)
+        assert batch is not None
+        return [each.size_bytes // KIB for each in batch.segments]
+
+    assert sizes() == [9, 4], "the first source has its part, and nobody overtakes it"
+    assert sizes() == [1, 4, 1, 4]
+
+
 def test_a_small_segment_does_not_overtake_one_that_does_not_fit(
     watched: Watched,
 ) -> None:

@@ -41,7 +41,7 @@ def test_as_many_workers_as_asked_for() -> None:
 
 
 def test_by_itself_it_has_no_more_than_the_limits_are_enough_for() -> None:
-    settings = replace(DEFAULT, ring=RingSettings(ring_bytes=12 * MIB))
+    settings = replace(DEFAULT, ring=RingSettings(ring_bytes=24 * MIB))
     assert worker_count(settings, 64) == 3
 
 
@@ -78,7 +78,7 @@ def test_all_that_is_shared_out_is_a_setting_with_a_least() -> None:
 def test_each_share_that_would_be_too_small_is_told() -> None:
     settings = Settings(
         database_url="postgresql://",
-        ring=RingSettings(ring_bytes=4 * MIB),
+        ring=RingSettings(ring_bytes=8 * MIB),
         spool=SpoolSettings(spool_max_bytes=16 * MIB),
         limits=PeerLimits(max_partial_bytes=16 * MIB),
     )
@@ -87,6 +87,6 @@ def test_each_share_that_would_be_too_small_is_told() -> None:
     with pytest.raises(SettingsError) as raised:
         share_of(settings, 2)
     assert raised.value.problems[0] == (
-        "ring_bytes is 4194304, shared out among 2 workers; each needs 4,194,304 or"
+        "ring_bytes is 8388608, shared out among 2 workers; each needs 8,388,608 or"
         " more: raise it, or have fewer workers"
     )
