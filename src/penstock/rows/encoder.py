@@ -5,6 +5,7 @@ It owns which of the two encoders of plain entries is taken. It must not encode.
 
 from penstock.rows import native
 from penstock.rows.copy_format import RowWriter
+from penstock.rows.part import Part
 from penstock.rows.reference import ReferenceRows
 from penstock.rows.stream import PlainRows, RowStream
 from penstock.settings import ColumnSettings, WireLimits
@@ -44,6 +45,10 @@ class RowEncoder:
     def is_native(self) -> bool:
         """Tell whether plain entries are encoded by the compiled encoder."""
         return self._native is not None
+
+    def begin_part(self, now_microseconds: int) -> Part:
+        """Begin rows of several messages, each of which writes its own."""
+        return Part(self._writer, tag="", now_microseconds=now_microseconds)
 
     def start(
         self, entries: bytes, *, tag: str, metadata: bytes | None = None

@@ -11,7 +11,6 @@ is in the facts collected for this project, sections 1 and 2.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -57,8 +56,7 @@ class Mode(StrEnum):
     COMPRESSED_PACKED_FORWARD = "compressed_packed_forward"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One forward message.
 
     `entries` are msgpack entries, `[time, record]`, one behind the other. `chunk`
@@ -216,7 +214,7 @@ class MessageReader:
             size_bytes += len(following.entries)
             frames += 1
             self._ahead = None
-        return replace(message, entries=b"".join(entries), frames=frames)
+        return message._replace(entries=b"".join(entries), frames=frames)
 
     def _frames_hold_lone_event(self) -> bool:
         return isinstance(self._frames, FrameReader) and self._frames.has_lone_event
@@ -297,7 +295,7 @@ def _begin(
         return begun
     if len(frame.json_chunk) > MAX_CHUNK_BYTES:
         raise chunk_too_long()
-    return replace(begun, json_chunk=frame.json_chunk)
+    return begun._replace(json_chunk=frame.json_chunk)
 
 
 def _parse(
