@@ -91,6 +91,18 @@ class Together:
         taken, self._taken = self._taken, []
         self._metrics.received_frames(Mode.MESSAGE, self._frames)
         self._bytes = self._frames = 0
+        try:
+            segment = self._encode(taken)
+        except Exception as error:
+            for each in taken:
+                each.give_up(error)
+            return
+        if segment is not None:
+            self._metrics.encoded(Mode.MESSAGE, segment.encoded)
+            self._books.received += segment.events
+            self._ring.append(segment)
+
+    def _encode(self, taken: list[Taken]) -> Segment | None:
         rows = RowsTogether(self._encoder, self._wall_clock_ns() // 1000)
         shares: list[Share] = []
         for message, source, sender, give_up in taken:
@@ -103,9 +115,7 @@ class Together:
             size_bytes = extent.size_bytes + SHARE_OVERHEAD_BYTES
             shares.append(Share(source, sender, message.tag, None, *extent, size_bytes))
         if not shares:
-            return
-        encoded = rows.finish()
-        self._metrics.encoded(Mode.MESSAGE, encoded)
+            return None
         delivery = Delivery(
             TOGETHER,
             "",
@@ -117,9 +127,7 @@ class Together:
             pending_segments=1,
             sealed=True,
         )
-        segment = Segment(encoded, delivery, shares=tuple(shares))
-        self._books.received += segment.events
-        self._ring.append(segment)
+        return Segment(rows.finish(), delivery, shares=tuple(shares))
 
     def _end_round(self) -> None:
         self._is_awaited = False

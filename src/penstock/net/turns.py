@@ -109,13 +109,13 @@ class Turns:
             while self._queue and left_bytes > 0:
                 left_bytes -= self._give_turn(self._queue[0], left_bytes)
         finally:
-            at_end, self._at_end = self._at_end, []
-            for finish in at_end:
-                finish()
             if self._queue:
                 asyncio.get_running_loop().call_soon(self._round)
             else:
                 self._overdone_bytes.clear()  # nobody has had to wait for them
+            at_end, self._at_end = self._at_end, []
+            for finish in at_end:
+                finish()
 
     def _give_turn(self, host: _Host, max_bytes: int) -> int:
         worker = host.workers[0]

@@ -41,15 +41,20 @@ class RowsTogether:
         start = part.position
         try:
             part.begin_message(tag)
-            rows = self._encoder.start(entries, tag=tag)
-            while not rows.exhausted:
-                assert part.events_left > 0, "more than a part holds"
-                rows.write_part(part)
+            if not self._encoder.write_plain(part, entries):
+                part.take_back(start)
+                self._add_carefully(entries, tag)
         except BaseException:
             part.take_back(start)
             raise
         self._entries.append(entries)
         return Extent(*part.since(start), len(entries))
+
+    def _add_carefully(self, entries: bytes, tag: str) -> None:
+        rows = self._encoder.start(entries, tag=tag)
+        while not rows.exhausted:
+            assert self._part.events_left > 0, "more than a part holds"
+            rows.write_part(self._part)
 
     def finish(self) -> EncodedRows:
         """Return all of them; this is of no further use."""

@@ -44,6 +44,7 @@ _MARKER_WITHIN = 12
 TOGETHER_BYTES = 128 * 1024
 # And how many at most: 10 ms of work, where they are tiny.
 TOGETHER_FRAMES = 512
+_STR_8 = 0xD9  # msgpack specification, "str format family"
 _ACK = b"\x81\xa3ack"  # a map of one pair, its key the str "ack"
 
 
@@ -236,7 +237,7 @@ class MessageReader:
             return None
         if lone.tag != self._raw_tag:
             self._raw_tag = lone.tag
-            self._tag = _read_tag(lone.tag, 0, self._limits.max_tag_bytes)
+            self._tag = _read_short_tag(lone.tag, self._limits.max_tag_bytes)
         self._is_all = lone.is_all
         return Message(Mode.MESSAGE, self._tag, lone.entries, frames=lone.frames)
 
@@ -400,6 +401,14 @@ def _rejected(
 
 def _begins_like_entry(blob: bytes) -> bool:
     return 0x90 <= blob[0] <= 0x9F or blob[0] in (0xDC, 0xDD)
+
+
+def _read_short_tag(raw: bytes, max_bytes: int) -> str:
+    """Read a tag that is a str of less than 256 bytes; the usual one in a moment."""
+    text = raw[2:] if raw[0] == _STR_8 else raw[1:]
+    if len(text) <= max_bytes and text.isascii() and text.find(0) < 0:
+        return text.decode()
+    return _read_tag(raw, 0, max_bytes)
 
 
 def _read_tag(data: bytes, offset: int, max_bytes: int) -> str:
