@@ -54,7 +54,7 @@ endif
 endif
 
 .PHONY: help setup up test check unit integration acceptance clients docs \
-  format lint types imports bench bench-report torture fuzz lock clean FORCE
+  format lint types imports bench bench-report torture fuzz wheel lock clean FORCE
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -104,7 +104,7 @@ lint: $(DEV) ## ruff: rules and format
 	$(BIN)/ruff format --check .
 
 types: $(DEV) $(PACKAGE) ## mypy: strict for src, bodies checked for the rest
-	$(BIN)/mypy src tests benchmarks
+	$(BIN)/mypy src tests benchmarks deploy
 
 imports: $(DEV) $(PACKAGE) ## import-linter: who may import whom
 	$(BIN)/lint-imports --no-logo
@@ -123,6 +123,10 @@ fuzz: $(DEV) $(PACKAGE) $(FUZZER) ## fuzz the pure core, each target so long; AR
 	@$(BIN)/python -m tests.fuzz.sanitized
 	@$(BIN)/python -m tests.fuzz --rows $(ARGS)
 	@exec $(BIN)/python -m tests.fuzz $(ARGS)
+
+# Of what is in the lock, and without $(PACKAGE): it takes nothing that was built here.
+wheel: $(RUN) ## make dist/penstock-*.whl for this Python and system, and the sdist
+	@exec $(BIN)/python deploy/wheel.py $(ARGS)
 
 clean: ## remove all that these targets made
 	rm -rf $(VENV) $(NODE)/node_modules benchmarks/results build dist src/*.egg-info

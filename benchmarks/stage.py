@@ -7,10 +7,12 @@ socket or on loopback, and has ended when the context managers have.
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,13 +63,27 @@ def ignore_stop_signals() -> None:
 @contextmanager
 def work_dir(parent: Path | None) -> Iterator[Path]:
     """A temporary directory that PostgreSQL's own user can reach into."""
-    prefix = "penstock-bench-"
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name:
+    directory = Path(tempfile.mkdtemp(prefix="penstock-bench-", dir=parent))
+    try:
         # As root, PostgreSQL runs as another user and has to pass through here; what
         # is private (the data directory) it protects itself.
-        directory = Path(name)
         directory.chmod(0o755)
         yield directory
+    finally:
+        _remove(directory)
+
+
+def _remove(directory: Path) -> None:
+    # What an initdb that was interrupted had begun writes on for a moment.
+    give_up = time.monotonic() + READY_SECONDS
+    while time.monotonic() < give_up:
+        try:
+            shutil.rmtree(directory)
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    say(f"{directory} cannot be removed; remove it")
 
 
 @contextmanager

@@ -12,6 +12,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 DAY = datetime.timedelta(days=1)
 PEM = serialization.Encoding.PEM
+# Who verifies strictly, as Python 3.13 does, wants this of a CA, and key identifiers
+# (RFC 5280, 4.2.1.1 to 4.2.1.3).
+SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,7 @@ class Authority:
         built = (
             _builder(self._name, self._name, self._key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+            .add_extension(SIGNS, True)
             .sign(self._key, hashes.SHA256())
         )
         self.certificate = built.public_bytes(PEM)
@@ -68,8 +82,13 @@ class Authority:
             if for_clients
             else ExtendedKeyUsageOID.SERVER_AUTH
         )
-        builder = _builder(subject, self._name, key, days).add_extension(
-            x509.ExtendedKeyUsage([usage]), False
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(
+            self._key.public_key()
+        )
+        builder = (
+            _builder(subject, self._name, key, days)
+            .add_extension(authority, False)
+            .add_extension(x509.ExtendedKeyUsage([usage]), False)
         )
         if dns:
             alternatives = x509.SubjectAlternativeName([x509.DNSName(n) for n in dns])
@@ -121,6 +140,7 @@ def _builder(
     days: tuple[int, int] = (-1, 30),
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -129,4 +149,5 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + days[0] * DAY)
         .not_valid_after(now + days[1] * DAY)
+        .add_extension(identifier, False)
     )

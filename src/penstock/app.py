@@ -29,8 +29,9 @@ from penstock.sink.connection import without_password
 from penstock.sink.maintenance import maintain_periodically
 from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.migrations import migrate
+from penstock.sink.spool_owner import SpoolOwner
 from penstock.sink.spools import make_spool
-from penstock.stopping import Stop
+from penstock.stopping import STOP_GRACE_SECONDS, Stop
 from penstock.supervising.workers import Workers
 from penstock.telemetry.logs import set_log_level
 from penstock.telemetry.metrics import Metrics
@@ -107,6 +108,7 @@ class Server:
         self._settings = settings
         named = settings.spool.spool_dir
         spool_dir = spool_dir if named == "auto" else Path(named)
+        self._spool_owner = SpoolOwner(spool_dir)
         count = worker_count(settings, config.cores())
         self._metrics: Metrics
         self._flow: Flow | Workers
@@ -157,19 +159,26 @@ class Server:
         finally:
             await self._http.close()
             await flow.close()
+            self._spool_owner.release()
 
     def seconds_left(self) -> float:
         """Return what is left of the time that the stop may take."""
         return self._stop.seconds_left()
 
     async def _start(self) -> None:
-        await migrate(self._settings.database_url)
+        settings = self._settings
+        await migrate(settings.database_url)
         try:
+            if settings.spool.spool_mode != "off":
+                await self._spool_owner.take(
+                    settings.process.shutdown_timeout_seconds + STOP_GRACE_SECONDS
+                )
             await self._flow.prepare()
             await self._http.start()
             await self._flow.listen()
         except BaseException:
             await self._http.close()
+            self._spool_owner.release()
             raise
 
     async def _apply(self, settings: Settings) -> None:

@@ -29,6 +29,8 @@ GOODBYE_SECONDS = 1.0
 # It has been asked for twice, or the time is up: a server nearby answers in this.
 SHORTEST_GOODBYE_SECONDS = 0.2
 AGAIN_SECONDS = 0.05
+# Past shutdown_timeout_seconds, for a spool on a slow disk; then a process hangs.
+STOP_GRACE_SECONDS = 30.0
 # For sessions to notice that their connections are cut.
 SESSIONS_END_SECONDS = 0.5
 

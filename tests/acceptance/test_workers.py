@@ -322,12 +322,18 @@ def test_a_second_penstock_on_the_same_port_is_refused(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_second_penstock_on_the_same_spool_is_refused(
-    served: ServedWorkers,
+    served: ServedWorkers, workers: str
 ) -> None:
-    ended = run_serve(served, "--port", "0", "--workers", "2", spool="spool")
+    ended = run_serve(served, "--port", "0", "--workers", workers, spool="spool")
+    assert_spool_refused(ended)
+
+
+def assert_spool_refused(ended: subprocess.CompletedProcess[str]) -> None:
+    """At once: it does not take the other one for workers that are about to end."""
     assert ended.returncode == 3
-    assert "another Penstock uses the spool" in ended.stderr
+    assert ended.stderr.startswith("penstock: another Penstock uses the spool")
 
 
 def test_limits_that_are_too_small_to_be_shared_out_are_refused(
@@ -413,8 +419,9 @@ def test_a_unix_socket_and_a_reload_are_for_all_workers(
     assert not path.exists()
 
 
+@pytest.mark.parametrize("workers_after", ["1", "2"])
 def test_workers_of_a_killed_parent_commit_what_they_have_and_end(
-    served: ServedWorkers, connect_to_each: Connect, tag: str
+    served: ServedWorkers, connect_to_each: Connect, tag: str, workers_after: str
 ) -> None:
     by_worker = connect_to_each()
     for number, sender in enumerate(by_worker.values()):
@@ -422,10 +429,14 @@ def test_workers_of_a_killed_parent_commit_what_they_have_and_end(
     workers = served.workers()
     assert served.stop(signal.SIGKILL) == -signal.SIGKILL
     # At once, as systemd would: it waits until they have let all go.
-    served.start()
+    ServedPenstock.start(served, "--workers", workers_after)
     wait_until(lambda: all(map(has_ended, workers)), "they have ended")
     wait_until_all_is_stored(served)
     assert_stored_once(served, tag, WORKERS * 1_000)
+    if workers_after != str(WORKERS):
+        ended = run_serve(served, "--port", "0", "--workers", "2", spool="spool")
+        assert_spool_refused(ended)
+        served.stop()
 
 
 def test_fewer_workers_store_what_more_have_spooled(

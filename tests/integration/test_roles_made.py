@@ -352,6 +352,7 @@ async def test_a_database_of_before_with_data_in_it_goes_on(
     assert [each.name for each in await migrate(empty_database.url)] == [
         "roles",
         "days",
+        "claim",
     ]
     for n in (3, 4):
         if n == 4:

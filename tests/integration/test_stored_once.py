@@ -16,7 +16,6 @@ from penstock.sink import claims, postgres
 from penstock.sink.claim_periods import PERIOD_SECONDS
 from penstock.sink.connection import connect
 from penstock.sink.postgres import PostgresWriter
-from penstock.sink.sql import load_blocks
 from tests import msgpack_bytes as m
 from tests.database_proxy import DatabaseProxy
 from tests.integration.conftest import Database, batch_of, new_writer
@@ -220,32 +219,40 @@ async def test_a_claim_of_an_earlier_period_counts(
 async def test_two_around_the_beginning_of_a_period_meet(
     writers: Writers, database: Database
 ) -> None:
-    """The database's clock cannot be set; its statement can be told another time."""
+    """The database's clock cannot be set; its function can be told another time."""
     writer = await writers.connected()
     await store(writer, batch_of(entries(0)))
     person = await asyncpg.connect(database.url)
     begins = await person.fetchval(
         "SELECT date_bin('6 hours', now(), '2020-01-01T00:00:00Z')"
     )
-    claim = load_blocks("claims")["claim"]
+    defined = await person.fetchval(
+        "SELECT pg_get_functiondef('penstock_begin_batch'::regproc)"
+    )
+    for name, minutes in (("at_first", -1), ("second", 5), ("later", 20)):
+        statement = defined.replace("penstock_begin_batch", name)
+        at = f"('{begins}'::timestamptz + '{minutes} min')"
+        await person.execute(statement.replace("now()", at))
 
-    def at(minutes: int) -> str:
-        return claim.replace("now()", f"('{begins}'::timestamptz + '{minutes} min')")
+    def claim(name: str) -> str:
+        return (
+            f"SELECT {name}(4096, {len(name)}, '{name}', '{{iiii}}', '{{s}}', '{{t}}',"
+            " ARRAY[NULL::bytea], '{1}', ARRAY[''::bytea])"
+        )
 
-    given = ([b"i" * 16], ["s"], ["t"], [None], [1], [b""])
     before, after = (
         await asyncpg.connect(database.url),
         await asyncpg.connect(database.url),
     )
     first = before.transaction()
     await first.start()
-    assert len(await before.fetch(at(-1), *given)) == 1
-    waiting = asyncio.create_task(after.fetch(at(5), *given))
+    assert await before.fetchval(claim("at_first")) == [b"iiii"]
+    waiting = asyncio.create_task(after.fetchval(claim("second")))
     await asyncio.sleep(0.3)
     assert not waiting.done(), "it waits for the other's end"
     await first.commit()
     assert await waiting == []
-    assert await after.fetch(at(20), *given) == []
+    assert await after.fetchval(claim("later")) == []
     for connection in (person, before, after):
         await connection.close()
 

@@ -2,15 +2,21 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from penstock.settings import ListenSettings, ProcessSettings, Settings
+from penstock.settings import (
+    ListenSettings,
+    ProcessSettings,
+    SecuritySettings,
+    Settings,
+)
 from penstock.stopping import Stop
 from penstock.supervising import workers as workers_module
 from penstock.supervising.workers import Workers
@@ -103,3 +109,59 @@ async def test_while_a_worker_does_not_start_the_others_have_its_connections(
     assert numbers_in(database) == list(range(8))
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+async def test_a_worker_for_which_there_are_no_files_is_started_when_there_are(
+    database: Database, tmp_path: Path
+) -> None:
+    metrics = MetricsOfAll()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with running(database, metrics, tmp_path / "spool") as workers:
+        os.kill(workers._lives[1].pid, signal.SIGKILL)
+        # As where others on the machine have taken what there is: files, processes.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            await until(lambda: ends(metrics, "signal") == 1)
+            for _ in range(3):  # looks at the worker that is left
+                await workers.refresh()
+            assert workers.is_alive
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await until(lambda: workers.unready_reasons() == [])
+    assert ends(metrics, "signal") == 1
+
+
+async def test_a_reload_reaches_a_worker_that_is_just_starting(
+    database: Database, tmp_path: Path
+) -> None:
+    metrics = MetricsOfAll()
+    async with running(database, metrics, tmp_path / "spool") as workers:
+        fallen = workers._lives[1]
+        os.kill(fallen.pid, signal.SIGKILL)
+        await until(lambda: workers._lives.get(1, fallen) is not fallen)
+        starting = workers._lives[1]
+        os.kill(starting.pid, signal.SIGSTOP)
+        try:
+            other = Settings(
+                database_url=database.url,
+                listen=ListenSettings(port=0),
+                process=ProcessSettings(workers=COUNT, log_level="error"),
+                security=SecuritySettings(shared_key="new"),
+            )
+            await workers.apply(other)
+            assert not starting.is_ready
+        finally:
+            os.kill(starting.pid, signal.SIGCONT)
+        await until(lambda: workers.unready_reasons() == [])
+        port = workers.listening[0].port
+        for _ in range(16):
+            assert await asyncio.to_thread(speaks_first, port), "it asks for no key"
+
+
+def speaks_first(port: int) -> bool:
+    """Tell whether a server says HELO, as one does that asks for a key."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as link:
+        link.settimeout(2)
+        with suppress(TimeoutError):
+            return b"HELO" in link.recv(100)
+    return False

@@ -13,18 +13,20 @@ where the entry ends, what its time is, and where the values of the record's own
 begin. Only after it has said USUAL is anything written, and only what it has walked
 over is read: `write_row` need not look for the end. First `choose_columns` decides
 which values leave the record for columns; then the row is written behind the others,
-its JSON in the order of the record.
+the keys of its JSON in jsonb's order, as key_order.py. `scan_map` brings each map's keys
+into it; keys that came before in the same order are a `Shape`, which says where each goes.
 
 An entry that this file has no answer for is ODD: encoding ends before it, nothing of it
 is written, and `stream` reads it the careful way. Odd are: what is rejected, the markers
-of log groups, a key that comes twice, more elements than two, times out of range, keys
-of the record's own that are no text. All else is done here: every type of value and of
-nested key, bytes that are no UTF-8, NUL, nesting as deep as it may be, metadata, groups,
-times in finer units or missing.
+of log groups, more elements than two, times out of range, a record that has a key which
+something is put beside it under. All else is done here: every type of value and of key, a
+key that comes twice, bytes that are no UTF-8, NUL, nesting as deep as it may be, metadata,
+groups, times in finer units or missing.
 
-Memory: `Work.out` grows as is needed and is given back when a part was large. No length
-that a sender declares is trusted: `skip` compares each with what is there. Nothing
-recurses but `write_value`, at most `MAX_DEPTH` deep.
+Memory: `Work.out` and `Work.keys` grow as is needed and are given back when a part was
+large. No length that a sender declares is trusted: `skip` and `scan_value` compare each
+with what is there. Nothing recurses but `scan_value` and `write_value`, at most
+`MAX_DEPTH` deep.
 
 It must not cut a message into parts, count limits, nor decide what is rejected.
 """
@@ -35,7 +37,7 @@ from cpython.mem cimport PyMem_Free
 from libc.math cimport fabs, isfinite, isnan, rint
 from libc.stdint cimport INT64_MIN, int8_t, int16_t, int32_t, int64_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 import orjson
@@ -189,6 +191,9 @@ cdef class Encoder:
         memset(self._levels, 0, sizeof(self._levels))
         memset(self._labels, 0, sizeof(self._labels))
         self._texts = []
+        self.w.shapes = <Shape *>calloc(SHAPES, sizeof(Shape))
+        if self.w.shapes == NULL:
+            raise MemoryError
         self._set_levels()
         self._set_paths(columns)
         self.w.levels = self._levels
@@ -198,10 +203,12 @@ cdef class Encoder:
     def __dealloc__(self):
         free(self.w.out)
         free(self.w.keys)
-        free(self.w.table)
+        free(self.w.made)
+        free(self.w.shapes)
         free(self.w.names)
         free(self.w.name_table)
         free(self.w.paths)
+        free(self.w.every_path)
 
     cdef int _set_levels(self) except -1:
         cdef uint32_t at
@@ -252,11 +259,15 @@ cdef class Encoder:
             ):
                 self.w.columns_beside = True
         self._set_names(numbers)
+        if len(paths) >= 1 << 15 or len(numbers) >= 1 << 15:
+            raise ValueError("very many paths")
         self.w.paths = <Path *>realloc(NULL, (len(paths) + 1) * sizeof(Path))
-        if self.w.paths == NULL:
+        self.w.every_path = <uint16_t *>realloc(NULL, (len(paths) + 1) * 2)
+        if self.w.paths == NULL or self.w.every_path == NULL:
             raise MemoryError
         for number, parts in paths:
             path = &self.w.paths[count]
+            self.w.every_path[count] = count
             self.w.paths_of[number + 1] = count + 1
             path.parts = len(parts)
             path.whole = numbers[".".join(parts)]
@@ -363,7 +374,11 @@ cdef class Encoder:
         days = []
         for number in range(part.day_count):
             days.append(part.days[number])
-        if w.capacity > OUT_KEPT_BYTES:
+        if (
+            w.capacity > OUT_KEPT_BYTES
+            or w.keys_capacity > KEPT_KEYS
+            or w.made_capacity > OUT_KEPT_BYTES
+        ):
             self._give_back()
         return (
             data,
@@ -377,5 +392,8 @@ cdef class Encoder:
 
     cdef void _give_back(self) noexcept:
         free(self.w.out)
-        self.w.out = NULL
-        self.w.capacity = 0
+        free(self.w.keys)
+        free(self.w.made)
+        self.w.out = self.w.made = NULL
+        self.w.keys = NULL
+        self.w.capacity = self.w.keys_capacity = self.w.made_capacity = 0

@@ -1,6 +1,12 @@
 # Included by _native.pyx: which values leave the record for columns, as columns.py.
 
 cdef inline bint is_taken(const Work *w, const uint8_t *value) noexcept nogil:
+    if not w.taken_bits >> (<size_t>value & 63) & 1:
+        return False
+    return is_among_taken(w, value)
+
+
+cdef bint is_among_taken(const Work *w, const uint8_t *value) noexcept nogil:
     cdef int number
     for number in range(w.taken_count):
         if w.taken[number] == value:
@@ -17,9 +23,9 @@ cdef int choose_columns(Work *w, const uint8_t **columns) noexcept nogil:
         columns[column] = NULL
         if not w.columns_found >> column & 1:
             continue
-        for number in range(w.paths_of[column], w.paths_of[column + 1]):
+        for number in range(w.tried_of[column], w.tried_of[column + 1]):
             value = NULL
-            outcome = locate(w, &w.paths[number], &value)
+            outcome = locate(w, &w.paths[w.tried[number]], &value)
             if outcome != USUAL:
                 return outcome
             if value == NULL:
@@ -31,6 +37,7 @@ cdef int choose_columns(Work *w, const uint8_t **columns) noexcept nogil:
                 columns[column] = value
                 w.taken[w.taken_count] = value
                 w.taken_count += 1
+                w.taken_bits |= <uint64_t>1 << (<size_t>value & 63)
                 break
     return USUAL
 

@@ -267,14 +267,30 @@ static inline uint8_t *put_base64(uint8_t *o, const uint8_t *p, size_t n)
     return o;
 }
 
+/* Two digits each, from 00 to 99. */
+static const char PAIRS_OF_DIGITS[] =
+    "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
+    "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+
 static inline uint8_t *put_u64(uint8_t *o, uint64_t number)
 {
-    uint8_t digits[20];
+    uint8_t digits[32];
     int at = 20;
-    do {
-        digits[--at] = (uint8_t)('0' + number % 10);
-        number /= 10;
-    } while (number);
+    if (number < 10) {
+        *o = (uint8_t)('0' + number);
+        return o + 1;
+    }
+    while (number >= 100) {
+        at -= 2;
+        memcpy(digits + at, PAIRS_OF_DIGITS + 2 * (number % 100), 2);
+        number /= 100;
+    }
+    if (number >= 10) {
+        at -= 2;
+        memcpy(digits + at, PAIRS_OF_DIGITS + 2 * number, 2);
+    } else {
+        digits[--at] = (uint8_t)('0' + number);
+    }
     memcpy(o, digits + at, (size_t)(20 - at));
     return o + (20 - at);
 }

@@ -14,14 +14,11 @@ cdef enum:
     MESSAGE = 3
     COLUMNS_TAKEN = 4
     MOST_PARTS = 16  # of a path: keys nested in one another
-    MANY_KEYS = 12  # of a map: with more, a table finds those that come twice
-    # A map may cost so many probes for each of its keys, on average.
-    PROBES_A_KEY = 16
-    COMPARED_A_PROBE_LOG2 = 6  # 64 bytes: what comparing costs as much as a probe
     MOST_DAYS = 64  # of a part's rows; those of one more day are read the careful way
     LONGEST_LEVEL = 16  # as columns._LONGEST_SPELLING
     # Given back after a part: four times what one needs of usual entries.
     OUT_KEPT_BYTES = 1 << 20
+    KEPT_KEYS = 1 << 14  # and of the keys of one entry
 
 # Constants of the definition, as C has them.
 cdef int _MAX_DEPTH = MAX_DEPTH
@@ -41,21 +38,64 @@ cdef bint _HAS_PLUS = orjson.dumps(1e16) == b"1e+16"
 cdef int64_t _YEAR_1 = -62_135_596_800, _YEAR_10000 = 253_402_300_800
 assert COLUMNS == ("id", "ts", "tag", "level", "service", "host", "message", "attributes")
 
-# A key of the record's own, or of a map that is being written.
-cdef struct Key:
-    uint32_t hash
-    uint32_t bytes
-    size_t at  # of a record's: in the entries; else in what is written
-    const uint8_t *value
+cdef extern from "_native_keys.h" nogil:
+    int KEY_PLAIN, KEY_MADE, RUN_KEYS, SHAPE_KEYS, SHAPES, SHAPE_PATHS
+    ctypedef struct Key:
+        uint64_t first
+        const uint8_t *value
+        size_t at
+        uint32_t bytes
+        uint32_t inner
+        uint32_t number
+        uint16_t head
+        uint8_t kind
+    ctypedef struct ShapeKey:
+        uint16_t bytes
+        uint8_t place
+    ctypedef struct ShapeText:
+        uint16_t at
+        uint16_t bytes
+    ctypedef struct ShapeName:
+        uint16_t name
+        uint16_t place
+    ctypedef struct Shape:
+        uint64_t used_in
+        uint32_t count
+        uint32_t wanted
+        uint32_t named_count
+        uint16_t path_count
+        uint16_t *paths_of
+        uint16_t *paths
+        ShapeName *named
+        ShapeKey *keys
+        ShapeText *texts
+        uint8_t *json
+    uint64_t first_of(const uint8_t *p, size_t n)
+    const uint8_t *text_at(const Key *key, const uint8_t *data, const uint8_t *made)
+    void insert_keys(Key *keys, size_t count, const uint8_t *data, const uint8_t *made)
+    void merge_keys(
+        Key *keys, size_t count, Key *spare, const uint8_t *data, const uint8_t *made
+    )
+    size_t last_of_each(Key *keys, size_t count, const uint8_t *data, const uint8_t *made)
+    void copy_bytes(uint8_t *o, const uint8_t *p, size_t n, const uint8_t *limit)
+    int kind_of_key(const uint8_t *p, size_t n, const uint8_t *limit)
+    uint32_t shape_slot(const uint8_t *p, size_t count)
+    int is_key(
+        const uint8_t *p, const Shape *shape, const ShapeKey *known, const uint8_t *limit
+    )
+    int set_shape(Shape *shape, const Key *keys, size_t count, const uint8_t *data)
+    uint8_t *put_shape_text(uint8_t *o, const Shape *shape, const ShapeText *text)
+    void put_back(Key *keys, const Shape *shape, size_t count, const uint8_t *data)
+    uint32_t hash_of_keys(const Key *keys, size_t count)
 
-# The keys of one map, to see whether one comes twice.
-cdef struct Seen:
-    size_t first  # in Work.keys
-    size_t count
-    uint64_t bloom
-    size_t table  # in Work.table, if there is one
-    uint32_t mask
-    int64_t probes_left
+# How many bytes of JSON a value of one byte, or a short text, has at the most.
+cdef enum:
+    SHORT_JSON_BYTES = 6 * 31 + 2
+
+# What stands beside a record, `_time`, `_group` and `_metadata`: jsonb's order.
+cdef struct Beside:
+    bint[3] has
+    int next_one
 
 # A column's path: what is looked for at each depth, whole, and as the first part.
 cdef struct Path:
@@ -91,7 +131,8 @@ cdef struct Work:
     uint32_t *name_table
     uint32_t name_mask
     Path *paths
-    int paths_of[COLUMNS_TAKEN + 1]  # where each column's begin; they are in order
+    uint16_t paths_of[COLUMNS_TAKEN + 1]  # where each column's begin; they are in order
+    uint16_t *every_path  # their numbers
     const Level *levels
     const int *level_numbers
     const uint8_t *labels
@@ -112,16 +153,23 @@ cdef struct Work:
     bint keeps_time
     const uint8_t *time
     const uint8_t *own_metadata
-    size_t key_count
+    int64_t values
+    uint64_t pending  # elements of what is open, which have not begun
+    size_t record_keys  # where the record's begin
+    size_t keys_at  # where the keys begin of the map that is written next
     uint8_t columns_found
     bint has_our_name
+    const uint16_t *tried  # the paths that may lead anywhere
+    const uint16_t *tried_of
     const uint8_t *taken[COLUMNS_TAKEN]
     int taken_count
+    uint64_t taken_bits  # of their addresses, to see at once what is none of them
     int level_label
     # Room that is used again.
     Key *keys
     size_t keys_capacity
     size_t keys_used
-    uint32_t *table
-    size_t table_capacity
-    size_t table_used
+    uint8_t *made  # texts of keys that are none as they stand
+    size_t made_capacity
+    size_t made_bytes
+    Shape *shapes

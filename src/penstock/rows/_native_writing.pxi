@@ -100,83 +100,159 @@ cdef bint write_text_field(Work *w, const uint8_t *value) noexcept nogil:
 
 
 cdef int write_record(Work *w) noexcept nogil:
-    """Write the record's JSON: its own keys, then what stood beside it."""
-    cdef size_t number
-    cdef Key *key
-    cdef const uint8_t *text
+    """Write the record's JSON: its own keys, and among them what stood beside it."""
+    cdef size_t number = w.record_keys
+    cdef Beside beside
+    cdef bint has_metadata = w.own_metadata != NULL or w.metadata_bytes > 2  # {} adds nothing
+    if not (has_metadata or w.group != NULL or w.keeps_time):
+        return write_pairs(w, number, 1, NULL)
+    if w.has_our_name or w.columns_beside:
+        return ODD
+    beside.has[0] = w.keeps_time
+    beside.has[1] = w.group != NULL
+    beside.has[2] = has_metadata
+    beside.next_one = 0
+    return write_pairs(w, number, 1, &beside)
+
+
+cdef int write_pairs(Work *w, size_t first, int depth, Beside *beside) noexcept nogil:
+    """Write an object of the keys that begin there, without what fills a column."""
+    cdef size_t number, count = w.keys[first].bytes
+    cdef const Shape *shape = NULL
+    cdef const Key *key
     cdef const uint8_t *value
     cdef uint8_t *o
-    cdef uint8_t *start
     cdef int outcome
-    cdef bint is_first = True
-    if not put_byte(w, c"{"):
-        return NO_MEMORY
-    for number in range(w.key_count):
-        key = &w.keys[number]
-        if w.taken_count and is_taken(w, key.value):
+    cdef uint8_t opening = c"{"  # what stands before the next key
+    if w.keys[first].at:
+        shape = &w.shapes[w.keys[first].at - 1]
+    for number in range(count):
+        key = &w.keys[first + 1 + number]
+        value = key.value
+        if is_taken(w, value):
             continue
-        o = reserve(w, MOST_JSON_BYTES * <size_t>key.bytes + 4 + STRIDE)
+        if beside != NULL:
+            outcome = write_beside(w, beside, shape, key, number, &opening)
+            if outcome != USUAL:
+                return outcome
+        o = put_key(w, shape, key, number, opening)
         if o == NULL:
             return NO_MEMORY
-        start = o
-        if not is_first:
-            o[0] = c","
-            o += 1
-        is_first = False
-        o[0] = c'"'
-        text = w.data + key.at
-        o = put_text(o + 1, text, key.bytes, w.end, 1)
-        o[0] = c'"'
-        o[1] = c":"
-        w.size += o + 2 - start
-        # Mended, it may be another key's text.
-        if <size_t>(o - start) > key.bytes + 2 and needs_mending(text, key.bytes):
-            return ODD
-        value = key.value
-        w.keys_used = w.key_count
-        w.table_used = 0
-        outcome = write_value(w, &value, 2)
+        opening = c","
+        if value[0] & 0xE0 == 0xA0:
+            o[0] = c'"'
+            o = put_text(o + 1, value + 1, value[0] & 0x1F, w.end, 1)
+            o[0] = c'"'
+            w.size = o + 1 - w.out
+            continue
+        w.size = o - w.out
+        w.keys_at = key.inner
+        outcome = write_value(w, &value, depth + 1)
         if outcome != USUAL:
             return outcome
-    outcome = write_beside(w, is_first)
-    if outcome != USUAL:
-        return outcome
+    if beside != NULL:
+        outcome = write_beside(w, beside, NULL, NULL, 0, &opening)
+        if outcome != USUAL:
+            return outcome
+    if opening == c"{" and not put_byte(w, c"{"):
+        return NO_MEMORY
     return USUAL if put_byte(w, c"}") else NO_MEMORY
 
 
-cdef int write_beside(Work *w, bint is_first) noexcept nogil:
-    """Write metadata, log group and time under their keys, as record_with_extras does."""
-    cdef const uint8_t *value = w.own_metadata
-    cdef bint has_metadata = value != NULL or w.metadata_bytes > 2  # {} adds nothing
+cdef inline uint8_t *put_key(
+    Work *w, const Shape *shape, const Key *key, size_t number, uint8_t opening
+) noexcept nogil:
+    """Write a key in its quotes, with what stands before it, and the colon.
+
+    Returns where its value begins, with room for a short one; NULL if there is no memory.
+    """
+    cdef const uint8_t *limit = w.end
+    cdef size_t bytes
+    cdef uint8_t *o
+    if shape != NULL:
+        o = reserve(w, shape.texts[number].bytes + 1 + SHORT_JSON_BYTES + STRIDE)
+        if o == NULL:
+            return NULL
+        o[0] = opening
+        return put_shape_text(o + 1, shape, &shape.texts[number])
+    bytes = key.bytes
+    o = reserve(w, MOST_JSON_BYTES * bytes + 4 + SHORT_JSON_BYTES + STRIDE)
+    if o == NULL:
+        return NULL
+    o[0] = opening
+    o[1] = c'"'
+    if key.kind == KEY_PLAIN:
+        copy_bytes(o + 2, w.data + key.at, bytes, limit)
+        o += 2 + bytes
+    else:
+        if key.kind == KEY_MADE:
+            limit = w.made + w.made_bytes
+        o = put_text(o + 2, text_at(key, w.data, w.made), bytes, limit, 1)
+    o[0] = c'"'
+    o[1] = c":"
+    return o + 2
+
+
+cdef int write_beside(
+    Work *w,
+    Beside *beside,
+    const Shape *shape,
+    const Key *key,
+    size_t number,
+    uint8_t *opening,
+) noexcept nogil:
+    """Write what stands beside the record and comes before a key; NULL: all there is."""
+    cdef const uint8_t *text = NULL
+    cdef size_t bytes = 0
     cdef int outcome
-    if not (has_metadata or w.group != NULL or w.keeps_time):
-        return USUAL
-    if w.has_our_name or w.columns_beside:
-        return ODD
-    w.keys_used = w.key_count
-    w.table_used = 0
-    if has_metadata:
-        if not put(w, <const char *>b',"_metadata":' + is_first, 13 - is_first):
-            return NO_MEMORY
-        is_first = False
-        if value != NULL:
-            outcome = write_value(w, &value, 2)
+    if shape != NULL:
+        text = shape.json + shape.texts[number].at + 1
+        bytes = shape.texts[number].bytes - 3
+    elif key != NULL:
+        text = text_at(key, w.data, w.made)
+        bytes = key.bytes
+    while beside.next_one < 3:
+        if beside.has[beside.next_one]:
+            if text != NULL and not is_beside_before(beside.next_one, text, bytes):
+                return USUAL
+            if not put_byte(w, opening[0]):
+                return NO_MEMORY
+            opening[0] = c","
+            outcome = write_one_beside(w, beside.next_one)
             if outcome != USUAL:
                 return outcome
-        elif not put(w, w.metadata, w.metadata_bytes):
-            return NO_MEMORY
-    if w.group != NULL:
-        if not put(w, <const char *>b',"_group":' + is_first, 10 - is_first):
-            return NO_MEMORY
-        is_first = False
-        if not put(w, w.group, w.group_bytes):
-            return NO_MEMORY
-    if w.keeps_time:
-        if not put(w, <const char *>b',"_time":' + is_first, 9 - is_first):
-            return NO_MEMORY
-        value = w.time
-        return write_value(w, &value, 1)
+        beside.next_one += 1
     return USUAL
+
+
+cdef bint is_beside_before(int which, const uint8_t *text, size_t bytes) noexcept nogil:
+    cdef const char *name = b"_time"
+    cdef size_t name_bytes = 5
+    if which == 1:
+        name, name_bytes = b"_group", 6
+    elif which == 2:
+        name, name_bytes = b"_metadata", 9
+    if name_bytes != bytes:
+        return name_bytes < bytes
+    return memcmp(name, text, bytes) < 0
+
+
+cdef int write_one_beside(Work *w, int which) noexcept nogil:
+    cdef const uint8_t *value = w.time
+    cdef bint is_put = True
+    if which == 0:
+        is_put = put(w, <const char *>b'"_time":', 8)
+        return write_value(w, &value, 1) if is_put else NO_MEMORY
+    if which == 1:
+        is_put = put(w, <const char *>b'"_group":', 9) and put(w, w.group, w.group_bytes)
+        return USUAL if is_put else NO_MEMORY
+    value = w.own_metadata
+    if not put(w, <const char *>b'"_metadata":', 12):
+        return NO_MEMORY
+    if value == NULL:
+        return USUAL if put(w, w.metadata, w.metadata_bytes) else NO_MEMORY
+    w.keys_at = 0  # it was walked over before the record
+    return write_value(w, &value, 2)
 
 
 cdef int write_value(Work *w, const uint8_t **at, int depth) noexcept nogil:
@@ -202,7 +278,7 @@ cdef int write_value(Work *w, const uint8_t **at, int depth) noexcept nogil:
             at[0] = skip(p, w.end, w.max_map_keys, &values)
             return write_opaque(w, p, at[0])
         if head.kind == T_MAP:
-            return write_map(w, at, head.count, depth)
+            return write_map(w, at, depth)
         return write_array(w, at, head.count, depth)
     return write_scalar(w, p, &head, at[0])
 
@@ -236,45 +312,10 @@ cdef int write_array(
     return USUAL if put_byte(w, c"]") else NO_MEMORY
 
 
-cdef int write_map(Work *w, const uint8_t **at, uint64_t left, int depth) noexcept nogil:
-    """Write a nested map, without what has left it for a column."""
-    cdef Seen seen
-    cdef size_t key_at, before, keys_before = w.keys_used, table_before = w.table_used
-    cdef int64_t values = 0
-    cdef int outcome
-    cdef bint is_first = True
-    if not begin_keys(w, &seen, keys_before, left) or not put_byte(w, c"{"):
-        return NO_MEMORY
-    w.keys_used = keys_before + left
-    while left:
-        left -= 1
-        before = w.size
-        if not is_first and not put_byte(w, c","):
-            return NO_MEMORY
-        key_at = w.size
-        outcome = write_key(w, at)
-        if outcome != USUAL:
-            return outcome
-        if w.taken_count and is_taken(w, at[0]):
-            # `look_into` has seen that no other key of the map is like it.
-            w.size = before
-            at[0] = skip(at[0], w.end, w.max_map_keys, &values)
-            continue
-        if not is_new(
-            w,
-            &seen,
-            w.out,
-            hash_bytes(w.out + key_at, w.size - key_at),
-            key_at,
-            w.size - key_at,
-        ):
-            return ODD
-        is_first = False
-        if not put_byte(w, c":"):
-            return NO_MEMORY
-        outcome = write_value(w, at, depth + 1)
-        if outcome != USUAL:
-            return outcome
-    w.keys_used = keys_before
-    w.table_used = table_before
-    return USUAL if put_byte(w, c"}") else NO_MEMORY
+cdef int write_map(Work *w, const uint8_t **at, int depth) noexcept nogil:
+    """Write a map whose keys are the next that were noted."""
+    cdef size_t first = w.keys_at
+    cdef int outcome = write_pairs(w, first, depth, NULL)
+    at[0] = w.keys[first].value
+    w.keys_at = w.keys[first].inner
+    return outcome

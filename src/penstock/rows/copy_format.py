@@ -57,6 +57,7 @@ class RowWriter:
         self._columns = columns
         self._plans: dict[tuple[Any, ...], ColumnPlan] = {}
         self._text_fields: dict[str, bytes] = {}
+        self.key_orders: dict[tuple[Any, ...], tuple[str, ...]] = {}  # of `key_order`
         self._level_fields = {
             spelling: _field_of(label.encode())
             for spelling, label in level_spellings().items()

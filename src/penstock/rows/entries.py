@@ -14,6 +14,7 @@ from typing import cast
 import orjson
 
 from penstock.model import RejectedEvent
+from penstock.rows.key_order import in_jsonb_order
 from penstock.rows.plain import Plain, read_plain
 from penstock.rows.times import (
     GROUP_END_SECONDS,
@@ -158,7 +159,7 @@ def _group_marker(
     body = cast("dict[str, Plain]", read_plain(raw, record_offset, 2)[0])
     if metadata_offset and (metadata := read_plain(raw, metadata_offset, 3)[0]):
         _add_beside(body, METADATA_KEY, metadata)
-    return GroupMarker(orjson.dumps(body))
+    return GroupMarker(orjson.dumps(in_jsonb_order(body, {}, 2)))
 
 
 def _timed(raw: bytes, time: Header, entry: ReadEntry, raw_time: Plain) -> Outcome:

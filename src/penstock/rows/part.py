@@ -21,6 +21,7 @@ from penstock.rows.copy_format import (
     RowWriter,
 )
 from penstock.rows.entries import METADATA_KEY
+from penstock.rows.key_order import in_jsonb_order
 from penstock.rows.times import (
     DAY_MICROSECONDS,
     EVENT_TIME_CODE,
@@ -132,7 +133,7 @@ class Part:
                 and those behind it are not.
         """
         rows, tag_field, take_columns = bytearray(), self.tag_field, self._take_columns
-        row_id = self._next_id
+        orders, row_id = self._writer.key_orders, self._next_id
         day_start = day_end = 0
         try:
             for entry in entries:
@@ -148,6 +149,7 @@ class Part:
                     else:
                         microseconds = _microseconds_of(time)
                     level, service, host, message = take_columns(record)
+                    record = in_jsonb_order(record, orders)
                     attributes = _dumps(record, None, _NO_DATETIME)
                     if BACKSLASH in attributes and _has_nul(attributes):
                         raise ValueError("what JSON holds and jsonb does not")

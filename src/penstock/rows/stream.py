@@ -25,6 +25,7 @@ from penstock.rows.entries import (
     read_entry,
     record_with_extras,
 )
+from penstock.rows.key_order import in_jsonb_order
 from penstock.rows.part import Microseconds, Part
 from penstock.rows.plain import read_plain
 from penstock.settings import WireLimits
@@ -117,7 +118,8 @@ class RowStream:
         self._tag = tag
         self._metadata: bytes | None = None  # as JSON
         if metadata is not None:
-            self._metadata = orjson.dumps(read_plain(metadata, 0, 2)[0])
+            plain_metadata = read_plain(metadata, 0, 2)[0]
+            self._metadata = orjson.dumps(in_jsonb_order(plain_metadata, {}, 2))
         self._group: bytes | None = None  # as JSON
         self._max_map_keys = limits.max_map_keys
         # The tag stands in each row: it inflates a message as much as gzip does.

@@ -1,14 +1,15 @@
 """Which table a batch of one day is copied into: the day's own, where that does it.
 
 A row that goes through `logs` is formed twice, to find its partition and to be stored
-there: 5% of what COPY costs. It owns when the day's table may be named instead, and the
-proof, within the transaction, that it was part of `logs` then. It must not COPY, nor
-make a partition.
+there: 5% of what COPY costs. It owns when the day's table may be named instead, and
+what is to be held, within the transaction, for it to be part of `logs` then. It must
+not COPY, nor make a partition.
 """
 
 import time
 from collections.abc import Collection
 from datetime import timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 import asyncpg
@@ -32,6 +33,14 @@ class Table(NamedTuple):
 
 
 LOGS = Table(None, "logs")
+
+
+class Hold(NamedTuple):
+    """A day's table, and the bounds it has while it is one."""
+
+    schema: str
+    name: str
+    bounds: str
 
 
 class DayTables:
@@ -60,18 +69,14 @@ class DayTables:
             self._look_again_seconds = now_seconds + LOOK_AGAIN_SECONDS
         return self._table or LOGS
 
-    async def prove(self, connection: asyncpg.Connection, table: Table) -> None:
-        """After a COPY into it, see that the table is what it was taken for.
+    def hold(self, table: Table) -> Hold | None:
+        """Return what a transaction has to hold before it copies into the table.
 
-        The COPY has locked it: nobody detaches, drops or renames it before COMMIT.
-
-        Raises:
-            DetachedError: its rows may be lost to `logs`: not to be committed.
+        Locked as COPY locks it, nobody detaches, drops or renames it before COMMIT.
         """
-        if table == LOGS:
-            return
-        if self._day is None or await self._find(connection, self._day) != table:
-            raise DetachedError("a day's table is not part of logs any more")
+        if table == LOGS or self._day is None or table.schema is None:
+            return None
+        return Hold(table.schema, table.name, _bounds_of(self._day))
 
     def distrust(self) -> None:
         """Let batches of this day go through `logs` for a while."""
@@ -97,6 +102,7 @@ def is_of_the_table(error: Exception) -> bool:
     )
 
 
+@lru_cache(1)
 def _bounds_of(day: Day) -> str:
     """Return a day's bounds as PostgreSQL writes them where the time zone is UTC."""
     start = EPOCH + timedelta(days=day)

@@ -8,6 +8,7 @@ takes the rows.
 import logging
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 import asyncpg
 
@@ -24,6 +25,8 @@ POSTPONE_SECONDS = 30.0
 # Errors that are not about the partition: the batch itself would meet them too
 # (PostgreSQL documentation, appendix A: connection, rollback, resources, shutdown).
 PASSING_CLASSES = ("08", "25", "40", "53", "57")
+# To name one takes longer than all else that a batch asks here; each asks for a few.
+DAYS_REMEMBERED = 1_024
 
 
 class Partitions:
@@ -114,6 +117,7 @@ def _warn_of(name: str, reason: str) -> None:
     )
 
 
+@lru_cache(DAYS_REMEMBERED)
 def day_name(day: int) -> str:
     """Return a day as partitions are named: 20260731."""
     return f"{EPOCH + timedelta(days=day):%Y%m%d}"

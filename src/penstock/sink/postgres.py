@@ -198,9 +198,10 @@ class PostgresWriter:
     ) -> Outcome:
         begun_seconds = time.monotonic()
         async with connection.transaction(isolation="read_committed"):
-            if not await self._claims.begin_batch(connection, batch):
+            hold = self._days.hold(into)
+            claimed = await self._claims.begin(connection, batch, hold)
+            if claimed is None:
                 return self._outcome
-            claimed = await self._claims.claim(connection, batch)
             refused = await self._copy(connection, claimed.fresh, is_careful, into)
             await self._store_rejected(connection, claimed.fresh, refused)
             self._outcome = _outcome_of(claimed, refused)
@@ -222,7 +223,6 @@ class PostgresWriter:
             return []
         if not is_careful:
             await copy_segments(connection, segments, into)
-            await self._days.prove(connection, into)
             return []
         is_for_long = self._unknown_errors >= UNKNOWN_TRIES
         blames_rows = is_for_long and await takes_rows(connection)

@@ -19,7 +19,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 import penstock
-from penstock.errors import DatabaseUnavailableError, PenstockError, SettingsError
+from penstock.errors import (
+    DatabaseUnavailableError,
+    PenstockError,
+    SettingsError,
+    UnavailableError,
+)
 from penstock.supervising.channel import Channel
 from penstock.supervising.messages import (
     Ask,
@@ -67,21 +72,22 @@ class Life:
     """A worker's process from its start to its end."""
 
     def __init__(self, worker: int) -> None:
+        """Start the process.
+
+        Raises:
+            UnavailableError: the system has none for us.
+        """
         self.worker = worker
         self.report: Report | None = None  # the last
-        self.is_ready = False
+        self.is_ready = False  # as its keeper says, when it has all it needs to know
         self.silent_looks = 0
         self.is_hanging = False  # so it was killed
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # A group of its own: Ctrl-C at a terminal is the parent's to hear.
-            self._process = subprocess.Popen(
-                (*_python(), "-m", "penstock.supervising.worker", str(theirs.fileno())),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                process_group=0,
-            )
+        try:
+            self._process, ours = _launch()
+        except OSError as error:  # no file, process or memory is left
+            raise UnavailableError(
+                f"worker {worker} cannot be started: {error.strerror}"
+            ) from error
         loop = asyncio.get_running_loop()
         self._channel = Channel(ours)
         self._started: asyncio.Future[Ready | Failed | None] = loop.create_future()
@@ -102,10 +108,14 @@ class Life:
         Raises:
             PenstockError: it does not; as the worker says, or that it has ended.
         """
-        self.tell(message, files)
+        try:
+            self.tell(message, files)
+        except OSError as error:
+            raise UnavailableError(
+                f"worker {self.worker} cannot be given its sockets: {error.strerror}"
+            ) from error
         answer = await asyncio.shield(self._started)
         if isinstance(answer, Ready):
-            self.is_ready = True
             return
         if answer is None:
             ended = await self.ended()
@@ -128,18 +138,30 @@ class Life:
     async def reload(self, message: Reload, files: Sequence[int]) -> tuple[str, ...]:
         """Have it take new settings; return why it does not."""
         self._reloaded = asyncio.get_running_loop().create_future()
-        self.tell(message, files)
         try:
+            self.tell(message, files)
             # If it ends meanwhile, its successor begins with them.
             return await asyncio.wait_for(self._reloaded, RELOAD_SECONDS)
         except TimeoutError:
             return (f"worker {self.worker} does not answer",)
+        except OSError as error:
+            return (f"worker {self.worker} cannot be told: {error.strerror}",)
         finally:
             self._reloaded = None
 
     def tell(self, message: ToWorker, files: Sequence[int] = ()) -> None:
-        """Tell it something, in its turn, and whole; the files are duplicated."""
-        theirs = [os.dup(each) for each in files]
+        """Tell it something, in its turn, and whole; the files are duplicated.
+
+        Raises:
+            OSError: no file descriptor is left to duplicate them.
+        """
+        theirs: list[int] = []
+        try:
+            theirs.extend(map(os.dup, files))
+        except OSError:
+            for each in theirs:
+                os.close(each)
+            raise
         task = asyncio.get_running_loop().create_task(self._tell(message, theirs))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
@@ -202,6 +224,25 @@ class Life:
             if not looks:
                 self._process.kill()
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _launch() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start a process; return it and our end of the link to it. Raises OSError."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            # A group of its own: Ctrl-C at a terminal is the parent's to hear.
+            process = subprocess.Popen(
+                (*_python(), "-m", "penstock.supervising.worker", str(theirs.fileno())),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                process_group=0,
+            )
+        except BaseException:
+            ours.close()
+            raise
+    return process, ours
 
 
 def _answer(waiting: "asyncio.Future[Any] | None", answer: object) -> None:

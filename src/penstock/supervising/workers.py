@@ -6,13 +6,10 @@ and signals and maintenance, in `app`.
 """
 
 import asyncio
-import fcntl
 import logging
-import os
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from penstock.errors import PenstockError, SettingsError, UnavailableError
@@ -20,8 +17,7 @@ from penstock.net.admission import terms_of
 from penstock.net.places import ListenedOn
 from penstock.settings import Settings
 from penstock.settings.shares import share_of
-from penstock.sink.spools import any_in_use
-from penstock.stopping import Stop, end_tasks
+from penstock.stopping import STOP_GRACE_SECONDS, Stop, end_tasks
 from penstock.supervising.doors import Doors
 from penstock.supervising.lives import HowEnded, Life
 from penstock.supervising.messages import (
@@ -47,9 +43,6 @@ ABORT_LOOKS = 5
 BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0)
 # One that has lived for so long does not fall because it was started.
 STEADY_SECONDS = 30.0
-# Past shutdown_timeout_seconds, for a spool on a slow disk; then it hangs.
-STOP_GRACE_SECONDS = 30.0
-ORPHANS_LOOK_SECONDS = 0.1
 
 
 class Workers:
@@ -72,26 +65,19 @@ class Workers:
         self._doors = Doors()
         self._lives: dict[int, Life] = {}
         self._keeping: list[asyncio.Task[None]] = []
-        self._lock_fd: int | None = None
+        # A worker that starts during a reload waits for what comes of it.
+        self._reloading = asyncio.Lock()
         metrics.expect(count)
 
     # As a flow.
 
     async def prepare(self) -> None:
-        """Bind what workers will listen on, and see that no others are at work.
+        """Bind what workers will listen on.
 
         Raises:
-            UnavailableError: an address or the spool is not to be had.
+            UnavailableError: an address is not to be had.
         """
-        has_spool = self._settings.spool.spool_mode != "off"
-        if has_spool and self._lock():
-            await self._outlive_orphans()
         self._doors.commit(await self._doors.prepare(self._settings.listen))
-        if has_spool and self._lock_fd is None:
-            raise UnavailableError(
-                f"another Penstock uses the spool in {self._spool_dir}; give each"
-                " one a directory of its own"
-            )
 
     async def listen(self) -> None:
         """Start all workers; return when senders can connect.
@@ -130,6 +116,10 @@ class Workers:
         Raises:
             PenstockError: it cannot be; all is as it was.
         """
+        async with self._reloading:
+            await self._apply(settings)
+
+    async def _apply(self, settings: Settings) -> None:
         share_of(settings, self._count)
         terms_of(settings)
         change = await self._doors.prepare(settings.listen)
@@ -216,24 +206,28 @@ class Workers:
             for life in self._lives.values():
                 life.kill()
             await asyncio.wait(ending)
-        if self._lock_fd is not None:
-            os.close(self._lock_fd)
-            self._lock_fd = None
 
     # Their lives.
 
     async def _start(self, number: int) -> None:
         """Start a worker; return when it takes connections. Raises PenstockError."""
+        settings = self._settings
         places, files = self._places(number)
         life = self._lives[number] = Life(number)
         message = Begin(
             worker=number,
             workers=self._count,
-            settings=packed_settings(share_of(self._settings, self._count)),
+            settings=packed_settings(share_of(settings, self._count)),
             spool_dir=str(self._spool_dir),
             places=places,
         )
         await life.begin(message, files)
+        async with self._reloading:
+            if self._settings is not settings:
+                problems = await self._reload(life)
+                if problems:
+                    raise SettingsError(*problems)
+            life.is_ready = True
 
     def _places(self, number: int) -> tuple[list[GivenPlace], list[int]]:
         places, files = [], []
@@ -269,8 +263,10 @@ class Workers:
                 "a worker does not start, and is started again",
                 extra={"worker": number, "error": str(error)},
             )
-            with suppress(KeyError):
-                await self._lives.pop(number).ended()
+            life = self._lives.pop(number, None)
+            if life is not None:
+                life.tell(StopMessage())
+                await life.ended()
             return False
         pid = self._lives[number].pid
         logger.info("a worker runs again", extra={"worker": number, "pid": pid})
@@ -321,14 +317,17 @@ class Workers:
             life.kill()
 
     async def _reload_all(self) -> list[str]:
-        message = packed_settings(share_of(self._settings, self._count))
         lives = [life for life in self._lives.values() if life.is_ready]
-        answers = []
-        for life in lives:
-            places, files = self._places(life.worker)
-            answers.append(life.reload(Reload(message, places), files))
-        found = await asyncio.gather(*answers)
+        found = await asyncio.gather(*map(self._reload, lives))
         return [problem for problems in found for problem in problems]
+
+    async def _reload(self, life: Life) -> tuple[str, ...]:
+        settings = packed_settings(share_of(self._settings, self._count))
+        try:
+            places, files = self._places(life.worker)
+        except UnavailableError as error:
+            return (str(error),)
+        return await life.reload(Reload(settings, places), files)
 
     # Their end.
 
@@ -362,37 +361,3 @@ class Workers:
         await stop.hurried.wait()
         for life in self._lives.values():
             life.tell(Hurry())
-
-    # The workers of a parent that was killed.
-
-    def _lock(self) -> bool:
-        """Be the one parent on this spool; return whether there is no other."""
-        try:
-            self._spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-            fd = os.open(self._spool_dir / "workers.lock", flags, 0o600)
-        except OSError as error:
-            raise UnavailableError(
-                f"the spool in {self._spool_dir} cannot be used: {error.strerror};"
-                " look at its permissions and its disk"
-            ) from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            return False
-        self._lock_fd = fd
-        return True
-
-    async def _outlive_orphans(self) -> None:
-        """Wait for workers whose parent was killed: they commit what they have."""
-        patience_seconds = (
-            self._settings.process.shutdown_timeout_seconds + STOP_GRACE_SECONDS
-        )
-        give_up_seconds = time.monotonic() + patience_seconds
-        is_told = False
-        while any_in_use(self._spool_dir) and time.monotonic() < give_up_seconds:
-            if not is_told:
-                logger.info("waiting for workers of a parent that was killed")
-                is_told = True
-            await asyncio.sleep(ORPHANS_LOOK_SECONDS)

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import performance, question, report
+from benchmarks import performance, question, report, stage
 
 ROOT = Path(__file__).resolve().parents[3]
 # Results of small runs, as each benchmark wrote it.
@@ -88,3 +89,36 @@ def test_the_encoder_is_measured_and_its_result_written(tmp_path: Path) -> None:
     )
     assert result["shapes"]["syslog"]["in_force"]["rows_per_second"] > 0
     assert result["encoder"] == report.encoder_in_force()
+
+
+WRITES_ON = """
+import os, sys, time
+os.chdir(sys.argv[1])
+end, number = time.monotonic() + 1, 0
+while time.monotonic() < end:
+    os.close(os.open(str(number), os.O_CREAT))
+    number += 1
+    if number == 100:
+        print(flush=True)
+"""
+
+
+def test_what_is_written_while_a_benchmark_is_interrupted_is_removed(
+    tmp_path: Path,
+) -> None:
+    """As by an initdb, which goes on for a moment; the interrupt is what is told."""
+    with ExitStack() as stack:
+        stack.enter_context(pytest.raises(KeyboardInterrupt))
+        directory = stack.enter_context(stage.work_dir(tmp_path))
+        within = directory / "within"
+        within.mkdir()
+        writing = subprocess.Popen(
+            [sys.executable, "-c", WRITES_ON, within],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert writing.stdout is not None
+        assert writing.stdout.readline(), "it has begun"
+        raise KeyboardInterrupt
+    writing.communicate()
+    assert list(tmp_path.iterdir()) == []

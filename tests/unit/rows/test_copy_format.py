@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from penstock.rows import copy_format
+from penstock.rows import copy_format, key_order
 from penstock.rows.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER, RowWriter
 from penstock.settings import ColumnSettings
 from tests import msgpack_bytes as m
@@ -108,4 +108,5 @@ def test_names_without_end_are_forgotten(
     record_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(copy_format, "CACHE_ENTRIES", 20)
+    monkeypatch.setattr(key_order, "KEPT_ORDERS", 20)
     assert kept_bytes([record_of(i) for i in range(1000)]) < 60_000

@@ -200,16 +200,28 @@ def test_the_most_values_that_an_entry_may_have(more: int, one: bytes) -> None:
 
 
 @pytest.mark.parametrize("is_nested", [False, True])
-def test_long_keys_of_one_hash_cost_no_more_to_compare_than_many_keys(
+def test_long_keys_that_begin_alike_are_encoded_by_the_compiled_one(
     is_nested: bool,
 ) -> None:
-    # Half the pairs of the long ones would be compared: 100 bytes for each that came.
     keys = [b"%d" % number for number in range(2000)]
     keys += twin.colliding_keys(200, more_bytes=10_000)
     record = m.map16(*[(m.bin16(key), b"\x01") for key in keys])
     entry = in_a_record(record) if is_nested else m.fixarray(b"\x01", record)
-    assert carefully_read(entry) == 1
+    assert carefully_read(entry) == 0
     parts_of(entry, encoder=Twins())
+
+
+@pytest.mark.parametrize("key", [b"\xa1a", m.bin8(b"a"), m.str8(b"a")], ids=bytes.hex)
+def test_a_key_that_comes_twice_is_encoded_by_the_compiled_one(key: bytes) -> None:
+    record = m.fixmap((b"\xa1a", b"\x01"), (b"\xa1b", b"\x02"), (key, b"\x03"))
+    assert carefully_read(m.fixarray(b"\x01", record) + in_a_record(record)) == 0
+
+
+@pytest.mark.parametrize("key", [b"\x01", b"\xa1\xff", b"\x90", m.NIL], ids=bytes.hex)
+def test_a_records_own_key_of_any_type_is_encoded_by_the_compiled_one(
+    key: bytes,
+) -> None:
+    assert carefully_read(m.fixarray(b"\x01", m.fixmap((key, b"\x01")))) == 0
 
 
 # --- it is the compiled one that writes what is usual

@@ -21,7 +21,7 @@ JOIN pg_roles AS owner ON owner.oid = tables.relowner
 JOIN pg_roles AS me ON me.rolname = current_user
 JOIN pg_database AS base ON base.datname = current_database()
 WHERE tables.oid = to_regclass('logs')
-  AND to_regprocedure('penstock_make_day(date)') IS NOT NULL
+  AND to_regproc('penstock_begin_batch') IS NOT NULL
 
 -- one_at_a_time --
 SELECT pg_advisory_xact_lock(hashtext('penstock.migrations'))
@@ -64,6 +64,9 @@ GRANT SELECT ON penstock_schema TO penstock_writer;
 GRANT USAGE ON SEQUENCE penstock_receiver TO penstock_writer;
 GRANT EXECUTE ON FUNCTION penstock_make_day(date) TO penstock_writer;
 GRANT EXECUTE ON FUNCTION penstock_make_claim_period(timestamptz) TO penstock_writer;
+-- With the rights of who calls them.
+GRANT EXECUTE ON FUNCTION penstock_begin_batch, penstock_day_table, penstock_hold_day
+    TO penstock_writer;
 -- The days by their names too, as batches of one day are written; penstock_make_day does it
 -- for those to come.
 DO $$
@@ -151,7 +154,10 @@ ALTER TABLE {table} OWNER TO penstock_owner
 ALTER SEQUENCE penstock_receiver OWNER TO penstock_owner;
 ALTER TYPE log_level OWNER TO penstock_owner;
 ALTER FUNCTION penstock_make_day(date) OWNER TO penstock_owner;
-ALTER FUNCTION penstock_make_claim_period(timestamptz) OWNER TO penstock_owner
+ALTER FUNCTION penstock_make_claim_period(timestamptz) OWNER TO penstock_owner;
+ALTER FUNCTION penstock_begin_batch OWNER TO penstock_owner;
+ALTER FUNCTION penstock_day_table OWNER TO penstock_owner;
+ALTER FUNCTION penstock_hold_day OWNER TO penstock_owner
 
 -- take_writer --
 -- Only in a database that has been set up for it: roles are the cluster's, rights are not.
