@@ -126,7 +126,7 @@ class Inbox(ABC):
         """Tell whether nothing has come since then and nothing whole waits here."""
         return not self._is_resting and self._heard_seconds < since_seconds
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes | memoryview) -> None:
         self._intake.metrics.received_bytes(len(data))
         self.received_bytes += len(data)
         self._reader.receive_data(data)

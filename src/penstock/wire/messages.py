@@ -163,7 +163,7 @@ class MessageReader:
             self._options = options_of(self._frame)
         return self._options.chunk is not None
 
-    def receive_data(self, data: bytes) -> None:
+    def receive_data(self, data: bytes | memoryview) -> None:
         """Take bytes as they came from the socket.
 
         The first of them says whether the sender speaks msgpack or JSON, for good.
@@ -171,7 +171,7 @@ class MessageReader:
         if self._frames is None:
             if not data:
                 return
-            is_json = data.startswith((b"[", b"{"))
+            is_json = data[0] in b"[{"
             reader = JsonFrameReader if is_json else FrameReader
             self._frames = reader(max_frame_bytes=self._limits.max_frame_bytes)
         self._frames.receive_data(data)
@@ -300,21 +300,25 @@ def _begin(
 
 
 def _parse(
-    data: bytes, starts: tuple[int, ...], options: Options | None, limits: WireLimits
+    data: bytes | bytearray,
+    starts: tuple[int, ...],
+    options: Options | None,
+    limits: WireLimits,
 ) -> "Message | _Compressed":
     if len(starts) < 3:
         # Fewer than two elements: no event at all. Read as an entry it is one
         # without a record, and is rejected as that.
-        return Message(Mode.MESSAGE, "", data)
+        return Message(Mode.MESSAGE, "", bytes(data))
     tag = _read_tag(data, starts[0], limits.max_tag_bytes)
     header = read_header(data, starts[1])
     if header.kind is Kind.ARRAY:
         options = options or read_options(data, starts, 2)
-        entries = data[header.body : starts[2]]
+        entries = bytes(memoryview(data)[header.body : starts[2]])
         return _classified(Mode.FORWARD, tag, entries, options, limits)
     if header.kind is Kind.STR or header.kind is Kind.BIN:
         options = options or read_options(data, starts, 2)
-        return _packed(tag, data[header.body : starts[2]], options, limits)
+        blob = bytes(memoryview(data)[header.body : starts[2]])
+        return _packed(tag, blob, options, limits)
     # [tag, time, record, option] without its tag and option is an entry; without a
     # record too it is one that the row encoder rejects.
     elements = min(len(starts) - 2, 2)
@@ -411,7 +415,7 @@ def _read_short_tag(raw: bytes, max_bytes: int) -> str:
     return _read_tag(raw, 0, max_bytes)
 
 
-def _read_tag(data: bytes, offset: int, max_bytes: int) -> str:
+def _read_tag(data: bytes | bytearray, offset: int, max_bytes: int) -> str:
     header = read_header(data, offset)
     if header.kind is Kind.NIL:
         return ""
