@@ -208,8 +208,8 @@ lock: $(CREATED) ## resolve pyproject.toml into requirements/*.txt
 	@PIP_USER=0 $(LOCKING)/bin/python -m pip --disable-pip-version-check install -qq \
 	  --require-hashes --only-binary :all: -r requirements/lock.txt || $(HINT)
 	$(COMPILE) $(ARGS) requirements/lock.in -o requirements/lock.txt
-	$(COMPILE) $(ARGS) --extra embedded pyproject.toml requirements/build.in \
+	$(COMPILE) $(ARGS) --extra embedded --extra ask pyproject.toml requirements/build.in \
 	  -o requirements/run.txt
 	$(COMPILE) $(ARGS) --group fuzz -o requirements/fuzz.txt
-	$(COMPILE) $(ARGS) --extra embedded --group dev -c requirements/run.txt \
-	  pyproject.toml requirements/build.in -o requirements/dev.txt
+	$(COMPILE) $(ARGS) --extra embedded --extra ask --extra export --group dev \
+	  -c requirements/run.txt pyproject.toml requirements/build.in -o requirements/dev.txt

@@ -5,8 +5,8 @@
 The same rows go by COPY into a table of each kind, in turn, and then the questions that
 people ask of attributes are asked of both. What is in the tables is one day. A third
 table, of jsonb, gets its keys sorted by name, not in the order that jsonb keeps them
-in, so that PostgreSQL has to sort them. The answers that came of it are in docs/decisions:
-attributes-json-or-jsonb.md, order-of-keys.md.
+in, so that PostgreSQL has to sort them. The answers that came of it are in
+docs/decisions: attributes-json-or-jsonb.md, order-of-keys.md.
 """
 
 import argparse

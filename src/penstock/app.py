@@ -18,14 +18,15 @@ from typing import NamedTuple
 import uvloop
 
 from penstock import config
+from penstock.allocation import keep_large_blocks
 from penstock.errors import UnavailableError
 from penstock.flow import GC_THRESHOLD, Flow
 from penstock.http.server import HttpServer
 from penstock.net.places import ListenedOn
+from penstock.postgres.connection import without_password
 from penstock.reloading import Reloading, Terminal, hangup_stops
 from penstock.settings import Settings
 from penstock.settings.shares import worker_count
-from penstock.sink.connection import without_password
 from penstock.sink.maintenance import maintain_periodically
 from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.migrations import migrate
@@ -91,6 +92,7 @@ def run(
         UnavailableError: the database or an address is not to be had.
     """
     gc.set_threshold(GC_THRESHOLD)
+    keep_large_blocks()
     # The SIGABRT of systemd's watchdog leaves in the log where the loop hangs.
     faulthandler.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from penstock.postgres.connection import connect
 from penstock.sink.claim_periods import (
     POSTPONE_SECONDS,
     REMEMBERED_SECONDS,
     ClaimPeriods,
 )
-from penstock.sink.connection import connect
 from tests.integration.conftest import Database
 
 PARTITIONS = (

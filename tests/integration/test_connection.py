@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from penstock.errors import DatabaseUnavailableError
-from penstock.sink.connection import connect
+from penstock.postgres.connection import connect
 from tests.integration.conftest import Database
 
 

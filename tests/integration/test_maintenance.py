@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from penstock.errors import DatabaseUnavailableError
+from penstock.postgres.connection import connect
 from penstock.sink import maintenance, maintenance_round, retention
-from penstock.sink.connection import connect
 from penstock.sink.maintenance import maintain_periodically
 from penstock.telemetry.metrics import Metrics
 from tests.database_proxy import DatabaseProxy

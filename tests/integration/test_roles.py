@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 
 from penstock.embedded import EmbeddedPostgres, url_as
+from penstock.postgres.connection import connect
 from penstock.settings import PartitionSettings
-from penstock.sink.connection import connect
 from penstock.sink.roles import make_roles, take_writer_role
 from penstock.sink.sql import load_migrations
 from tests import msgpack_bytes as m

@@ -8,8 +8,8 @@ import pytest
 
 from penstock.errors import NotOwnerError, PenstockError
 from penstock.model import Outcome
+from penstock.postgres.connection import connect
 from penstock.sink import claims
-from penstock.sink.connection import connect
 from penstock.sink.maintenance import maintain
 from penstock.sink.migrations import migrate
 from penstock.sink.partitions import DAY_SECONDS

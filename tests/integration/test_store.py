@@ -12,8 +12,8 @@ import pytest
 
 from penstock.errors import TransientSinkError
 from penstock.model import Batch, Day
+from penstock.postgres.connection import connect
 from penstock.settings import PartitionSettings
-from penstock.sink.connection import connect
 from penstock.sink.copy import PIECE_BYTES
 from penstock.sink.partitions import POSTPONE_SECONDS, Partitions
 from penstock.sink.postgres import MOST_REJECTED_ROWS, PostgresWriter

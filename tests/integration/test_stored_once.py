@@ -12,9 +12,9 @@ import pytest
 from penstock.buffer.identity import chunk_identity, part_claim
 from penstock.errors import TransientSinkError, UnknownSinkError
 from penstock.model import Batch, Outcome
+from penstock.postgres.connection import connect
 from penstock.sink import claims, postgres
 from penstock.sink.claim_periods import PERIOD_SECONDS
-from penstock.sink.connection import connect
 from penstock.sink.postgres import PostgresWriter
 from tests import msgpack_bytes as m
 from tests.database_proxy import DatabaseProxy

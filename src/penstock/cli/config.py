@@ -17,7 +17,7 @@ from penstock.config.writing import (
     reference,
     written_toml,
 )
-from penstock.sink.connection import without_password
+from penstock.postgres.connection import without_password
 
 OUTPUTS = ("toml", "json")
 

@@ -2,7 +2,7 @@
 
 from penstock.cli.findings import Finding
 from penstock.errors import PenstockError
-from penstock.sink.connection import connect, without_password
+from penstock.postgres.connection import connect, without_password
 from penstock.sink.migrations import migration_status
 
 # What the server's login may do beyond what it needs; nothing if it may not. That it

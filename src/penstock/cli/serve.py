@@ -13,7 +13,7 @@ from penstock.cli.server_options import (
     started_with,
 )
 from penstock.embedded import default_data_dir
-from penstock.sink.connection import without_password
+from penstock.postgres.connection import without_password
 
 
 @click.command("serve", short_help="Start the server on your own PostgreSQL.")

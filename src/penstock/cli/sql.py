@@ -19,8 +19,8 @@ from penstock.cli.database import (
 from penstock.cli.output import print_csv, print_json, print_table
 from penstock.embedded import url_as
 from penstock.errors import PenstockError
-from penstock.sink.classify import describe
-from penstock.sink.connection import connect
+from penstock.postgres.connection import connect
+from penstock.postgres.words import describe
 from penstock.sink.roles import READER, let_reader_read
 
 # A string, which stays as it is, or the white space between two tokens.

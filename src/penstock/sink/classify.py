@@ -7,12 +7,12 @@ not decide what to do about an error; the error's type says that.
 import asyncpg
 
 from penstock.errors import (
-    DatabaseUnavailableError,
     PermanentSinkError,
     SinkError,
     TransientSinkError,
     UnknownSinkError,
 )
+from penstock.postgres.words import describe
 
 # What a row holds is refused: data exception (encodings too), integrity constraint
 # violation, WITH CHECK OPTION violation, program limit exceeded (a jsonb too large),
@@ -56,15 +56,3 @@ def is_of_partitions(error: asyncpg.PostgresError) -> bool:
 def reason_of(error: asyncpg.PostgresError) -> str:
     """Return why a row was refused, without a word of what it holds."""
     return f"refused: {error.constraint_name or type(error).__name__}"
-
-
-def unavailable(error: BaseException, where: str) -> DatabaseUnavailableError:
-    """Return the one line for a person whose database cannot be reached."""
-    return DatabaseUnavailableError(
-        f"cannot use the database {where}: {describe(error)}"
-    )
-
-
-def describe(error: BaseException) -> str:
-    """Return an error's message on one line, or its name if it has none."""
-    return " ".join(str(error).split()) or type(error).__name__

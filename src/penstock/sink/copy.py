@@ -16,9 +16,9 @@ import asyncpg
 
 from penstock.errors import PermanentSinkError
 from penstock.model import Segment
+from penstock.postgres.connection import KeptAlive, unless_lost
 from penstock.rows.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER, row_bounds
 from penstock.sink.classify import classify
-from penstock.sink.connection import KeptAlive, unless_lost
 from penstock.sink.day_table import LOGS, Table
 from penstock.sink.sql import load_blocks
 
@@ -114,7 +114,7 @@ async def takes_rows(connection: asyncpg.Connection) -> bool:
 async def _copy(
     connection: asyncpg.Connection, pieces: Sequence[bytes], into: Table
 ) -> None:
-    assert isinstance(connection, KeptAlive), "not of sink.connection.connect"
+    assert isinstance(connection, KeptAlive), "not of postgres.connection"
     copying = connection.copy_to_table(
         into.name,
         schema_name=into.schema,

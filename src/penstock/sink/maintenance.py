@@ -13,8 +13,8 @@ from collections.abc import Callable
 import asyncpg
 
 from penstock.errors import DatabaseUnavailableError, NotOwnerError
-from penstock.sink.classify import unavailable
-from penstock.sink.connection import connect, without_password
+from penstock.postgres.connection import connect, without_password
+from penstock.postgres.words import unavailable
 from penstock.sink.maintenance_report import Deed, MaintenanceReport
 from penstock.sink.maintenance_round import MaintenanceRound, Upkeep
 from penstock.sink.sql import load_blocks

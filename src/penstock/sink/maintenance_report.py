@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from penstock.sink.classify import describe
+from penstock.postgres.words import describe
 
 # Connection and shutdown (PostgreSQL documentation, appendix A): the rest of the round
 # would meet them too.

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import asyncpg
 
 from penstock.errors import DatabaseUnavailableError, NotOwnerError
-from penstock.sink.classify import describe, unavailable
-from penstock.sink.connection import connect, without_password
+from penstock.postgres.connection import connect, without_password
+from penstock.postgres.words import describe, unavailable
 from penstock.sink.roles import grant_again
 from penstock.sink.sql import Migration, load_blocks, load_migrations
 from penstock.sink.versions import refuse_to_break

@@ -19,21 +19,17 @@ from penstock.errors import (
     UnknownSinkError,
 )
 from penstock.model import Batch, Outcome, Segment, Share
-from penstock.rows.retrace import entries_of_rows
-from penstock.sink.claim_periods import ClaimPeriods, in_two_periods
-from penstock.sink.claims import Claimed, Claims
-from penstock.sink.classify import (
-    classify,
-    is_of_partitions,
-    reason_of,
-    unavailable,
-)
-from penstock.sink.connection import (
+from penstock.postgres.connection import (
     CONNECT_TIMEOUT_SECONDS,
     CONNECTION_ERRORS,
     connect,
     without_password,
 )
+from penstock.postgres.words import unavailable
+from penstock.rows.retrace import entries_of_rows
+from penstock.sink.claim_periods import ClaimPeriods, in_two_periods
+from penstock.sink.claims import Claimed, Claims
+from penstock.sink.classify import classify, is_of_partitions, reason_of
 from penstock.sink.copy import (
     Refused,
     copy_segments,

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import asyncpg
 
-from penstock.sink.classify import unavailable
-from penstock.sink.connection import connect, without_password
+from penstock.postgres.connection import connect, without_password
+from penstock.postgres.words import unavailable
 from penstock.sink.sql import load_blocks
 
 # Deleted in one transaction: so that nobody waits long, nor much is done over.

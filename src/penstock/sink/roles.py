@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from penstock.errors import DatabaseUnavailableError, PenstockError
-from penstock.sink.classify import describe, unavailable
-from penstock.sink.connection import connect, without_password
+from penstock.postgres.connection import connect, without_password
+from penstock.postgres.words import describe, unavailable
 from penstock.sink.sql import load_blocks
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from penstock.errors import (
     TransientSinkError,
     UnknownSinkError,
 )
-from penstock.sink.classify import classify, describe, reason_of, unavailable
+from penstock.postgres.words import describe, unavailable
+from penstock.sink.classify import classify, reason_of
 
 SECRET = "hunter2 of a record"
 

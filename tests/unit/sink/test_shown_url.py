@@ -2,7 +2,7 @@
 
 import pytest
 
-from penstock.sink.connection import without_password
+from penstock.postgres.connection import without_password
 
 PLAIN = "postgresql://penstock@db.example/logs?sslmode=require"
 

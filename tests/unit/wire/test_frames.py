@@ -59,7 +59,7 @@ def framed(elements: list[bytes]) -> bytes:
 
 def elements_of(frame: Frame) -> list[bytes]:
     return [
-        frame.data[start:end]
+        bytes(frame.data[start:end])
         for start, end in zip(frame.starts, frame.starts[1:], strict=False)
     ]
 

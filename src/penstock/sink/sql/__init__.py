@@ -3,15 +3,14 @@
 It owns the reading of the named blocks in `*.sql`; the statements are theirs.
 """
 
-import re
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
+from penstock.postgres.blocks import read_blocks
+
 # The first line of a migration that must not be applied while an older server runs.
 BREAKS_OLDER = "-- breaks: older"
-
-_NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 
 
 class Migration(NamedTuple):
@@ -27,14 +26,9 @@ class Migration(NamedTuple):
         return self.statements.startswith(f"{BREAKS_OLDER}\n")
 
 
-@cache
 def load_blocks(name: str) -> dict[str, str]:
     """Return the named statements of `name`.sql."""
-    text = files(__package__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
-    _, *parts = _NAME.split(text)
-    return {
-        block: body.strip() for block, body in zip(parts[::2], parts[1::2], strict=True)
-    }
+    return read_blocks(__package__, name)
 
 
 @cache

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import asyncpg
 
 from penstock.errors import DatabaseUnavailableError
-from penstock.sink.classify import unavailable
+from penstock.postgres.words import unavailable
 
 # PostgreSQL answers in milliseconds or is not there; the rest is for slow networks.
 CONNECT_TIMEOUT_SECONDS = 10.0
