@@ -35,7 +35,12 @@ JOIN pg_roles AS owner ON owner.oid = tables.relowner
 JOIN pg_roles AS me ON me.rolname = current_user
 JOIN pg_database AS base ON base.datname = current_database()
 WHERE tables.oid = to_regclass('logs')
-  AND to_regclass('penstock_read.rejected_event') IS NOT NULL
+  -- to_regclass would ask for the right to look into that schema.
+  AND EXISTS (
+      SELECT FROM pg_class AS view
+      WHERE view.relname = 'rejected_event'
+        AND view.relnamespace = to_regnamespace('penstock_read')
+  )
 
 -- one_at_a_time --
 SELECT pg_advisory_xact_lock(hashtext('penstock.migrations'))
