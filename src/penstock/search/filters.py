@@ -10,17 +10,17 @@ field that a row does not have does not hold, and `Not` of it does.
 - A path is a tuple of keys. One key that names a column is that column; all else is in
   `attributes`, where a key is an object's, or an array's index (from 0, from the end
   where it is negative). `("attributes", key, ...)` is in attributes whatever it names.
-- `=` on tag, service, host, message: the same text. On an attribute: a JSON text that is
-  the same; or, where the filter's value is a number (`number_of`), a JSON number equal
-  to it (500 is 500.0); or where it is `true`, `false` or `null`, that. An object and an
-  array equal nothing.
+- `=` on tag, service, host, message: the same text. On an attribute: a JSON text that
+  is the same; or, where the filter's value is a number (`number_of`), a JSON number
+  equal to it (500 is 500.0); or where it is `true`, `false` or `null`, that. An object
+  and an array equal nothing.
 - `!=` holds where the field is there (`exists`) and `=` does not hold.
-- `<` `<=` `>` `>=` on an attribute, where the filter's value is a number: a JSON number,
-  or a JSON text that is one (`number_of`), so compared; nothing else. Where it is none:
-  the attribute's text (`text`, below) by code point. On tag, service, host, message: by
-  code point.
-- `like`: the whole text, with wildcards (`wildcard_parts`). On message it takes a letter
-  in either case, as `Text` does; elsewhere not. On an attribute: of its text.
+- `<` `<=` `>` `>=` on an attribute, where the filter's value is a number: a JSON
+  number, or a JSON text that is one (`number_of`), so compared; nothing else. Where it
+  is none: the attribute's text (below) by code point. On tag, service, host, message:
+  by code point.
+- `like`: the whole text, with wildcards (`wildcard_parts`). On message it takes a
+  letter in either case, as `Text` does; elsewhere not. On an attribute: of its text.
 - `exists`: the column is not null; there is an attribute, and it is not JSON null.
 - level: `value` is a label of the enum, and labels compare in the enum's order. id: a
   whole number. ts: a time in ISO 8601 with its offset. None of these three has `like`.
@@ -161,9 +161,7 @@ def wildcard_literal(text: str) -> str:
 # As PostgreSQL prints a text in jsonb (escape_json).
 _JSON_ESCAPES = {
     **{code: f"\\u{code:04x}" for code in range(32)},
-    **str.maketrans(
-        {"\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-    ),
+    **str.maketrans({"\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}),
     **str.maketrans({'"': '\\"', "\\": "\\\\"}),
 }
 
