@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from penstock.search.filters import (
+    ATTRIBUTES,
     And,
     Anywhere,
     Everything,
@@ -13,6 +14,7 @@ from penstock.search.filters import (
     Path,
     Regex,
     Text,
+    column_of,
     wildcard_literal,
 )
 
@@ -40,12 +42,11 @@ KEYS = st.one_of(
 TEXT_PATHS = st.sampled_from([("tag",), ("service",), ("host",), ("message",)])
 ATTRIBUTE_PATHS: st.SearchStrategy[Path] = st.one_of(
     st.lists(KEYS, min_size=2, max_size=4).map(tuple),
-    KEYS.filter(lambda key: key not in COLUMNS_AND_MORE).map(lambda key: (key,)),
+    KEYS.map(lambda key: (key,)).filter(
+        lambda path: column_of(path) is None and path != (ATTRIBUTES,)
+    ),
     KEYS.map(lambda key: ("attributes", key)),
 )
-COLUMNS_AND_MORE = {"id", "ts", "level", "tag", "service", "host", "message"} | {
-    "attributes"
-}
 LEVEL = st.sampled_from(["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"])
 COMPARISON = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
 PARTS_OF_PATTERNS = (

@@ -85,7 +85,7 @@ def parse_window(
     if window.end <= window.start:
         raise TimeError(
             "the window ends before it begins: from"
-            f" {_shown(start, zone)} to {_shown(end, zone)}"
+            f" {_shown(window.start, zone)} to {_shown(window.end, zone)}"
         )
     return window
 
