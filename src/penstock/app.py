@@ -21,6 +21,7 @@ from penstock import config
 from penstock.allocation import keep_large_blocks
 from penstock.errors import UnavailableError
 from penstock.flow import GC_THRESHOLD, Flow
+from penstock.http.api import api_routes
 from penstock.http.server import HttpServer
 from penstock.net.places import ListenedOn
 from penstock.postgres.connection import without_password
@@ -123,6 +124,7 @@ class Server:
             self._metrics,
             self._flow.unready_reasons,
             refresh=self._flow.refresh,
+            routes=api_routes(settings, submit=self._flow.submit),
         )
         self._systemd = Systemd(*config.service_manager())
         self._stop = Stop(settings.process.shutdown_timeout_seconds)

@@ -10,7 +10,7 @@ documentation.
 from dataclasses import dataclass, field
 
 from penstock.settings.declared import Accepted, check_settings, is_reloaded
-from penstock.settings.process import HttpSettings, ProcessSettings
+from penstock.settings.process import HttpSettings, IngestSettings, ProcessSettings
 from penstock.settings.receive import (
     Listener,
     ListenSettings,
@@ -35,6 +35,7 @@ __all__ = [
     "ColumnSettings",
     "CopySettings",
     "HttpSettings",
+    "IngestSettings",
     "ListenSettings",
     "Listener",
     "MaintenanceSettings",
@@ -65,6 +66,7 @@ class Settings:
     security: SecuritySettings = field(default_factory=SecuritySettings)
     limits: PeerLimits = field(default_factory=PeerLimits)
     http: HttpSettings = field(default_factory=HttpSettings)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
     wire: WireLimits = field(default_factory=WireLimits)
     ring: RingSettings = field(default_factory=RingSettings)
     spool: SpoolSettings = field(default_factory=SpoolSettings)
