@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from penstock.telemetry.receive import SECONDS_BUCKETS
+
 # What was wrong with the token of a request.
 UNAUTHORIZED = ("no_token", "wrong_token")
 # Why a connection is closed without an answer, or with none but that it is no HTTP.
@@ -14,24 +16,6 @@ HTTP_REFUSALS = ("max_connections", "open_files", "too_slow", "too_large", "not_
 
 # The label of all paths that there are not.
 OTHER_PATH = "other"
-# From a millisecond, a filter that finds its rows in memory, to the longest answers.
-SECONDS_BUCKETS = (
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-)
 
 
 class HttpMetrics:

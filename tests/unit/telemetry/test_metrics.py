@@ -73,6 +73,7 @@ def ring() -> Ring:
 def metrics(ring: Ring) -> Metrics:
     made = Metrics()
     made.watch_ring(ring)
+    made.http.serves(("/api/search",))
     return made
 
 
