@@ -21,6 +21,7 @@ from penstock.config.values import accepted_by, from_text, from_toml, table_from
 from penstock.errors import SettingsError
 from penstock.settings import (
     Accepted,
+    ApiSettings,
     ColumnSettings,
     CopySettings,
     HttpSettings,
@@ -46,6 +47,7 @@ CONCERNS: dict[str, type] = {
     "security": SecuritySettings,
     "limits": PeerLimits,
     "http": HttpSettings,
+    "api": ApiSettings,
     "ingest": IngestSettings,
     "wire": WireLimits,
     "ring": RingSettings,

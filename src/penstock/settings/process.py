@@ -49,6 +49,34 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """How the HTTP API reads."""
+
+    api_max_sessions: int = setting(
+        4,
+        "Searches by HTTP that run at once, each on a connection to PostgreSQL of its"
+        " own; others wait for two seconds and are told to come again. PostgreSQL's"
+        " cores are for the writers first.",
+        low=1,
+        high=1_000,
+    )
+    api_database_url: str = setting(
+        "",
+        "The same database as a member of penstock_reader, for searches by HTTP at a"
+        " server that logs in as somebody who may not read. Empty: the server's own"
+        " login reads, if it may. It has no flag: a command line can be read by"
+        " everybody on the machine.",
+        secret=True,
+        may_be_empty=True,
+    )
+    api_database_url_file: str = setting(
+        "",
+        "The file that holds that URL, and a line end at most.",
+        may_be_empty=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestSettings:
     """How much a request to /api/ingest may be, and how long it waits."""
 
