@@ -85,7 +85,7 @@ _OTHERS = """
 abbrev bit_count bool broadcast crc32 crc32c enum_first enum_last enum_range family
 gen_random_uuid get_bit get_byte hashtext host hostmask inet_merge inet_same_family
 masklen netmask network pg_collation_for pg_column_size pg_size_bytes pg_size_pretty
-pg_typeof set_bit set_byte set_masklen sha224 sha256 sha384 sha512
+set_bit set_byte set_masklen sha224 sha256 sha384 sha512
 uuid_extract_timestamp uuid_extract_version uuidv4 uuidv7
 """
 FUNCTIONS = frozenset(

@@ -235,7 +235,7 @@ def built_in_name(parts: Any, what: str) -> str:
 
 
 def _check_configuration(node: Any, name: str) -> None:
-    arguments = node.args or ()
+    arguments: Any = node.args or ()
     if len(arguments) < TEXT_SEARCH_CONFIGURED.get(name, len(arguments) + 1):
         return
     first = arguments[0]
