@@ -133,6 +133,14 @@ SELECT jsonb_build_object(
 ROWS = 60
 
 
+# The last: a row without a type, with one in it that asyncpg has not asked about.
+UNANSWERED = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+
 class Answer(NamedTuple):
     """What became of a statement."""
 
@@ -209,7 +217,7 @@ class Canary:
                 columns = tuple(each.name for each in prepared.get_attributes())
                 cursor = await prepared.cursor()
                 return Answer(columns, await cursor.fetch(rows), None)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        except UNANSWERED as error:
             return Answer(columns, [], error)
         finally:
             await weak.execute("SET statement_timeout = 0")

@@ -1,5 +1,5 @@
 """Statements by chance, sound ones and bad ones mixed: whatever passes the guard
-changes nothing, reads nothing but the views, has the columns that were said, and ends."""
+changes nothing, reads nothing but the views, has the columns said, and ends."""
 
 from collections import Counter
 from collections.abc import Iterator
