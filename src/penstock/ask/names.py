@@ -52,7 +52,7 @@ def _as_path(names: Sequence[str], scope: Scope) -> str | None:
     start = 0
     if not scope.has_column(names[0]):
         owner = scope.find_item(names[0])
-        if owner is None or names[1] not in owner.columns or len(names) < 3:
+        if owner is None or not owner.has(names[1]) or len(names) < 3:
             return None
         start = 1
     *keys, last = names[start + 1 :]

@@ -21,7 +21,7 @@ from penstock.ask.nodes import is_a, text_of
 from penstock.ask.output_names import output_name
 from penstock.ask.reasons import relation_reason, statement_name
 from penstock.ask.refusal import Refused, shown
-from penstock.ask.scopes import Item, Scope, Source, With, joined, renamed
+from penstock.ask.scopes import Guess, Item, Scope, Source, With, joined, renamed
 
 Columns = tuple[str, ...]
 # A WITH RECURSIVE query that is not known yet.
@@ -237,11 +237,7 @@ class Queries:
             columns.append("ordinality")
         source = _aliased(node.alias, calls[0][0].funcname[-1].sval, tuple(columns))
         (item,) = source.items
-        item = replace(item, is_row=is_row)
-        if node.alias is not None and not node.alias.colnames and _is_unnest(calls):
-            # Of an array of rows it has their columns, not one that is called as it is.
-            item = replace(item, columns=())
-        return Source((item,), source.columns)
+        return Source((replace(item, is_row=is_row),), source.columns)
 
     def _function_columns(
         self, call: Any, defined: Any, alias: Any, calls: int
@@ -257,8 +253,8 @@ class Queries:
             return ROW_COLUMNS[name]
         count = len(call.args or ()) if name == "unnest" else 1
         if count == calls == 1 and alias is not None:
-            return [alias.aliasname]
-        return [name] * count
+            name = alias.aliasname
+        return [Guess(name) if call.funcname[-1].sval == "unnest" else name] * count
 
     def _check_column_definition(self, node: Any) -> None:
         self._expressions.check_type(node.typeName)
@@ -293,10 +289,6 @@ def _aliased(
         columns = renamed(columns, text_of(alias.colnames))
         name, view = alias.aliasname, None
     return Source((Item(name, columns, view),), columns)
-
-
-def _is_unnest(calls: Any) -> bool:
-    return len(calls) == 1 and calls[0][0].funcname[-1].sval == "unnest"
 
 
 def _is_name_in(node: Any, columns: Collection[str]) -> bool:
