@@ -116,6 +116,10 @@ ROW_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "jsonb_array_elements": ("value",),
     "jsonb_array_elements_text": ("value",),
 }
+# Whose result is an array of texts, whatever they are given.
+TEXT_ARRAYS = frozenset(
+    ("string_to_array", "regexp_split_to_array", "regexp_match", "tsvector_to_array")
+)
 # Whose columns a list says: AS t(a int, b text).
 NEEDS_COLUMN_LIST = frozenset(
     ("json_to_record", "json_to_recordset", "jsonb_to_record", "jsonb_to_recordset")

@@ -14,6 +14,7 @@ from penstock.ask.allowed import (
     MAX_RELATIONS,
     NEEDS_COLUMN_LIST,
     ROW_COLUMNS,
+    TEXT_ARRAYS,
     VIEWS_SCHEMA,
 )
 from penstock.ask.expressions import Expressions
@@ -254,7 +255,10 @@ class Queries:
         count = len(call.args or ()) if name == "unnest" else 1
         if count == calls == 1 and alias is not None:
             name = alias.aliasname
-        return [Guess(name) if call.funcname[-1].sval == "unnest" else name] * count
+        is_guess = call.funcname[-1].sval == "unnest" and not all(
+            _has_no_rows(each) for each in call.args or ()
+        )
+        return [Guess(name) if is_guess else name] * count
 
     def _check_column_definition(self, node: Any) -> None:
         self._expressions.check_type(node.typeName)
@@ -289,6 +293,15 @@ def _aliased(
         columns = renamed(columns, text_of(alias.colnames))
         name, view = alias.aliasname, None
     return Source((Item(name, columns, view),), columns)
+
+
+def _has_no_rows(node: Any) -> bool:
+    """Tell whether an array is certain to be none of rows."""
+    if is_a(node, ast.FuncCall):
+        return node.funcname[-1].sval in TEXT_ARRAYS
+    if is_a(node, ast.A_ArrayExpr):
+        return all(is_a(each, ast.A_Const, ast.TypeCast) for each in node.elements)
+    return is_a(node, ast.TypeCast)  # no type of rows may be named
 
 
 def _is_name_in(node: Any, columns: Collection[str]) -> bool:
