@@ -5,7 +5,12 @@ the environment, `ring_bytes` in the file's table `[ring]`; the first of them co
 Only `environment` reads the environment. None of this may know what a setting is for.
 """
 
-from penstock.config.environment import PREFIX, environment_name, service_manager
+from penstock.config.environment import (
+    PREFIX,
+    environment_name,
+    model_access,
+    service_manager,
+)
 from penstock.config.loading import (
     CONCERNS,
     CONFIG_FILE,
@@ -39,6 +44,7 @@ __all__ = [
     "flag_name",
     "load",
     "load_settings",
+    "model_access",
     "needs_restart",
     "password_in",
     "service_manager",

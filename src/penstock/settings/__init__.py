@@ -9,6 +9,7 @@ documentation.
 
 from dataclasses import dataclass, field
 
+from penstock.settings.asking import AskSettings
 from penstock.settings.declared import Accepted, check_settings, is_reloaded
 from penstock.settings.process import HttpSettings, ProcessSettings
 from penstock.settings.receive import (
@@ -32,6 +33,7 @@ from penstock.settings.store import (
 
 __all__ = [
     "Accepted",
+    "AskSettings",
     "ColumnSettings",
     "CopySettings",
     "HttpSettings",
@@ -73,3 +75,4 @@ class Settings:
     maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
     columns: ColumnSettings = field(default_factory=ColumnSettings)
     process: ProcessSettings = field(default_factory=ProcessSettings)
+    ask: AskSettings = field(default_factory=AskSettings)
