@@ -141,10 +141,8 @@ def as_data(value: Any) -> str:
 
 def is_readable(text: str) -> bool:
     """Tell whether a name is short and all of it can be seen."""
-    return (
-        isinstance(text, str)
-        and 0 < len(text) <= MAX_NAME_CHARACTERS
-        and not any(unicodedata.category(each) in _NOT_FOR_READING for each in text)
+    return 0 < len(text) <= MAX_NAME_CHARACTERS and not any(
+        unicodedata.category(each) in _NOT_FOR_READING for each in text
     )
 
 

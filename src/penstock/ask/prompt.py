@@ -1,8 +1,8 @@
 """The words that the model is given.
 
 It owns what is said, in which role, and in which order: what is the same for everybody
-(words/*.txt) comes first, so that it is read from the prompt cache. What comes from logs or from the
-database stands in the user's turn between tags, as JSON. Pure.
+(words/*.txt) comes first, so that it is read from the prompt cache. What comes from logs
+or from the database stands in the user's turn between tags, as JSON.
 """
 
 from datetime import datetime
@@ -11,6 +11,7 @@ from importlib.resources import files
 
 from penstock.ask.answers import SqlAnswer
 from penstock.ask.context import Context, as_data, data_block, local_time, readable
+from penstock.errors import PenstockError
 
 # A question of a page; what is longer is a log that somebody has pasted.
 MAX_QUESTION_CHARACTERS = 4_000
@@ -22,6 +23,23 @@ def words(name: str) -> str:
     """Return a text that is the same for every question: `system` or `explain`."""
     folder = files("penstock.ask").joinpath("words")
     return folder.joinpath(f"{name}.txt").read_text(encoding="utf-8")
+
+
+def question_text(question: str) -> str:
+    """Return a question as it is asked: on one line, without what cannot be seen.
+
+    Raises:
+        PenstockError: it is empty, or too long for a question.
+    """
+    text = readable(question, MAX_QUESTION_CHARACTERS + 1)
+    if not text:
+        raise PenstockError("there is no question")
+    if len(text) > MAX_QUESTION_CHARACTERS:
+        raise PenstockError(
+            f"the question has more than {MAX_QUESTION_CHARACTERS:,} characters; ask"
+            " for what you want to know, without the log"
+        )
+    return text
 
 
 def first_turn(context: Context, question: str, now: datetime, time_zone: str) -> str:

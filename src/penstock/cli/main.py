@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "serve": "serve",
     "send": "send",
     "sql": "sql",
+    "ask": "ask",
     "rejected": "rejected",
     "db": "db",
     "doctor": "doctor",

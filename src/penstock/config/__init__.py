@@ -26,7 +26,7 @@ from penstock.config.loading import (
     needs_restart,
     setting_value,
 )
-from penstock.config.machine import cores
+from penstock.config.machine import cores, time_zone_name
 from penstock.config.sender_secrets import password_in, shared_key
 
 __all__ = [
@@ -50,4 +50,5 @@ __all__ = [
     "service_manager",
     "setting_value",
     "shared_key",
+    "time_zone_name",
 ]

@@ -76,3 +76,8 @@ def model_access() -> tuple[str, str]:
         os.environ.get("ANTHROPIC_API_KEY", "").strip(),
         os.environ.get("ANTHROPIC_BASE_URL", "").strip(),
     )
+
+
+def time_zone_variable() -> str:
+    """Return TZ, which is POSIX's, empty if it is not set."""
+    return os.environ.get("TZ", "").strip().removeprefix(":")

@@ -65,13 +65,6 @@ class AskSettings:
         low=1.0,
         high=600.0,
     )
-    ask_explain_timeout_seconds: float = setting(
-        3.0,
-        "EXPLAIN of the model's SQL takes this long at most. It plans in milliseconds,"
-        " but computes what is constant in the SQL while it does.",
-        low=0.1,
-        high=60.0,
-    )
     ask_spend_per_day: float = setting(
         5.0,
         "US dollars that all questions of this database cost in 24 hours, at most, by"
