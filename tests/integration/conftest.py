@@ -312,7 +312,11 @@ def penstock(*arguments: str) -> list[str]:
 
 def clean_environment(**more: str) -> dict[str, str]:
     """Return the environment without the settings of whoever runs the tests."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("PENSTOCK_", "ANTHROPIC_"))
+    }
     return kept | {"COLUMNS": "80"} | more
 
 

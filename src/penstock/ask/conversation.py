@@ -4,7 +4,7 @@ It owns the order of these steps and what the model is told between them. A mode
 reaches PostgreSQL only through `_checked`: the guard, then EXPLAIN; it is run only when
 somebody calls `run`. No row goes to the model in a turn that SQL comes of: what
 PostgreSQL says of a value is cut out of its error, and `explain` is a conversation of
-its own, without a tool and without memory. It must not print, nor ask anybody for a yes.
+its own, without a tool and without memory. It must not print, nor ask for a yes.
 """
 
 import time
@@ -42,7 +42,7 @@ from penstock.ask.prompt import (
 )
 from penstock.ask.sharing import shared_rows
 from penstock.ask.spend import check_spend
-from penstock.errors import ModelError, PenstockError, UnavailableError
+from penstock.errors import PenstockError
 from penstock.reader import Rows, Session
 from penstock.settings import AskSettings
 
@@ -242,7 +242,7 @@ class Conversation:
             return await self._called(
                 number, self._model.answer(model, words("system"), turns)
             )
-        except (ModelError, UnavailableError) as error:
+        except PenstockError as error:
             finished = Finished("model_failed", problem=str(error))
             await self._audit.finish(number, finished)
             raise

@@ -16,7 +16,7 @@ _QUOTED = re.compile(r'".*"', re.DOTALL)
 
 
 class MendableError(PenstockError):
-    """SQL that cannot be run, where other SQL could; `for_model` says why to a model."""
+    """SQL that cannot be run, where other SQL could; `for_model` tells a model why."""
 
     def __init__(self, text: str, for_model: str) -> None:
         super().__init__(text)

@@ -73,7 +73,9 @@ class Options:
     help="Let --explain send rows of the result to the model (PENSTOCK_ASK_SHARE_ROWS)."
     " Nothing else sends any.",
 )
-@click.option("--save", is_flag=True, help="Keep the question as an example, if it ran.")
+@click.option(
+    "--save", is_flag=True, help="Keep the question as an example, if it ran."
+)
 @click.option(
     "--tz",
     "time_zone",

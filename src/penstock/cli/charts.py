@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 # PostgreSQL's types of a time, and of a number.
@@ -82,7 +83,7 @@ def _time(value: Any) -> datetime | None:
 
 
 def _is_ascending(times: Sequence[datetime]) -> bool:
-    return all(a < b for a, b in zip(times, times[1:], strict=False))
+    return all(a < b for a, b in pairwise(times))
 
 
 def _number(value: Any) -> float:
