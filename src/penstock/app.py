@@ -18,6 +18,7 @@ from typing import NamedTuple
 import uvloop
 
 from penstock import config
+from penstock.allocation import keep_large_blocks
 from penstock.errors import UnavailableError
 from penstock.flow import GC_THRESHOLD, Flow
 from penstock.http.server import HttpServer
@@ -91,6 +92,7 @@ def run(
         UnavailableError: the database or an address is not to be had.
     """
     gc.set_threshold(GC_THRESHOLD)
+    keep_large_blocks()
     # The SIGABRT of systemd's watchdog leaves in the log where the loop hangs.
     faulthandler.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -9,6 +9,10 @@
     │   ├── EmbeddedPostgresError
     │   └── ModelUnavailableError  nobody answers at the model's API, or not in time
     ├── ModelError             the model's answer is of no use
+    ├── QueryError             the database refused or ended a statement of somebody's
+    │   ├── QueryTimeoutError    it took longer than it may
+    │   ├── QueryCancelledError  somebody has ended it
+    │   └── QueryTooLargeError   a row is larger than a session takes
     └── SinkError              a batch was not stored
         ├── TransientSinkError   try again: connection, resources, shutdown
         │   ├── DetachedError        a day's table has left logs: through logs
@@ -74,6 +78,43 @@ class ModelUnavailableError(UnavailableError):
 
 class ModelError(PenstockError):
     """The model refuses, or what it answers is of no use."""
+
+
+class QueryError(PenstockError):
+    """PostgreSQL refused or ended a statement that somebody has asked.
+
+    `sql` is what it was told, `position` the character of it, from 1, that is at fault,
+    where it says so; `sqlstate`, `reason` and `hint` are its own.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sql: str = "",
+        reason: str = "",
+        sqlstate: str | None = None,
+        hint: str | None = None,
+        position: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.sql = sql
+        self.reason = reason or message
+        self.sqlstate = sqlstate
+        self.hint = hint
+        self.position = position
+
+
+class QueryTimeoutError(QueryError):
+    """The statement took longer than a setting lets it."""
+
+
+class QueryCancelledError(QueryError):
+    """The statement was ended: by whoever asked, or by an administrator."""
+
+
+class QueryTooLargeError(QueryError):
+    """A row of the result is larger than a session takes."""
 
 
 class SinkError(PenstockError):

@@ -12,8 +12,15 @@ if TYPE_CHECKING:
 # A receiving connection, as the ring's shares are counted.
 SourceId = NewType("SourceId", int)
 
+# In place of a connection where several have put events together.
+TOGETHER = SourceId(-1)
+
 # A day of the calendar in UTC, as days since 1970-01-01.
 Day = NewType("Day", int)
+
+
+# A rejected event besides its bytes: a tuple and a bytes object.
+REJECTED_OVERHEAD_BYTES = 160
 
 
 class RejectedEvent(NamedTuple):
@@ -56,6 +63,16 @@ class EncodedRows(NamedTuple):
     received_microseconds: int = 0
     beside: Beside | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """Return how much memory it takes, the objects around it not counted."""
+        size_bytes = len(self.data) + len(self.entries)
+        if self.beside is not None:
+            size_bytes += self.beside.size_bytes
+        for event in self.rejected:
+            size_bytes += len(event.raw) + REJECTED_OVERHEAD_BYTES
+        return size_bytes
+
 
 @dataclass(slots=True, eq=False)
 class Delivery:
@@ -89,17 +106,38 @@ class Delivery:
 # What a segment costs besides its rows: the objects around them, measured once by
 # `sys.getsizeof` over a segment, its delivery and their fields, rounded up.
 SEGMENT_OVERHEAD_BYTES = 1024
-# And a rejected event besides its bytes: a tuple and a bytes object.
-REJECTED_OVERHEAD_BYTES = 160
+# And each of the shares that it is put together of, so measured too.
+SHARE_OVERHEAD_BYTES = 256
+
+
+class Share(NamedTuple):
+    """Whose a run of a segment's events is, and how much of it that is."""
+
+    source: SourceId
+    sender: str
+    tag: str
+    chunk: bytes | None
+    rows: int
+    rejected: int
+    data_bytes: int
+    entries_bytes: int
+    size_bytes: int  # in the ring
+
+    @property
+    def events(self) -> int:
+        """Count the rows and what was rejected."""
+        return self.rows + self.rejected
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
     """A part of one message, encoded: what the ring holds and a batch is made of.
 
-    `claim` is what it is recognised by when it comes again, None where it cannot.
-    `tried_in` names a batch of an earlier process that may have stored it.
-    `rejected_before` counts what was rejected of its message in the parts before it.
+    Or many small messages: `shares` say then whose each run of them is, in their order,
+    and `delivery` is that of all. `claim` is what it is recognised by when it comes
+    again, None where it cannot. `tried_in` names a batch of an earlier process that may
+    have stored it. `rejected_before` counts what was rejected of its message in the
+    parts before it.
     """
 
     encoded: EncodedRows
@@ -107,6 +145,7 @@ class Segment:
     claim: bytes | None = None
     tried_in: bytes = b""
     rejected_before: int = 0
+    shares: tuple[Share, ...] = ()
     size_bytes: int = field(init=False)
     events: int = field(init=False)
 
@@ -117,17 +156,43 @@ class Segment:
 
     def __post_init__(self) -> None:
         self.events = self.encoded.rows + len(self.encoded.rejected)
-        rejected_bytes = sum(
-            len(each.raw) + REJECTED_OVERHEAD_BYTES for each in self.encoded.rejected
-        )
-        beside = self.encoded.beside
-        self.size_bytes = (
-            len(self.encoded.data)
-            + len(self.encoded.entries)
-            + (0 if beside is None else beside.size_bytes)
-            + rejected_bytes
-            + SEGMENT_OVERHEAD_BYTES
-        )
+        self.size_bytes = self.encoded.size_bytes + SEGMENT_OVERHEAD_BYTES
+        if not self.shares:
+            delivery = self.delivery
+            whole = Share(
+                delivery.source,
+                delivery.sender,
+                delivery.tag,
+                delivery.chunk,
+                self.encoded.rows,
+                len(self.encoded.rejected),
+                len(self.encoded.data),
+                len(self.encoded.entries),
+                self.size_bytes,
+            )
+            self.shares = (whole,)
+        else:
+            self.size_bytes += SHARE_OVERHEAD_BYTES * len(self.shares)
+
+    def of_each_share(self) -> list[tuple[Share, EncodedRows]]:
+        """Return each share with what is its own; copied, where there are several."""
+        whole = self.encoded
+        if len(self.shares) == 1:
+            return [(self.shares[0], whole)]
+        found: list[tuple[Share, EncodedRows]] = []
+        data = entries = rejected = 0
+        for share in self.shares:
+            own = whole._replace(
+                data=whole.data[data : data + share.data_bytes],
+                rows=share.rows,
+                rejected=whole.rejected[rejected : rejected + share.rejected],
+                entries=whole.entries[entries : entries + share.entries_bytes],
+            )
+            found.append((share, own))
+            data += share.data_bytes
+            entries += share.entries_bytes
+            rejected += share.rejected
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

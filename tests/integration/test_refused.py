@@ -9,7 +9,18 @@ import msgpack
 import pytest
 
 from penstock.errors import UnknownSinkError
-from penstock.model import Outcome
+from penstock.model import (
+    TOGETHER,
+    Batch,
+    Delivery,
+    Outcome,
+    Segment,
+    Share,
+    SourceId,
+)
+from penstock.rows import RowEncoder
+from penstock.rows.together import RowsTogether
+from penstock.settings import ColumnSettings
 from penstock.sink.postgres import UNKNOWN_TRIES, PostgresWriter
 from tests import msgpack_bytes as m
 from tests.integration.conftest import Database, batch_of, new_writer
@@ -205,3 +216,33 @@ async def test_a_rule_that_is_dropped_refuses_no_more(
     await person.execute("ALTER TABLE logs DROP CONSTRAINT no_poison")
     for _ in range(3):
         assert (await store(writer, entries(2, 1))).stored_events == 2
+
+
+async def test_what_is_refused_or_rejected_of_several_senders_keeps_whose_it_is(
+    writer: PostgresWriter, person: asyncpg.Connection
+) -> None:
+    await person.execute(NO_POISON)
+    together = RowsTogether(RowEncoder(ColumnSettings(), receiver=7), 10**15)
+    no_record = m.fixarray(m.uint32(m.T), m.pack("no record"))
+    whose = {
+        ("s1", "t1"): entries(3),
+        ("s2", "t2"): entries(2, 1),
+        ("s3", "t1"): no_record + entries(3, 0, 2),
+        ("s4", "t4"): entries(1),
+    }
+    shares = tuple(
+        Share(SourceId(n), *who, None, *together.add(blob, tag=who[1]), 0)
+        for n, (who, blob) in enumerate(whose.items())
+    )
+    delivery = Delivery(TOGETHER, "", "", None, None, 0.0, lambda done: None)
+    segment = Segment(together.finish(), delivery, shares=shares)
+    batch = Batch((segment,), segment.size_bytes, segment.encoded.rows, bytes(16))
+    outcome = await asyncio.wait_for(writer.store(batch, now_seconds=1.8e9), 30)
+    assert outcome == Outcome(6, 1, 3)
+    found = await person.fetch("SELECT * FROM rejected_event ORDER BY sender, id")
+    assert [(row["sender"], row["tag"], row["raw"]) for row in found] == [
+        ("s2", "t2", entry(1, "poison")),
+        ("s3", "t1", no_record),
+        ("s3", "t1", entry(0, "poison")),
+        ("s3", "t1", entry(2, "poison")),
+    ]

@@ -52,7 +52,7 @@ def test_the_recordings_are_those_that_the_script_writes() -> None:
 
 def is_compressed(recording: str) -> bool:
     return any(
-        sniff(frame.data[frame.starts[1] + header :])
+        sniff(bytes(frame.data[frame.starts[1] + header :]))
         for frame in frames_of([bytes.fromhex(recording)])
         for header in (2, 3, 5)
         if len(frame.starts) > 2

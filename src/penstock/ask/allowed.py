@@ -121,10 +121,28 @@ NEEDS_COLUMN_LIST = frozenset(
     ("json_to_record", "json_to_recordset", "jsonb_to_record", "jsonb_to_recordset")
 )
 
+# Their first argument may be a configuration, which is a name (regconfig): a literal
+# that PostgreSQL looks up. One of its own, then; any other tells whether it exists.
+TEXT_SEARCH_CONFIGURED: Mapping[str, int] = {
+    "to_tsvector": 2,
+    "to_tsquery": 2,
+    "plainto_tsquery": 2,
+    "phraseto_tsquery": 2,
+    "websearch_to_tsquery": 2,
+    "ts_headline": 3,
+}
+TEXT_SEARCH_CONFIGURATIONS = frozenset(
+    """
+    simple arabic armenian basque catalan danish dutch english estonian finnish french
+    german greek hindi hungarian indonesian irish italian lithuanian nepali norwegian
+    portuguese romanian russian serbian spanish swedish tamil turkish yiddish
+    """.split()
+)
+
 # `LIKE` and its kin are operators to the parser: ~~ and so on.
 OPERATORS = frozenset(
     """
-    = <> != < > <= >= + - * / % ^ || |/ ||/ @ & | # ~ << >>
+    = <> < > <= >= + - * / % ^ || |/ ||/ @ & | # ~ << >>
     ~* !~ !~* ~~ !~~ ~~* !~~* ^@
     -> ->> #> #>> @> <@ ? ?| ?& #- @? @@ && -|- &< &> <<= >>= !! <->
     """.split()

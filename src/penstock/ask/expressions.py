@@ -14,6 +14,8 @@ from penstock.ask.allowed import (
     FUNCTIONS,
     OPERATORS,
     ROW_COLUMNS,
+    TEXT_SEARCH_CONFIGURATIONS,
+    TEXT_SEARCH_CONFIGURED,
     TYPES,
     VALUE_FUNCTIONS,
 )
@@ -157,7 +159,7 @@ class Expressions:
         item = scope.find_item(names[0])
         if item is None:
             raise no_such_column(node, names, scope, self._source)
-        return item.columns
+        return item.columns if item.is_row else ()
 
     def _item(self, node: Any, names: list[str], scope: Scope) -> Item:
         """Return what all but the last of a name's parts stand for."""
@@ -173,7 +175,8 @@ class Expressions:
             return self.check_column(node, scope)
         self.check(node, scope)
         if is_a(node, ast.FuncCall):
-            return ROW_COLUMNS.get(node.funcname[-1].sval, ())
+            columns = ROW_COLUMNS.get(node.funcname[-1].sval, ())
+            return columns if len(columns) > 1 else ()
         return ()
 
     def _check_steps(self, node: Any, scope: Scope) -> None:
@@ -202,6 +205,7 @@ class Expressions:
                 raise Refused(f"{name} is a view: write FROM {name}, without brackets")
             raise Refused(f"{shown(name)}() is refused: {function_reason(name)}")
         check_call_sizes(node, name)
+        _check_configuration(node, name)
         self._check_fields(node, scope, but="funcname")
 
     def _check_operator(self, parts: Any) -> None:
@@ -228,6 +232,19 @@ def built_in_name(parts: Any, what: str) -> str:
             f" PostgreSQL itself has may be used, of the schema {BUILT_IN_SCHEMA}"
         )
     return str(name)
+
+
+def _check_configuration(node: Any, name: str) -> None:
+    arguments = node.args or ()
+    if len(arguments) < TEXT_SEARCH_CONFIGURED.get(name, len(arguments) + 1):
+        return
+    first = arguments[0]
+    value = first.val if is_a(first, ast.A_Const) and not first.isnull else None
+    if getattr(value, "sval", None) not in TEXT_SEARCH_CONFIGURATIONS:
+        raise Refused(
+            f"{name}()'s first argument has to be a configuration of PostgreSQL's own:"
+            " 'simple', 'english'"
+        )
 
 
 _RULES: dict[type[Any], Callable[[Expressions, Any, Scope], object]] = {

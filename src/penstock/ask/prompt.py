@@ -1,8 +1,8 @@
 """The words that the model is given.
 
-It owns what is said, in which role, and in which order: what is the same for everybody
-(words/*.txt) comes first, so that it is read from the prompt cache. What comes from logs
-or from the database stands in the user's turn between tags, as JSON.
+It owns what is said, in which role, and in which order: what is the same for everyone
+(words/*.txt) comes first, so that it is read from the prompt cache. What comes from
+logs or from the database stands in the user's turn between tags, as JSON.
 """
 
 from datetime import datetime

@@ -5,6 +5,7 @@ expression may hold is `expressions`' part.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pglast import ast
@@ -222,32 +223,39 @@ class Queries:
     def _function(self, node: Any, scope: Scope) -> Source:
         self._count(1)
         columns: list[str] = []
-        name = None
         calls = node.functions
+        is_row = len(calls) == 1 and not node.ordinality
         for call, column_list in calls:
+            if not is_a(call, ast.FuncCall):
+                raise Refused("FROM holds views, queries and functions; write SELECT")
             self._expressions.check(call, scope)
-            name = output_name(call)
-            columns += self._function_columns(
-                call, name, column_list or node.coldeflist, node.alias, len(calls)
-            )
+            defined = column_list or node.coldeflist
+            added = self._function_columns(call, defined, node.alias, len(calls))
+            is_row = is_row and (len(added) > 1 or bool(defined))
+            columns += added
         if node.ordinality:
             columns.append("ordinality")
-        return _aliased(node.alias, name, tuple(columns))
+        source = _aliased(node.alias, calls[0][0].funcname[-1].sval, tuple(columns))
+        (item,) = source.items
+        item = replace(item, is_row=is_row)
+        if node.alias is not None and not node.alias.colnames and _is_unnest(calls):
+            # Of an array of rows it has their columns, not one that is called as it is.
+            item = replace(item, columns=())
+        return Source((item,), source.columns)
 
     def _function_columns(
-        self, call: Any, name: str, column_list: Any, alias: Any, calls: int
+        self, call: Any, defined: Any, alias: Any, calls: int
     ) -> Sequence[str]:
-        if column_list:
-            for each in column_list:
+        name = call.funcname[-1].sval
+        if defined:
+            for each in defined:
                 self._check_column_definition(each)
-            return [each.colname for each in column_list]
+            return [each.colname for each in defined]
         if name in NEEDS_COLUMN_LIST:
             raise Refused(f"{name}() needs its columns: AS t(a text, b int)")
         if name in ROW_COLUMNS:
             return ROW_COLUMNS[name]
-        count = 1
-        if name == "unnest" and is_a(call, ast.FuncCall):
-            count = len(call.args or ())
+        count = len(call.args or ()) if name == "unnest" else 1
         if count == calls == 1 and alias is not None:
             return [alias.aliasname]
         return [name] * count
@@ -285,6 +293,10 @@ def _aliased(
         columns = renamed(columns, text_of(alias.colnames))
         name, view = alias.aliasname, None
     return Source((Item(name, columns, view),), columns)
+
+
+def _is_unnest(calls: Any) -> bool:
+    return len(calls) == 1 and calls[0][0].funcname[-1].sval == "unnest"
 
 
 def _is_name_in(node: Any, columns: Collection[str]) -> bool:

@@ -16,12 +16,15 @@ class Item:
     """What a name in FROM stands for.
 
     `name` is None where none can be used; `view` is set where the item is a view under
-    its own name, so that the schema may stand before it.
+    its own name, so that the schema may stand before it. `is_row` is whether the name
+    alone is a row: that of `generate_series(1, 3) AS n(x)` is a number, and `(n).x` is
+    x(n), a call.
     """
 
     name: str | None
     columns: tuple[str, ...]
     view: str | None = None
+    is_row: bool = True
 
 
 @dataclass(frozen=True, slots=True)

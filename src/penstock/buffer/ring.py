@@ -91,12 +91,12 @@ class Ring:
 
     def append(self, segment: Segment) -> None:
         """Take a segment; the caller has asked for room before it encoded it."""
-        source = segment.delivery.source
-        held_bytes, held_events = self._held.get(source, (0, 0))
-        self._held[source] = (
-            held_bytes + segment.size_bytes,
-            held_events + segment.events,
-        )
+        for share in segment.shares:
+            held_bytes, held_events = self._held.get(share.source, (0, 0))
+            self._held[share.source] = (
+                held_bytes + share.size_bytes,
+                held_events + share.events,
+            )
         self.used_bytes += segment.size_bytes
         self.used_events += segment.events
         if segment.comes_again:
@@ -182,13 +182,13 @@ class Ring:
     def release(self, batch: Batch) -> None:
         """Free what a committed batch held, and let go on who waited for it."""
         for segment in batch.segments:
-            source = segment.delivery.source
-            held_bytes, held_events = self._held.pop(source)
-            if held_bytes > segment.size_bytes:
-                self._held[source] = (
-                    held_bytes - segment.size_bytes,
-                    held_events - segment.events,
-                )
+            for share in segment.shares:
+                held_bytes, held_events = self._held.pop(share.source)
+                if held_bytes > share.size_bytes:
+                    self._held[share.source] = (
+                        held_bytes - share.size_bytes,
+                        held_events - share.events,
+                    )
             self.used_events -= segment.events
             if segment.comes_again:
                 self._again_bytes -= segment.size_bytes

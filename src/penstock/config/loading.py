@@ -30,6 +30,7 @@ from penstock.settings import (
     PartitionSettings,
     PeerLimits,
     ProcessSettings,
+    ReadLimits,
     RingSettings,
     SecuritySettings,
     Settings,
@@ -52,6 +53,7 @@ CONCERNS: dict[str, type] = {
     "partitions": PartitionSettings,
     "maintenance": MaintenanceSettings,
     "columns": ColumnSettings,
+    "reading": ReadLimits,
     "process": ProcessSettings,
     "ask": AskSettings,
 }

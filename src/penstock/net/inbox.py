@@ -16,6 +16,8 @@ from penstock.net.arrivals import Arrivals
 from penstock.net.incoming import Incoming, Intake, Origin
 from penstock.net.partials import SCARCE_FREE_BYTES
 from penstock.net.peer import Peer, host_of
+from penstock.net.rules import allows_tag
+from penstock.net.together import Taken
 from penstock.net.turns import TURN_BYTES
 from penstock.wire.messages import Message, MessageReader, Mode
 
@@ -124,7 +126,7 @@ class Inbox(ABC):
         """Tell whether nothing has come since then and nothing whole waits here."""
         return not self._is_resting and self._heard_seconds < since_seconds
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes | memoryview) -> None:
         self._intake.metrics.received_bytes(len(data))
         self.received_bytes += len(data)
         self._reader.receive_data(data)
@@ -201,8 +203,7 @@ class Inbox(ABC):
         message = self._reader.next_message()
         if message is not None:
             taken_bytes = max(0, before_bytes - self._reader.buffered_bytes)
-            self._begin_message(message)
-            return _work_of(message, taken_bytes)
+            return self._begin_message(message) + _work_of(message, taken_bytes)
         if is_inflating:
             return INFLATE_STEP_BYTES
         return 0 if self._reader.is_inflating else None
@@ -264,8 +265,11 @@ class Inbox(ABC):
             size_bytes, self._incoming = self._incoming.size_bytes, None
             self._intake.opened.count(self.host, -size_bytes)
 
-    def _begin_message(self, message: Message) -> None:
-        """Start on a message; what is owed for it is known from here on."""
+    def _begin_message(self, message: Message) -> int:
+        """Start on a message; what is owed for it is known from here on.
+
+        Returns how much more work it is, if it has gone to the ring.
+        """
         self._pace = None  # the next one has its own
         received_seconds = self._arrivals.last_taken_seconds(
             self._reader.buffered_bytes
@@ -274,6 +278,12 @@ class Inbox(ABC):
             self._acked = AckedChunks()
         if self._acked is not None:
             self._acked.began()
+        if message.is_lone_event and allows_tag(self.peer.tags, message.tag):
+            self._is_known = True
+            taken = Taken(message, self._source, self._sender, self._give_up)
+            return self._intake.together.add(taken, received_seconds)
+        # In the ring, what came before is before it.
+        self._intake.together.hand_over()
         self._incoming = Incoming(
             self._intake,
             message,
@@ -290,6 +300,7 @@ class Inbox(ABC):
         self._acks.expect(self._incoming.delivery)
         self._asks_for_acks |= message.ack is not None
         self._is_known = True
+        return 0
 
     def _hand_over(self, incoming: Incoming) -> int:
         size_bytes = incoming.hand_over_part()

@@ -20,6 +20,7 @@ from penstock.model import Day, Delivery, EncodedRows, Segment, SourceId
 from penstock.net.opened import Opened
 from penstock.net.partials import Partials
 from penstock.net.rules import allows_tag
+from penstock.net.together import Together
 from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
 from penstock.rows import RowEncoder, RowStream
@@ -46,6 +47,19 @@ class Intake:
     recent: RecentChunks = field(default_factory=RecentChunks)
     wall_clock_ns: Callable[[], int] = time.time_ns
     clock: Callable[[], float] = time.monotonic
+    together: Together = field(init=False)
+
+    def __post_init__(self) -> None:
+        together = Together(
+            self.ring,
+            self.books,
+            self.encoder,
+            self.metrics,
+            self.turns,
+            wall_clock_ns=self.wall_clock_ns,
+            clock=self.clock,
+        )
+        object.__setattr__(self, "together", together)
 
 
 class Origin(NamedTuple):

@@ -74,9 +74,9 @@ class Partials:
         """Return where to read to, and how much at most."""
         return self._scarce_buffer if self._is_scarce else self._buffer
 
-    def read(self, count: int) -> bytes:
-        """Return what has been read to it."""
-        return bytes(self._buffer[:count])
+    def read(self, count: int) -> memoryview:
+        """Return what has been read to it: to be copied before another reads."""
+        return self._buffer[:count]
 
     @property
     def granted_bytes(self) -> int:

@@ -108,7 +108,7 @@ class ForwardSession(Inbox, asyncio.BufferedProtocol):
         """Take so many bytes that were read."""
         self.data_received(self._intake.partials.read(nbytes))
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """Take bytes from the peer, and go as far as they lead."""
         if not (self._is_broken or self._has_ended):
             self._keeper.watch(self)

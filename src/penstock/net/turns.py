@@ -11,6 +11,7 @@ part the loop has its turn, so that the writers feed PostgreSQL while others enc
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -69,6 +70,7 @@ class Turns:
         self._waiting = 0
         self._midway: Worker | None = None  # who does what one may do at a time
         self._is_urgent = False  # somebody waits for that: the first host has its turn
+        self._at_end: list[Callable[[], None]] = []
 
     @property
     def is_long(self) -> bool:
@@ -87,6 +89,10 @@ class Turns:
         self._waiting += 1
         if self._waiting == 1:
             asyncio.get_running_loop().call_soon(self._round)
+
+    def at_end_of_round(self, finish: Callable[[], None]) -> None:
+        """Call `finish` once, before the event loop has its turn."""
+        self._at_end.append(finish)
 
     def may_be_midway(self, worker: Worker) -> bool:
         """Tell whether it may go on in what is not done side by side with others'.
@@ -107,6 +113,9 @@ class Turns:
                 asyncio.get_running_loop().call_soon(self._round)
             else:
                 self._overdone_bytes.clear()  # nobody has had to wait for them
+            at_end, self._at_end = self._at_end, []
+            for finish in at_end:
+                finish()
 
     def _give_turn(self, host: _Host, max_bytes: int) -> int:
         worker = host.workers[0]

@@ -182,10 +182,10 @@ cdef const uint8_t *scan_pair(
     cdef Head head
     cdef const uint8_t *value
     cdef Key *key = &w.keys[slot]
+    cdef int fixed
     w.pending -= 2
-    if p >= w.end or (_FIXED[p[0]] == 0 and w.end - p < header_bytes(p[0])):
-        return NULL
-    if _FIXED[p[0]] == 255:
+    fixed = _FIXED[p[0]] if p < w.end else 255
+    if fixed == 255 or w.end - p < (fixed if fixed else header_bytes(p[0])):
         return NULL
     value = read_head(p, &head)
     key.number = <uint32_t>number

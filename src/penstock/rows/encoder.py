@@ -5,8 +5,9 @@ It owns which of the two encoders of plain entries is taken. It must not encode.
 
 from penstock.rows import native
 from penstock.rows.copy_format import RowWriter
+from penstock.rows.part import Part
 from penstock.rows.reference import ReferenceRows
-from penstock.rows.stream import PlainRows, RowStream
+from penstock.rows.stream import PlainRows, Reach, RowStream
 from penstock.settings import ColumnSettings, WireLimits
 
 
@@ -47,6 +48,10 @@ class RowEncoder:
         """Tell whether plain entries are encoded by the compiled encoder."""
         return self._native is not None
 
+    def begin_part(self, now_microseconds: int) -> Part:
+        """Begin rows of several messages, each of which writes its own."""
+        return Part(self._writer, tag="", now_microseconds=now_microseconds)
+
     def start(
         self, entries: bytes, *, tag: str, metadata: bytes | None = None
     ) -> RowStream:
@@ -54,9 +59,19 @@ class RowEncoder:
 
         `metadata` is a msgpack map that stands for every entry's own metadata.
         """
-        plain: PlainRows
-        if self._native is None:
-            plain = ReferenceRows(entries, self.limits)
-        else:
-            plain = native.NativeRows(self._native, entries, self.limits)
+        plain = self._plain(entries)
         return RowStream(self._writer, plain, entries, tag, metadata, self.limits)
+
+    def write_plain(self, part: Part, entries: bytes) -> bool:
+        """Write a small message's rows behind those of others, if all are plain.
+
+        If not, some of them may have been written.
+        """
+        size = len(entries)
+        reach = Reach(size, 0, part.events_left, None, None, size, size)
+        return self._plain(entries).encode(part, 0, reach).offset == size
+
+    def _plain(self, entries: bytes) -> PlainRows:
+        if self._native is None:
+            return ReferenceRows(entries, self.limits)
+        return native.NativeRows(self._native, entries, self.limits)

@@ -55,6 +55,14 @@ class Microseconds(NamedTuple):
     value: int
 
 
+class Position(NamedTuple):
+    """How far a part has come."""
+
+    pieces: int
+    rejected: int
+    next_id: int
+
+
 class NotPlainError(Exception):
     """A record holds what orjson, UTF-8 or jsonb refuse, or its time is unusual."""
 
@@ -67,12 +75,34 @@ class Part:
         self.rejected: list[RejectedEvent] = []
         self._writer = writer
         self._take_columns = writer.take_columns
-        self.tag_field = writer.text_field(tag)
+        self.begin_message(tag)
         self._pieces: list[bytes | bytearray] = []
         self._days: set[Day] = set()
         # Ids are in the order of arrival, and none is given twice.
         first_tick = max(now_microseconds - ID_EPOCH_MICROSECONDS, writer.last_tick + 1)
         self._next_id = self._first_id = first_tick << RECEIVER_BITS | writer.receiver
+
+    def begin_message(self, tag: str) -> None:
+        """Have the rows from here on carry this tag."""
+        self.tag_field = self._writer.text_field(tag)
+
+    @property
+    def position(self) -> Position:
+        """Return how far the part has come."""
+        return Position(len(self._pieces), len(self.rejected), self._next_id)
+
+    def since(self, start: Position) -> tuple[int, int, int]:
+        """Return how many rows, rejected events and bytes of rows there are since."""
+        return (
+            (self._next_id - start.next_id) // _NEXT_ID,
+            len(self.rejected) - start.rejected,
+            sum(map(len, self._pieces[start.pieces :])),
+        )
+
+    def take_back(self, start: Position) -> None:
+        """Be as it was then."""
+        del self._pieces[start.pieces :], self.rejected[start.rejected :]
+        self._next_id = start.next_id
 
     @property
     def rows(self) -> int:

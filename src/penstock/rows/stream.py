@@ -143,7 +143,19 @@ class RowStream:
         but markers of log groups.
         """
         part = Part(self._writer, tag=self._tag, now_microseconds=now_microseconds)
-        start, group, size = self._offset, self._group, len(self._entries)
+        start, group = self._offset, self._group
+        self.write_part(part)
+        metadata = None if self._metadata == _NO_METADATA else self._metadata
+        has_beside = metadata is not None or group is not None
+        return part.finish(
+            self._entries[start : self._offset],
+            offset=start,
+            beside=Beside(metadata, group) if has_beside else None,
+        )
+
+    def write_part(self, part: Part) -> None:
+        """Encode the next part into one that may hold other messages' rows already."""
+        start, size = self._offset, len(self._entries)
         self._part_beside_left_bytes = PART_BESIDE_BYTES
         window_end = _window_of(start, size)
         while self._offset < window_end and self._has_room(part):
@@ -168,13 +180,6 @@ class RowStream:
                 break  # the next part begins with it
             else:
                 window_end = _window_of(min(needs, size) - 1, size)
-        metadata = None if self._metadata == _NO_METADATA else self._metadata
-        has_beside = metadata is not None or group is not None
-        return part.finish(
-            self._entries[start : self._offset],
-            offset=start,
-            beside=Beside(metadata, group) if has_beside else None,
-        )
 
     def _has_room(self, part: Part) -> bool:
         return part.events_left > 0 and self._part_beside_left_bytes > 0

@@ -1,8 +1,8 @@
 """The writers: each takes all that waits, stores it, lets acks go, and comes again.
 
-Fifth in the flow. Batching is natural: while a writer is busy rows gather, and it
-takes them all, up to a cap, when it is free; there is no timer. It owns retrying.
-It must not know the forward protocol, nor how a batch is stored.
+Fifth in the flow. Batching is natural: while a writer is busy rows gather, and it takes
+them all, up to a cap and its share, when it is free; there is no timer. It owns
+retrying. It must not know the forward protocol, nor how a batch is stored.
 """
 
 import asyncio
@@ -33,6 +33,9 @@ STALLED_SECONDS = 10.0
 STALLED_AT_STOP_SECONDS = 1.0
 # How often a writer without work looks whether its connection is there.
 IDLE_SECONDS = 5.0
+# So much a writer may take whatever there is: a transaction costs more than is gained
+# by sharing less (docs/decisions/batches-and-settings.md).
+LEAST_SHARE_BYTES = 1024 * 1024
 BATCH_NAME_BYTES = 16  # random: no two batches of any process have the same
 
 
@@ -134,7 +137,7 @@ class Flusher:
             while not self._is_ending:
                 name = os.urandom(BATCH_NAME_BYTES)
                 batch = self._ring.take(
-                    self._batch_bytes, name, max_source_bytes=self._source_bytes
+                    self._most_bytes(), name, max_source_bytes=self._source_bytes
                 )
                 if batch is None:
                     self._rows_wait.clear()
@@ -149,6 +152,15 @@ class Flusher:
                 settle(batch)
         finally:
             await writer.close()
+
+    def _most_bytes(self) -> int:
+        """Return how much to take: of all that is not committed, no more than a share.
+
+        Senders that wait for acks have so much on its way and no more: were one writer
+        to take all of it, the others, and they, would stand still until its COMMIT.
+        """
+        share_bytes = self._ring.used_bytes // len(self._writers)
+        return min(self._batch_bytes, max(LEAST_SHARE_BYTES, share_bytes))
 
     async def _wait_for_rows(self, writer: Writer) -> None:
         """Wait, and meanwhile come back to a database that was away.

@@ -18,7 +18,7 @@ from penstock.errors import (
     TransientSinkError,
     UnknownSinkError,
 )
-from penstock.model import Batch, Outcome, Segment
+from penstock.model import Batch, Outcome, Segment, Share
 from penstock.postgres.connection import (
     CONNECT_TIMEOUT_SECONDS,
     CONNECTION_ERRORS,
@@ -239,14 +239,18 @@ class PostgresWriter:
         refused: Sequence[Refused],
     ) -> None:
         rejected = _rejected_rows(segments)
-        entries: dict[int, list[bytes]] = {}
+        entries: dict[int, list[tuple[Share, bytes]]] = {}
         for row, error in refused:
             of_segment = id(row.segment)
             if of_segment not in entries:
-                entries[of_segment] = entries_of_rows(row.segment.encoded)
-            raw = entries[of_segment][row.number]
+                entries[of_segment] = [
+                    (share, entry)
+                    for share, own in row.segment.of_each_share()
+                    for entry in entries_of_rows(own)
+                ]
+            share, raw = entries[of_segment][row.number]
             why = (reason_of(error), error.sqlstate)
-            rejected.append((*_origin(row.segment), *why, raw))
+            rejected.append((*_origin(share), *why, raw))
         if rejected:
             await connection.executemany(self._reject, rejected)
 
@@ -289,26 +293,33 @@ def _is_refusal(error: asyncpg.PostgresError, *, or_unknown: bool = False) -> bo
     )
 
 
-def _origin(segment: Segment) -> tuple[str, str, bytes | None]:
-    delivery = segment.delivery
-    return delivery.sender, delivery.tag, delivery.chunk
+def _origin(share: Share) -> tuple[str, str, bytes | None]:
+    return share.sender, share.tag, share.chunk
 
 
 def _rejected_rows(segments: Sequence[Segment]) -> list[tuple[object, ...]]:
     """Return the rows of what was rejected; each event is in one, with its bytes."""
     rows: list[tuple[object, ...]] = []
-    joined: dict[tuple[int, str], tuple[Segment, list[bytes]]] = {}
+    joined: dict[tuple[object, ...], tuple[Share, list[bytes]]] = {}
     for segment in segments:
-        before = segment.rejected_before
-        for number, event in enumerate(segment.encoded.rejected, before):
-            if number < MOST_REJECTED_ROWS:
-                rows.append((*_origin(segment), event.reason, None, event.raw))
-            else:
-                of_one_reason = (id(segment.delivery), event.reason)
-                _, raws = joined.setdefault(of_one_reason, (segment, []))
-                raws.append(event.raw)
-    for (_, reason), (segment, raws) in joined.items():
-        rows.append((*_origin(segment), reason, None, b"".join(raws)))
+        if not segment.encoded.rejected:
+            continue
+        number = segment.rejected_before
+        for share, own in segment.of_each_share():
+            for event in own.rejected:
+                if number < MOST_REJECTED_ROWS:
+                    rows.append((*_origin(share), event.reason, None, event.raw))
+                else:
+                    of_one_reason = (
+                        id(segment.delivery),
+                        *_origin(share),
+                        event.reason,
+                    )
+                    _, raws = joined.setdefault(of_one_reason, (share, []))
+                    raws.append(event.raw)
+                number += 1
+    for (*_, reason), (share, raws) in joined.items():
+        rows.append((*_origin(share), reason, None, b"".join(raws)))
     return rows
 
 

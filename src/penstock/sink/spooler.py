@@ -220,7 +220,7 @@ class Spooler:
         self._ring.release(batch)
 
     async def _append(self, segments: Sequence[Segment]) -> None:
-        parts = [_part_of(segment) for segment in segments]
+        parts = [part for segment in segments for part in _parts_of(segment)]
         await self._in_thread(self._spool.append, parts)
         self._books.spooled += sum(part.events for part in parts)
 
@@ -335,15 +335,13 @@ class Spooler:
         return await loop.run_in_executor(self._thread, work, *arguments)
 
 
-def _part_of(segment: Segment) -> SpooledPart:
-    delivery = segment.delivery
-    return SpooledPart(
-        os.urandom(CLAIM_BYTES),
-        delivery.sender,
-        delivery.tag,
-        segment.encoded,
-        segment.tried_in,
-    )
+def _parts_of(segment: Segment) -> list[SpooledPart]:
+    return [
+        SpooledPart(
+            os.urandom(CLAIM_BYTES), share.sender, share.tag, own, segment.tried_in
+        )
+        for share, own in segment.of_each_share()
+    ]
 
 
 def _batch_of(segments: Sequence[Segment]) -> Batch:

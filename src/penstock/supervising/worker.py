@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvloop
 
+from penstock.allocation import keep_large_blocks
 from penstock.errors import PenstockError, SettingsError
 from penstock.flow import GC_THRESHOLD, Flow
 from penstock.net.given import Given, GivenPlaces
@@ -204,6 +205,7 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     gc.set_threshold(GC_THRESHOLD)
+    keep_large_blocks()
     faulthandler.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(socket.socket(fileno=int(arguments[0]))))

@@ -35,6 +35,9 @@ except ImportError:  # no C compiler when Penstock was installed: slower, and th
 else:
     IS_BUILT = True
 
+# Smaller ones are copied: that is quicker than another buffer.
+LARGE_FRAME_BYTES = 64 * 1024
+
 # Forward messages have 2 to 4 elements; Fluentd tolerates more. Past this a peer
 # speaks something else.
 MAX_ELEMENTS = 16
@@ -51,7 +54,7 @@ class Frame(NamedTuple):
     an ack that is JSON, where the frame was.
     """
 
-    data: bytes
+    data: bytes | bytearray
     starts: tuple[int, ...]
     json_chunk: bytes | None = None
 
@@ -89,7 +92,7 @@ class FrameReader:
         """Return how many received bytes are not yet handed out as frames."""
         return len(self._buffer) - self._start
 
-    def receive_data(self, data: bytes) -> None:
+    def receive_data(self, data: bytes | memoryview) -> None:
         """Take bytes as they came from the socket."""
         self._buffer += data
 
@@ -191,12 +194,17 @@ class FrameReader:
 
     def _take_frame(self) -> Frame:
         start, end = self._start, self._starts[-1]
-        frame = Frame(
-            bytes(memoryview(self._buffer)[start:end]),
-            tuple([offset - start for offset in self._starts]),
-        )
-        self._start = end
+        starts = tuple([offset - start for offset in self._starts])
         self._starts.clear()
+        size_bytes, rest_bytes = end - start, len(self._buffer) - end
+        if size_bytes >= LARGE_FRAME_BYTES and size_bytes > rest_bytes:
+            # The rest is less to copy than the frame.
+            data, self._buffer = self._buffer, self._buffer[end:]
+            self._start = 0
+            del data[end:], data[:start]
+            return Frame(data, starts)
+        frame = Frame(bytes(memoryview(self._buffer)[start:end]), starts)
+        self._start = end
         self._compact()
         return frame
 

@@ -66,7 +66,7 @@ class JsonFrameReader:
         """Return how many received bytes are not yet handed out as frames."""
         return len(self._buffer) - self._start
 
-    def receive_data(self, data: bytes) -> None:
+    def receive_data(self, data: bytes | memoryview) -> None:
         """Take bytes as they came from the socket."""
         self._buffer += data
 

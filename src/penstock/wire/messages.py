@@ -11,7 +11,6 @@ is in the facts collected for this project, sections 1 and 2.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -45,6 +44,7 @@ _MARKER_WITHIN = 12
 TOGETHER_BYTES = 128 * 1024
 # And how many at most: 10 ms of work, where they are tiny.
 TOGETHER_FRAMES = 512
+_STR_8 = 0xD9  # msgpack specification, "str format family"
 _ACK = b"\x81\xa3ack"  # a map of one pair, its key the str "ack"
 
 
@@ -57,8 +57,7 @@ class Mode(StrEnum):
     COMPRESSED_PACKED_FORWARD = "compressed_packed_forward"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One forward message.
 
     `entries` are msgpack entries, `[time, record]`, one behind the other. `chunk`
@@ -164,7 +163,7 @@ class MessageReader:
             self._options = options_of(self._frame)
         return self._options.chunk is not None
 
-    def receive_data(self, data: bytes) -> None:
+    def receive_data(self, data: bytes | memoryview) -> None:
         """Take bytes as they came from the socket.
 
         The first of them says whether the sender speaks msgpack or JSON, for good.
@@ -172,7 +171,7 @@ class MessageReader:
         if self._frames is None:
             if not data:
                 return
-            is_json = data.startswith((b"[", b"{"))
+            is_json = data[0] in b"[{"
             reader = JsonFrameReader if is_json else FrameReader
             self._frames = reader(max_frame_bytes=self._limits.max_frame_bytes)
         self._frames.receive_data(data)
@@ -216,7 +215,7 @@ class MessageReader:
             size_bytes += len(following.entries)
             frames += 1
             self._ahead = None
-        return replace(message, entries=b"".join(entries), frames=frames)
+        return message._replace(entries=b"".join(entries), frames=frames)
 
     def _frames_hold_lone_event(self) -> bool:
         return isinstance(self._frames, FrameReader) and self._frames.has_lone_event
@@ -238,7 +237,7 @@ class MessageReader:
             return None
         if lone.tag != self._raw_tag:
             self._raw_tag = lone.tag
-            self._tag = _read_tag(lone.tag, 0, self._limits.max_tag_bytes)
+            self._tag = _read_short_tag(lone.tag, self._limits.max_tag_bytes)
         self._is_all = lone.is_all
         return Message(Mode.MESSAGE, self._tag, lone.entries, frames=lone.frames)
 
@@ -297,25 +296,29 @@ def _begin(
         return begun
     if len(frame.json_chunk) > MAX_CHUNK_BYTES:
         raise chunk_too_long()
-    return replace(begun, json_chunk=frame.json_chunk)
+    return begun._replace(json_chunk=frame.json_chunk)
 
 
 def _parse(
-    data: bytes, starts: tuple[int, ...], options: Options | None, limits: WireLimits
+    data: bytes | bytearray,
+    starts: tuple[int, ...],
+    options: Options | None,
+    limits: WireLimits,
 ) -> "Message | _Compressed":
     if len(starts) < 3:
         # Fewer than two elements: no event at all. Read as an entry it is one
         # without a record, and is rejected as that.
-        return Message(Mode.MESSAGE, "", data)
+        return Message(Mode.MESSAGE, "", bytes(data))
     tag = _read_tag(data, starts[0], limits.max_tag_bytes)
     header = read_header(data, starts[1])
     if header.kind is Kind.ARRAY:
         options = options or read_options(data, starts, 2)
-        entries = data[header.body : starts[2]]
+        entries = bytes(memoryview(data)[header.body : starts[2]])
         return _classified(Mode.FORWARD, tag, entries, options, limits)
     if header.kind is Kind.STR or header.kind is Kind.BIN:
         options = options or read_options(data, starts, 2)
-        return _packed(tag, data[header.body : starts[2]], options, limits)
+        blob = bytes(memoryview(data)[header.body : starts[2]])
+        return _packed(tag, blob, options, limits)
     # [tag, time, record, option] without its tag and option is an entry; without a
     # record too it is one that the row encoder rejects.
     elements = min(len(starts) - 2, 2)
@@ -404,7 +407,15 @@ def _begins_like_entry(blob: bytes) -> bool:
     return 0x90 <= blob[0] <= 0x9F or blob[0] in (0xDC, 0xDD)
 
 
-def _read_tag(data: bytes, offset: int, max_bytes: int) -> str:
+def _read_short_tag(raw: bytes, max_bytes: int) -> str:
+    """Read a tag that is a str of less than 256 bytes; the usual one in a moment."""
+    text = raw[2:] if raw[0] == _STR_8 else raw[1:]
+    if len(text) <= max_bytes and text.isascii() and text.find(0) < 0:
+        return text.decode()
+    return _read_tag(raw, 0, max_bytes)
+
+
+def _read_tag(data: bytes | bytearray, offset: int, max_bytes: int) -> str:
     header = read_header(data, offset)
     if header.kind is Kind.NIL:
         return ""

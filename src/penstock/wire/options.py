@@ -58,7 +58,9 @@ def options_of(frame: Frame) -> Options:
     return read_options(data, starts, 3 if is_event else 2)
 
 
-def read_options(data: bytes, starts: tuple[int, ...], index: int) -> Options:
+def read_options(
+    data: bytes | bytearray, starts: tuple[int, ...], index: int
+) -> Options:
     """Read the option map at element `index`; missing, nil and empty mean none.
 
     A value of the wrong type is as good as absent: the events are worth more than
@@ -88,7 +90,7 @@ def read_options(data: bytes, starts: tuple[int, ...], index: int) -> Options:
             offset = skip_value(data, value_start, most)
             if is_named:
                 value = read_header(data, value_start)
-                found[name] = (value, data[value_start:offset])
+                found[name] = (value, bytes(data[value_start:offset]))
     except TooManyValuesError as error:
         raise _too_many_options() from error
     chunk = _of_kind(found.get(b"chunk"), Kind.STR, Kind.BIN, Kind.INT)

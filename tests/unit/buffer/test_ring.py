@@ -7,11 +7,13 @@ import pytest
 from penstock.buffer.ring import LOW_WATER, SOURCE_SHARE, Ring
 from penstock.model import (
     SEGMENT_OVERHEAD_BYTES,
+    TOGETHER,
     Batch,
     Delivery,
     EncodedRows,
     RejectedEvent,
     Segment,
+    Share,
     SourceId,
 )
 
@@ -95,6 +97,43 @@ def taken(ring: Ring, max_bytes: int = 1 << 30) -> Batch:
     batch = ring.take(max_bytes)
     assert batch is not None
     return batch
+
+
+def shared(*shares: tuple[int, int, int]) -> Segment:
+    """Make a segment of several sources: each with so many bytes and events."""
+    whose = tuple(
+        Share(SourceId(source), "", "t", None, rows, 0, 0, 0, size_bytes)
+        for source, size_bytes, rows in shares
+    )
+    delivery = Delivery(TOGETHER, "", "", None, None, 0.0, lambda done: None)
+    rows = sum(share.rows for share in whose)
+    return Segment(EncodedRows(b"", rows, frozenset()), delivery, shares=whose)
+
+
+# --- several sources in one segment
+
+
+def test_each_source_is_counted_with_its_share_of_a_segment(watched: Watched) -> None:
+    quarter = watched.ring.max_bytes // 4
+    watched.ring.append(shared((1, quarter, 1), (2, KIB, 1), (1, KIB, 1), (3, 1, 1)))
+    assert [watched.has_room(source) for source in (1, 2, 3, 4)] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert watched.ring.used_events == 4
+    watched.wait(1)
+    watched.ring.append(shared((1, KIB, 1), (2, quarter, 1)))
+    first, second = taken(watched.ring, 1), taken(watched.ring, 1)
+    assert not watched.has_room(2)
+    watched.ring.release(first)
+    assert watched.gone_on == [1], "what it still has is little"
+    assert not watched.has_room(2)
+    watched.ring.release(second)
+    assert watched.has_room(2)
+    assert (watched.ring.used_bytes, watched.ring.used_events) == (0, 0)
+    assert watched.ring.is_empty
 
 
 # --- first in, first out

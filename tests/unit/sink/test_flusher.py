@@ -213,6 +213,19 @@ async def test_two_writers_overlap() -> None:
         assert one.tried and two.tried, "the second does not wait for the first"
 
 
+async def test_a_writer_leaves_the_other_its_share_of_what_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Senders that wait for acks send no more before one of them commits."""
+    monkeypatch.setattr(flusher_module, "LEAST_SHARE_BYTES", 4 * KIB)
+    one, two = FakeWriter(held=True), FakeWriter(held=True)
+    async with Flow(one, two) as flow:
+        added = [flow.add() for _ in range(6)]
+        await rounds()
+        assert [deliveries(batch) for batch in one.tried] == [added[:3]]
+        assert [deliveries(batch) for batch in two.tried] == [added[3:]]
+
+
 async def test_a_slow_writer_does_not_hold_up_the_other() -> None:
     slow, quick = FakeWriter(held=True), FakeWriter()
     async with Flow(slow, quick) as flow:

@@ -12,12 +12,14 @@ from penstock.buffer.books import Books
 from penstock.buffer.ring import Ring
 from penstock.errors import SpoolError
 from penstock.model import (
+    TOGETHER,
     Batch,
     Delivery,
     EncodedRows,
     Outcome,
     RejectedEvent,
     Segment,
+    Share,
     SourceId,
 )
 from penstock.sink import spooler as spooler_module
@@ -218,6 +220,45 @@ async def test_it_comes_back_in_its_order_with_all_that_was_known_of_it(
         assert (segment.encoded.entries, segment.encoded.offset) == (b"entries", 7)
     assert len({segment.claim for segment in flow.stored}) == 14
     assert None not in {segment.claim for segment in flow.stored}
+
+
+async def test_what_several_senders_have_in_one_segment_comes_back_as_theirs(
+    flow: Flow,
+) -> None:
+    flow.flusher.is_storing = False
+    rejected = (RejectedEvent("no_record", b"e2"),)
+    encoded = EncodedRows(b"row1row3row4", 3, frozenset(), rejected, b"e1e2e3e4")
+    shares = (
+        Share(SourceId(1), "s1", "t1", None, 1, 0, 4, 2, 500),
+        Share(SourceId(2), "s2", "t2", None, 1, 1, 4, 4, 500),
+        Share(SourceId(3), "s3", "t3", None, 1, 0, 4, 2, 1 << 20),
+    )
+    delivery = Delivery(TOGETHER, "", "", None, None, 0.0, lambda _: None)
+    delivery.pending_segments, delivery.sealed = 1, True
+    segment = Segment(encoded, delivery, shares=shares)
+    flow.books.received += segment.events
+    flow.ring.append(segment)
+    flow.ring.wait_for_room(SourceId(3), lambda: None)
+    flow.spooler.wake()
+    await until(lambda: flow.ring.used_events == 0)
+    flow.assert_balanced()
+    flow.flusher.is_storing = True
+    await until(flow.store_all)
+    assert [
+        (
+            each.delivery.sender,
+            each.delivery.tag,
+            each.encoded.data,
+            each.encoded.entries,
+            each.encoded.rejected,
+        )
+        for each in flow.stored
+    ] == [
+        ("s1", "t1", b"row1", b"e1", ()),
+        ("s2", "t2", b"row3", b"e2e3", rejected),
+        ("s3", "t3", b"row4", b"e4", ()),
+    ]
+    flow.assert_balanced()
 
 
 async def test_what_comes_back_takes_no_more_than_a_share_of_the_ring(

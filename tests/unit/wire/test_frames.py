@@ -59,7 +59,7 @@ def framed(elements: list[bytes]) -> bytes:
 
 def elements_of(frame: Frame) -> list[bytes]:
     return [
-        frame.data[start:end]
+        bytes(frame.data[start:end])
         for start, end in zip(frame.starts, frame.starts[1:], strict=False)
     ]
 
@@ -143,6 +143,27 @@ def refusal_of(pieces: list[bytes], max_frame_bytes: int) -> ProtocolError:
     with pytest.raises(ProtocolError) as raised:
         list(frames_of(pieces, max_frame_bytes=max_frame_bytes))
     return raised.value
+
+
+@pytest.mark.parametrize("behind", [b"", b"\xc0", b"\x93\xa1t", bytes(50_000)])
+@pytest.mark.parametrize("before", [b"", b"\xc0\xc0"])
+@pytest.mark.parametrize("size_bytes", [60_000, 70_000, 300_000])
+def test_a_large_frame_is_as_a_small_one_whatever_stands_around_it(
+    size_bytes: int, before: bytes, behind: bytes
+) -> None:
+    one = framed([m.fixstr(b"t"), m.pack(bytes(size_bytes)), m.fixmap()])
+    two = framed([m.fixstr(b"u"), m.pack(b"x" * size_bytes), m.fixmap()])
+    reader = FrameReader(max_frame_bytes=1 << 20)
+    reader.receive_data(before + one + two + one[:-1])
+    first = reader.next_frame()
+    assert first == Frame(one, frames_starts(one))
+    assert reader.next_frame() == Frame(two, frames_starts(two))
+    assert reader.next_frame() is None
+    assert reader.buffered_bytes == len(one) - 1
+    reader.receive_data(one[-1:] + behind)
+    assert reader.next_frame() == Frame(one, frames_starts(one))
+    assert reader.buffered_bytes == len(behind)
+    assert first == Frame(one, frames_starts(one)), "nothing reaches back into it"
 
 
 @pytest.mark.parametrize("name", [name for name in ELEMENTS if ELEMENTS[name]])

@@ -39,7 +39,7 @@ def values_of(data: bytes) -> list[Any]:
     whole = list(read([data]))
     assert list(read(pieces_of(data))) == whole
     for frame in whole:
-        ((data_again, starts, *_),) = frames_of([frame.data])
+        ((data_again, starts, *_),) = frames_of([bytes(frame.data)])
         assert (data_again, starts) == (frame.data, frame.starts)
     return [msgpack.unpackb(frame.data) for frame in whole]
 
