@@ -340,7 +340,8 @@ Here = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
     """Run a command that ends by itself in this process, which is quicker."""
-    for name in [name for name in os.environ if name.startswith("PENSTOCK_")]:
+    foreign = ("PENSTOCK_", "ANTHROPIC_")
+    for name in [name for name in os.environ if name.startswith(foreign)]:
         monkeypatch.delenv(name)
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
