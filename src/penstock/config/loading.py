@@ -21,6 +21,7 @@ from penstock.config.values import accepted_by, from_text, from_toml, table_from
 from penstock.errors import SettingsError
 from penstock.settings import (
     Accepted,
+    AskSettings,
     ColumnSettings,
     CopySettings,
     HttpSettings,
@@ -54,6 +55,7 @@ CONCERNS: dict[str, type] = {
     "columns": ColumnSettings,
     "reading": ReadLimits,
     "process": ProcessSettings,
+    "ask": AskSettings,
 }
 # The flag, and the variable, that name the configuration file.
 CONFIG_FILE = "config"
