@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import orjson
@@ -315,6 +315,18 @@ async def test_values_come_as_parameters(session: Session) -> None:
     ((text, moment, number),) = found.rows
     assert (text, moment) == ("'; DROP", datetime(2100, 1, 1, tzinfo=UTC))
     assert orjson.dumps(number) == b"1"
+
+
+@pytest.mark.parametrize(
+    "duration",
+    [timedelta(days=3, milliseconds=1), timedelta(hours=-1), timedelta(0)],
+)
+async def test_durations_come_as_parameters(
+    session: Session, duration: timedelta
+) -> None:
+    sql = "SELECT ($1::timestamptz + $2::interval)"
+    moment = datetime(2026, 3, 1, tzinfo=UTC)
+    assert await value(session, sql, moment, duration) == moment + duration
 
 
 async def test_all_rows_come_in_blocks(stored: Database) -> None:

@@ -6,7 +6,7 @@ It owns what they come as: numbers of any size within JSON, times of any year an
 
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -32,6 +32,13 @@ def _time_or_text(text: str) -> datetime | str:
         return text
 
 
+def _interval_text(value: timedelta | str) -> str:
+    """Return a duration as PostgreSQL reads it; months are for texts."""
+    if isinstance(value, str):
+        return value
+    return f"{value.days} days {value.seconds}.{value.microseconds:06} seconds"
+
+
 # From PostgreSQL's own text.
 DECODERS: dict[str, Callable[[str], Any]] = {
     "json": _compact,
@@ -47,6 +54,9 @@ DECODERS: dict[str, Callable[[str], Any]] = {
 async def decode_as_text(connection: asyncpg.Connection) -> None:
     """Let a connection's values of these types be what is said here."""
     for type_name, decoder in DECODERS.items():
+        encoder: Callable[[Any], str] = (
+            _interval_text if type_name == "interval" else str
+        )
         await connection.set_type_codec(
-            type_name, schema="pg_catalog", encoder=str, decoder=decoder
+            type_name, schema="pg_catalog", encoder=encoder, decoder=decoder
         )
