@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "send": "send",
     "search": "search",
     "sql": "sql",
+    "export": "export",
     "ask": "ask",
     "rejected": "rejected",
     "db": "db",
