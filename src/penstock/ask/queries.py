@@ -101,6 +101,12 @@ class Queries:
             columns = self._expressions.check_column(value, scope)
             if is_a(value.fields[-1], ast.A_Star):
                 return columns
+            if columns and scope.parent is None:
+                # asyncpg cannot read it: a row's columns have codecs of ours.
+                row = shown(value.fields[-1].sval)
+                raise Refused(
+                    f"{row} is a whole row: write {row}.*, or to_jsonb({row})"
+                )
         else:
             self._expressions.check(value, scope)
         if is_a(value, ast.A_Indirection) and is_a(value.indirection[-1], ast.A_Star):

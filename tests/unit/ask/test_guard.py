@@ -90,6 +90,7 @@ def test_other_views_can_be_named_by_the_caller() -> None:
         ('SELECT 1 FROM logs WHERE service = "web"', "single quotes: 'web'"),
         ("SELECT logs.id FROM logs l", "nothing in FROM is called logs; there are l"),
         ("SELECT x.a FROM (SELECT 1 AS b) x", "no column a of x; there are b"),
+        ("SELECT l FROM logs l", "write l.*, or to_jsonb(l)"),
         ("SELECT ctid FROM logs", "no system columns"),
         ("SELECT ifnull(service, '') FROM logs", "write coalesce(...)"),
         ("SELECT median(id) FROM logs", "percentile_cont(0.5)"),
