@@ -212,6 +212,15 @@ def test_a_long_list_of_values_passes() -> None:
     check(f"SELECT id FROM logs WHERE {words}")
 
 
+def test_a_long_statement_names_few_relations() -> None:
+    """Each partition gets a copy of its conditions."""
+    ids = ", ".join(str(10**15 + number) for number in range(3_000))
+    check(f"SELECT a.id FROM logs a, logs b WHERE a.id IN ({ids})")
+    assert "may name 3 relations in FROM, and this names 5" in refusal(
+        f"SELECT a.id FROM logs a, logs b, logs c, logs d, logs e WHERE a.id IN ({ids})"
+    )
+
+
 def test_the_bounds_are_the_ones_that_are_written_down() -> None:
     deep = bounds.MAX_BRACKET_DEPTH
     check(DEEP["brackets"](deep))
