@@ -168,8 +168,8 @@ def test_in_a_pipe_a_row_is_a_line_without_escape_sequences(search: Search) -> N
         + "long " * 40
         + " status=200",
         (
-            '2026-11-05 12:01:00.000+00:00 ERROR checkout app said "no" to 100% of it 😀'
-            ' q="a b" status=500'
+            "2026-11-05 12:01:00.000+00:00 ERROR checkout app"
+            ' said "no" to 100% of it 😀 q="a b" status=500'
         ),
     ]
 
