@@ -17,6 +17,7 @@ from penstock.search import regex, statements
 from penstock.search.compile import Query
 from penstock.search.filters import Filter, FilterError, Regex, walk
 from penstock.search.language import parse
+from penstock.search.literals import written_out
 from penstock.search.pages import read_context, read_page
 from penstock.search.times import Window
 from penstock.sink.seal import MissingIndex, create_index
@@ -132,8 +133,12 @@ ON_ONE_DATABASE = settings(
 
 @ON_ONE_DATABASE
 @given(filter=FILTERS.filter(takes))
-def test_no_filter_fails_on_any_row(hostile: Asked, filter: Filter) -> None:
-    hostile(statements.page(filter, DAY, limit=3))
+def test_no_filter_fails_on_any_row_nor_does_its_sql_with_the_values_in_it(
+    hostile: Asked, filter: Filter
+) -> None:
+    query = statements.page(filter, DAY, limit=9)
+
+    assert hostile(query) == hostile(Query(written_out(query), ()))
 
 
 @settings(parent=ON_ONE_DATABASE, max_examples=30)
