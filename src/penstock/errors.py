@@ -7,6 +7,10 @@
     │   ├── DatabaseUnavailableError
     │   │   └── NotOwnerError      only the owner of the tables may do that
     │   └── EmbeddedPostgresError
+    ├── QueryError             the database refused or ended a statement of somebody's
+    │   ├── QueryTimeoutError    it took longer than it may
+    │   ├── QueryCancelledError  somebody has ended it
+    │   └── QueryTooLargeError   a row is larger than a session takes
     └── SinkError              a batch was not stored
         ├── TransientSinkError   try again: connection, resources, shutdown
         │   ├── DetachedError        a day's table has left logs: through logs
@@ -64,6 +68,43 @@ class NotOwnerError(DatabaseUnavailableError):
 
 class EmbeddedPostgresError(UnavailableError):
     """The embedded PostgreSQL cannot be started or used."""
+
+
+class QueryError(PenstockError):
+    """PostgreSQL refused or ended a statement that somebody has asked.
+
+    `sql` is what it was told, `position` the character of it, from 1, that is at fault,
+    where it says so; `sqlstate`, `reason` and `hint` are its own.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sql: str = "",
+        reason: str = "",
+        sqlstate: str | None = None,
+        hint: str | None = None,
+        position: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.sql = sql
+        self.reason = reason or message
+        self.sqlstate = sqlstate
+        self.hint = hint
+        self.position = position
+
+
+class QueryTimeoutError(QueryError):
+    """The statement took longer than a setting lets it."""
+
+
+class QueryCancelledError(QueryError):
+    """The statement was ended: by whoever asked, or by an administrator."""
+
+
+class QueryTooLargeError(QueryError):
+    """A row of the result is larger than a session takes."""
 
 
 class SinkError(PenstockError):

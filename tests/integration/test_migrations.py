@@ -38,11 +38,13 @@ async def test_a_fresh_database_gets_every_migration(empty_database: Database) -
 
 
 def test_the_schema_is_the_designs(database: Database) -> None:
-    columns = database.fetch(
+    columns = (
         "SELECT column_name, data_type, is_nullable FROM information_schema.columns"
-        " WHERE table_name = 'logs' ORDER BY ordinal_position"
+        " WHERE table_schema = $1 AND table_name = 'logs' ORDER BY ordinal_position"
     )
-    assert columns == LOGS
+    assert database.fetch(columns, "public") == LOGS
+    views = [(name, kind, "YES") for name, kind, _ in LOGS]
+    assert database.fetch(columns, "penstock_read") == views
     assert database.value("SELECT 'WARN'::log_level > 'INFO'::log_level")
     assert database.value("SELECT enum_range(NULL::log_level)::text") == (
         "{TRACE,DEBUG,INFO,WARN,ERROR,FATAL}"

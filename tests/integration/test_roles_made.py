@@ -79,8 +79,13 @@ async def test_what_everybody_may_is_told(
     database: Database, person: asyncpg.Connection
 ) -> None:
     await person.execute("GRANT SELECT ON rejected_event TO PUBLIC")
-    (advice,) = (await make_roles(database.url)).advice
-    assert advice.endswith(": SELECT on rejected_event")
+    advice = (await make_roles(database.url)).advice
+    assert [each.partition(" ")[0] for each in advice] == [
+        "penstock_writer",
+        "penstock_query",
+    ]
+    for each in advice:
+        assert each.endswith(": SELECT on rejected_event")
 
 
 async def test_servers_of_many_databases_may_make_them_at_once(
@@ -251,9 +256,10 @@ def test_an_owner_who_may_make_roles_makes_them_and_stores_with_less(
     admin.administer("ALTER ROLE me CREATEROLE")
     ended = here("db", "roles", *at)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.splitlines()[:4] == [
+    assert ended.stdout.splitlines()[:5] == [
         "made the role penstock_writer",
         "made the role penstock_reader",
+        "made the role penstock_query",
         "made me a member of penstock_writer",
         GRANTED,
     ]
@@ -353,6 +359,7 @@ async def test_a_database_of_before_with_data_in_it_goes_on(
         "roles",
         "days",
         "claim",
+        "reading",
     ]
     for n in (3, 4):
         if n == 4:

@@ -160,7 +160,7 @@ def test_no_pattern_that_is_taken_fails(hostile: Asked, pattern: str) -> None:
 
 # --- what filters find, by hand
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {
         "id": 1,
         "level": "ERROR",
@@ -475,7 +475,7 @@ def test_pages_in_slices_are_what_one_query_finds(
     text = "request_id:/[02468]$/"
     whole = planned(statements.page(parse(text), window, limit=9_999, order=order))
 
-    assert len(whole) > 70
+    assert len(whole) > 50
     assert read_all(planned, text, window, limit, order) == [row[0] for row in whole]
 
 

@@ -361,19 +361,6 @@ def test_the_embedded_database_is_not_asked_as_its_superuser(
     assert "permission denied" in the_line(ended, 1)
 
 
-def test_tables_of_ones_own_can_be_read_in_the_embedded_database(
-    here: Here, postgres: EmbeddedPostgres, data_dir_of: Path
-) -> None:
-    own = Database(postgres.url, "penstock", postgres.url)
-    for n in (1, 2):  # also those that come later
-        own.fetch(f'CREATE SCHEMA "My {n}"')
-        own.fetch(f'CREATE VIEW "My {n}".own AS SELECT {n} AS n')
-        question = f'SELECT n FROM "My {n}".own'
-        ended = here("sql", "--data-dir", str(data_dir_of), "-o", "csv", question)
-        assert (ended.returncode, ended.stdout) == (0, f"n\n{n}\n")
-        own.fetch(f'DROP SCHEMA "My {n}" CASCADE')
-
-
 def test_a_data_directory_that_cannot_be_used_is_exit_code_3(
     here: Here, home: Path
 ) -> None:

@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     "up": "up",
     "serve": "serve",
     "send": "send",
+    "search": "search",
     "sql": "sql",
     "rejected": "rejected",
     "db": "db",

@@ -29,6 +29,7 @@ from penstock.settings import (
     PartitionSettings,
     PeerLimits,
     ProcessSettings,
+    ReadLimits,
     RingSettings,
     SecuritySettings,
     Settings,
@@ -51,6 +52,7 @@ CONCERNS: dict[str, type] = {
     "partitions": PartitionSettings,
     "maintenance": MaintenanceSettings,
     "columns": ColumnSettings,
+    "reading": ReadLimits,
     "process": ProcessSettings,
 }
 # The flag, and the variable, that name the configuration file.

@@ -14,8 +14,8 @@ module uses only those named before it:
 """
 
 from penstock.embedded.directory import default_data_dir
-from penstock.embedded.postmaster import url_as
 from penstock.embedded.server import EmbeddedPostgres, open_database, running_url
+from penstock.postgres.urls import url_as
 
 __all__ = [
     "EmbeddedPostgres",

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 # On a Unix socket an answer is immediate; only a full backlog of connects takes longer.
 _CONNECT_TIMEOUT_SECONDS: Final = 1.0
@@ -45,11 +45,6 @@ class Postmaster:
             except OSError:
                 return False
         return True
-
-
-def url_as(url: str, role: str) -> str:
-    """Return the server's URL for another of its roles: its socket trusts all."""
-    return urlsplit(url)._replace(netloc=f"{quote(role)}@").geturl()
 
 
 def read_pid_file(pgdata: Path) -> Postmaster | None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from penstock.search import regex
 from penstock.search.filters import (
+    ATTRIBUTES,
     TEXT_COLUMNS,
     And,
     Anywhere,
@@ -43,6 +44,7 @@ _COLUMNS = {
     "service": "service",
     "host": "host",
     "message": "message",
+    "attributes": "attributes",
 }
 # filters.NUMBER, as PostgreSQL reads it.
 _NUMBER = r"'^-?[0-9]{1,100}(\.[0-9]{1,100})?([eE][+-]?[0-9]{1,3})?$'"  # no user's text
@@ -118,9 +120,19 @@ def _joined(joiner: str, filters: tuple[Filter, ...], parameters: Parameters) ->
 def as_text(path: Path, parameters: Parameters) -> str:
     """Return the SQL of a field's text; null where a row has no such field."""
     column = column_of(path)
+    if path == (ATTRIBUTES,):
+        return "attributes::text"
     if column is None:
         return _attribute_text(attribute_keys(path), parameters)
     return column if column in TEXT_COLUMNS else f"{column}::text"
+
+
+def value_of(path: Path, parameters: Parameters) -> str:
+    """Return the SQL of a field's value: a column's own, of attributes jsonb."""
+    column = ATTRIBUTES if path == (ATTRIBUTES,) else column_of(path)
+    if column is None:
+        return _attribute_value(attribute_keys(path), parameters)
+    return _COLUMNS[column]
 
 
 def _attribute_text(keys: Path, parameters: Parameters) -> str:

@@ -8,12 +8,12 @@ found comes in order. A filter that much of the window passes fills its page fro
 first slices; a rare one costs what the whole window costs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 
 from penstock.search.compile import Query
-from penstock.search.filters import Filter
+from penstock.search.filters import Filter, Path
 from penstock.search.statements import Key, Order, Source, context, page
 from penstock.search.times import Window
 
@@ -61,11 +61,18 @@ async def read_page(
     limit: int,
     after: Key | None = None,
     order: Order = "newest",
+    fields: Sequence[Path] | None = None,
 ) -> Page:
-    """Return up to `limit` rows of the window, and whether there are more."""
+    """Return up to `limit` rows of the window, and whether there are more.
+
+    Args:
+        fields: as `statements.page` takes them.
+    """
 
     def query(part: Window, missing: int) -> Query:
-        return page(filter, part, limit=missing, after=after, order=order)
+        return page(
+            filter, part, limit=missing, after=after, order=order, fields=fields
+        )
 
     # One more than asked tells whether the page is the last.
     part = _after(window, after, order)
@@ -152,13 +159,6 @@ class Slices:
         if factor >= GROWTH:
             return timedelta.max
         return max(self._taken * factor, FIRST_SLICE)
-
-
-def slices_of(window: Window, order: Order) -> Iterator[Window]:
-    """Yield the parts of a window that has no row for the filter."""
-    slices = Slices(window, order)
-    while part := slices.next(0, 1):
-        yield part
 
 
 def _after(window: Window, after: Key | None, order: Order) -> Window:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from penstock.settings.declared import Accepted, check_settings, is_reloaded
 from penstock.settings.process import HttpSettings, ProcessSettings
+from penstock.settings.reading import ReadLimits
 from penstock.settings.receive import (
     Listener,
     ListenSettings,
@@ -42,6 +43,7 @@ __all__ = [
     "PartitionSettings",
     "PeerLimits",
     "ProcessSettings",
+    "ReadLimits",
     "RingSettings",
     "SecuritySettings",
     "Settings",
@@ -72,4 +74,5 @@ class Settings:
     partitions: PartitionSettings = field(default_factory=PartitionSettings)
     maintenance: MaintenanceSettings = field(default_factory=MaintenanceSettings)
     columns: ColumnSettings = field(default_factory=ColumnSettings)
+    reading: ReadLimits = field(default_factory=ReadLimits)
     process: ProcessSettings = field(default_factory=ProcessSettings)

@@ -2,9 +2,10 @@
 
 It owns their names, what is granted to each, and how a session of ours gives up what it
 does not need. `penstock_writer` is what ingest runs as: it can neither read nor change
-stored logs. `penstock_reader` is for people. The tables have an owner, whose name does
-not matter; where that would be a superuser it is made `penstock_owner`. The statements
-are in `sql/roles.sql`.
+stored logs. `penstock_reader` is for people, `penstock_query` for what they or a model
+ask through Penstock. The tables have an owner, whose name does not matter; where that
+would be a superuser it is made `penstock_owner`. The statements are in `sql/roles.sql`,
+with what contains what.
 """
 
 import logging
@@ -23,6 +24,11 @@ logger = logging.getLogger(__name__)
 OWNER = "penstock_owner"
 WRITER = "penstock_writer"
 READER = "penstock_reader"
+QUERY = "penstock_query"
+# What is said beside NOLOGIN when somebody else makes the role.
+MAKING = {QUERY: f" NOINHERIT ROLE {READER}"}
+# Of what everybody may, so many are named: a database may have thousands.
+MOST_NAMED = 5
 # From here on a member of a role need not be one who may take it (SET ROLE).
 SET_OPTION_MAJOR = 16
 
@@ -76,7 +82,11 @@ async def grant_again(connection: asyncpg.Connection) -> None:
         return
     place = await connection.fetchrow(blocks["place"])
     assert place is not None
-    for role, block in ((WRITER, "grant_to_writer"), (READER, "grant_to_reader")):
+    for role, block in (
+        (WRITER, "grant_to_writer"),
+        (READER, "grant_to_reader"),
+        (QUERY, "grant_to_query"),
+    ):
         if await connection.fetch(blocks["existing"], [role]):
             await connection.execute(blocks[block].format(schema=place["schema"]))
 
@@ -87,14 +97,21 @@ async def take_writer_role(connection: asyncpg.Connection) -> bool:
     Returns whether it was: the login is a member of the role, or a superuser, and the
     database has been set up for it.
     """
-    major = connection.get_server_version().major
-    needed = "SET" if major >= SET_OPTION_MAJOR else "MEMBER"
+    needed = _membership(connection)
     taken = await connection.fetchval(load_blocks("roles")["take_writer"], needed)
     return taken is not None
 
 
+def _membership(connection: asyncpg.Connection) -> str:
+    """Return what pg_has_role is to be asked about who may take a role."""
+    major = connection.get_server_version().major
+    return "SET" if major >= SET_OPTION_MAJOR else "MEMBER"
+
+
 async def let_reader_read(database_url: str) -> None:
-    """In a cluster of our own, let `penstock_reader` log in and read every table.
+    """In a cluster of our own, let `penstock_reader` log in and ask what is there.
+
+    Of a database that is not migrated nothing is done.
 
     Raises:
         DatabaseUnavailableError: out of reach.
@@ -102,16 +119,14 @@ async def let_reader_read(database_url: str) -> None:
     blocks = load_blocks("roles")
     connection = await connect(database_url)
     try:
-        async with connection.transaction(isolation="read_committed"):
-            await connection.execute(blocks["one_at_a_time"])
-            if await connection.fetchval(blocks["has_unreadable"]):
-                for block in ("create", "let_log_in"):
-                    await connection.execute(blocks[block].replace("{role}", READER))
-                await connection.execute(blocks["grant_all_to_reader"])
+        is_readable = await connection.fetchval(blocks["is_readable"])
+        is_migrated = await connection.fetchrow(blocks["place"]) is not None
     except asyncpg.PostgresError as error:
         raise unavailable(error, without_password(database_url)) from error
     finally:
         await connection.close()
+    if is_migrated and not is_readable:
+        await make_roles(database_url, is_ours=True)
 
 
 class _Making:
@@ -146,8 +161,7 @@ class _Making:
         await self._make(place)
         await self._execute("grant_to_writer", schema=place["schema"])
         await self._execute("grant_to_reader", schema=place["schema"])
-        if self._is_ours:
-            await self._execute("grant_all_to_reader")
+        await self._let_reader_query()
         self.report.done.append(
             f"granted {WRITER} what storing needs, {READER} what reading needs"
         )
@@ -155,13 +169,10 @@ class _Making:
         for role, logins in ((WRITER, writers), (READER, readers)):
             for login in logins:
                 await self._add_member(role, login)
-        excess = await self._connection.fetch(self._blocks["excess"])
-        if excess:
-            rights = ", ".join(row["excess"] for row in excess)
-            self.report.advice.append(
-                f"{WRITER} has more than that, through PUBLIC or as a member of another"
-                f" role: {rights}"
-            )
+                if role == READER and place["is_superuser"]:
+                    await self._limit_temp_files(login, place["database"])
+        for role, block in ((WRITER, "excess"), (QUERY, "excess_of_query")):
+            await self._tell_excess(role, block)
 
     async def hand_over(self) -> None:
         """Let no superuser own what runs with its owner's rights."""
@@ -181,17 +192,20 @@ class _Making:
 
     async def _make(self, place: asyncpg.Record) -> None:
         """Make the roles that are missing, or say how."""
-        roles = [WRITER, READER, *([OWNER] if self._hands_over else [])]
+        roles = [WRITER, READER, QUERY, *([OWNER] if self._hands_over else [])]
         rows = await self._connection.fetch(self._blocks["existing"], roles)
         missing = [role for role in roles if role not in {row["name"] for row in rows}]
         if missing and not place["may_make_roles"]:
-            statements = " ".join(f"CREATE ROLE {role} NOLOGIN;" for role in missing)
+            statements = " ".join(
+                f"CREATE ROLE {role} NOLOGIN{MAKING.get(role, '')};" for role in missing
+            )
             raise PenstockError(
                 f"{place['login']} may not make roles; have somebody run, who may"
                 f" (CREATEROLE): {statements} Then run `penstock db roles` again"
             )
         for role in missing:
-            await self._execute("create", role=role)
+            block = "create_query" if role == QUERY else "create"
+            await self._execute(block, role=role)
             self.report.done.append(f"made the role {role}")
         if WRITER in missing and not place["is_superuser"]:
             # So that a server which logs in as the owner can give up its rights.
@@ -199,8 +213,40 @@ class _Making:
         if self._is_ours:
             for role in (WRITER, READER):
                 await self._execute("let_log_in", role=role)
+            await self._execute("limit_reader")
         if self._hands_over:
             await self._execute("grant_to_owner", schema=place["schema"])
+
+    async def _let_reader_query(self) -> None:
+        """Let whoever is a reader ask as one who reaches the views only."""
+        await self._execute("grant_to_query")
+        needed = _membership(self._connection)
+        if await self._connection.fetchval(self._blocks["may_take_query"], needed):
+            return
+        try:
+            async with self._connection.transaction():
+                await self._execute("let_take_query")
+        except asyncpg.InsufficientPrivilegeError:
+            self.report.advice.append(
+                f"readers cannot use `penstock sql` yet; have somebody run, who may"
+                f" grant {QUERY}: {self._blocks['let_take_query']}"
+            )
+
+    async def _limit_temp_files(self, login: str, database: str) -> None:
+        quoted = await self._connection.fetchval(self._blocks["quoted"], login)
+        await self._execute("limit_temp_files", login=quoted, database=database)
+
+    async def _tell_excess(self, role: str, block: str) -> None:
+        excess = await self._connection.fetch(self._blocks[block])
+        if not excess:
+            return
+        named = [row["excess"] for row in excess[:MOST_NAMED]]
+        if more := len(excess) - len(named):
+            named.append(f"and {more} more")
+        self.report.advice.append(
+            f"{role} has more than that, through PUBLIC or as a member of another"
+            f" role: {', '.join(named)}"
+        )
 
     async def _add_member(self, role: str, login: str) -> None:
         found = await self._connection.fetch(self._blocks["existing"], [login])

@@ -1,5 +1,19 @@
 -- Named blocks: each begins with its name between double dashes. What stands in braces is a
 -- name, quoted as PostgreSQL does.
+--
+-- What contains what. `penstock_reader` is for people, dashboards and pg_dump: it reads the
+-- tables of Penstock, also the bytes of rejected events. A statement that a stranger or a
+-- model has written (`penstock sql`, `ask`, the API) runs as `penstock_query`, which has
+-- SELECT on the two views of the schema penstock_read and no other right of its own: not on
+-- a table of ours, nor of anybody else's, nor on a function. Its session logs in as
+-- penstock_reader or a member of it and takes that role (reader/session.py). What could
+-- take it back, SET and RESET and set_config, the guard refuses (ask/guard.py); were it to
+-- fail there, the session would be back at its login: in a cluster of our own, and where
+-- the DBA follows docs/production.md, at penstock_reader, which reads logs and writes
+-- nothing. What everybody may, PUBLIC, it may too: system catalogs, built-in functions,
+-- functions of extensions. Those are the guard's to refuse; the transaction is READ ONLY
+-- and search_path has no schema but penstock_read and pg_catalog. Time, memory and size are
+-- bounded by the session's settings, which only the same guard keeps.
 
 -- place --
 -- Where our tables are, whose they are, and what we may do there. No row: not migrated.
@@ -21,7 +35,12 @@ JOIN pg_roles AS owner ON owner.oid = tables.relowner
 JOIN pg_roles AS me ON me.rolname = current_user
 JOIN pg_database AS base ON base.datname = current_database()
 WHERE tables.oid = to_regclass('logs')
-  AND to_regproc('penstock_begin_batch') IS NOT NULL
+  -- to_regclass would ask for the right to look into that schema.
+  AND EXISTS (
+      SELECT FROM pg_class AS view
+      WHERE view.relname = 'rejected_event'
+        AND view.relnamespace = to_regnamespace('penstock_read')
+  )
 
 -- one_at_a_time --
 SELECT pg_advisory_xact_lock(hashtext('penstock.migrations'))
@@ -46,9 +65,25 @@ EXCEPTION WHEN duplicate_object OR unique_violation THEN
 END
 $$
 
+-- create_query --
+-- NOINHERIT: a role that it is made a member of by mistake gives it nothing.
+DO $$
+BEGIN
+    CREATE ROLE penstock_query NOLOGIN NOINHERIT;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+    NULL;
+END
+$$
+
 -- let_log_in --
 -- In a cluster of our own: no server's session can take back rights it never had.
 ALTER ROLE {role} LOGIN
+
+-- limit_reader --
+-- Of a cluster of our own, with 50 connections: people cannot leave the writers none.
+-- And what queries spill to disk they bound themselves, which is for superusers to allow.
+ALTER ROLE penstock_reader CONNECTION LIMIT 30;
+GRANT SET ON PARAMETER temp_file_limit TO penstock_reader
 
 -- grant_to_writer --
 -- What ingest does, statement by statement: COPY and INSERT of rows, claims and names of
@@ -102,6 +137,20 @@ BEGIN
 END
 $$
 
+-- grant_to_query --
+REVOKE ALL ON logs, rejected_event, ingest_chunk, penstock_writer, penstock_schema,
+    penstock_day FROM penstock_query;
+GRANT USAGE ON SCHEMA penstock_read TO penstock_query, penstock_reader;
+GRANT SELECT ON penstock_read.logs, penstock_read.rejected_event
+    TO penstock_query, penstock_reader
+
+-- may_take_query --
+-- Whether whoever is a member of penstock_reader may run as penstock_query.
+SELECT pg_has_role('penstock_reader', 'penstock_query', $1)
+
+-- let_take_query --
+GRANT penstock_query TO penstock_reader
+
 -- is_granted --
 -- Whether this database has been set up for the roles.
 SELECT has_function_privilege(
@@ -118,12 +167,34 @@ REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC
 -- grant_membership --
 GRANT {role} TO {login}
 
+-- limit_temp_files --
+-- What the queries of one session may write to disk; only a superuser may say so.
+ALTER ROLE {login} IN DATABASE {database} SET temp_file_limit = '4GB'
+
 -- excess --
 -- What the writer can do all the same, through PUBLIC or a role it is a member of.
 SELECT right_name || ' on ' || table_name AS excess
 FROM unnest(ARRAY['SELECT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS right_name,
      unnest(ARRAY['logs', 'logs_default', 'rejected_event']) AS table_name
 WHERE has_table_privilege('penstock_writer', table_name, right_name)
+
+-- excess_of_query --
+-- What a guarded statement could do all the same, through PUBLIC or a role: read tables and
+-- views beside its two, and call what runs with its owner's rights.
+SELECT 'SELECT on ' || oid::regclass AS excess
+FROM pg_class
+WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND relnamespace::regnamespace::text !~ '^pg_|^information_schema$|^penstock_read$'
+  AND has_schema_privilege('penstock_query', relnamespace, 'USAGE')
+  AND has_any_column_privilege('penstock_query', oid, 'SELECT')
+UNION ALL
+SELECT 'EXECUTE on ' || oid::regprocedure
+FROM pg_proc
+WHERE prosecdef
+  AND pronamespace::regnamespace::text !~ '^pg_|^information_schema$'
+  AND has_schema_privilege('penstock_query', pronamespace, 'USAGE')
+  AND has_function_privilege('penstock_query', oid, 'EXECUTE')
+ORDER BY excess
 
 -- grant_to_owner --
 GRANT USAGE, CREATE ON SCHEMA {schema} TO penstock_owner
@@ -157,7 +228,10 @@ ALTER FUNCTION penstock_make_day(date) OWNER TO penstock_owner;
 ALTER FUNCTION penstock_make_claim_period(timestamptz) OWNER TO penstock_owner;
 ALTER FUNCTION penstock_begin_batch OWNER TO penstock_owner;
 ALTER FUNCTION penstock_day_table OWNER TO penstock_owner;
-ALTER FUNCTION penstock_hold_day OWNER TO penstock_owner
+ALTER FUNCTION penstock_hold_day OWNER TO penstock_owner;
+ALTER SCHEMA penstock_read OWNER TO penstock_owner;
+ALTER VIEW penstock_read.logs OWNER TO penstock_owner;
+ALTER VIEW penstock_read.rejected_event OWNER TO penstock_owner
 
 -- take_writer --
 -- Only in a database that has been set up for it: roles are the cluster's, rights are not.
@@ -170,31 +244,14 @@ WHERE rolname = 'penstock_writer' AND rolname <> session_user
       oid, to_regprocedure('penstock_make_day(date)'), 'EXECUTE'
   )
 
--- has_unreadable --
--- In a cluster of our own: whether there is a table that penstock_reader cannot read.
-SELECT NOT EXISTS (
-    SELECT FROM pg_roles WHERE rolname = 'penstock_reader' AND rolcanlogin
-) OR EXISTS (
-    SELECT FROM pg_class JOIN pg_roles ON rolname = 'penstock_reader'
-    WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
-      AND relnamespace::regnamespace::text !~ '^pg_|^information_schema$'
-      AND NOT has_table_privilege(pg_roles.oid, pg_class.oid, 'SELECT')
+-- is_readable --
+-- In a cluster of our own: whether `penstock sql` can log in and has something to read.
+SELECT EXISTS (
+    SELECT FROM pg_roles
+    WHERE rolname = 'penstock_reader' AND rolcanlogin AND rolconnlimit >= 0
+) AND EXISTS (
+    SELECT FROM pg_roles JOIN pg_namespace ON nspname = 'penstock_read'
+    WHERE rolname = 'penstock_query'
+      AND has_schema_privilege(pg_roles.oid, pg_namespace.oid, 'USAGE')
+      AND pg_has_role('penstock_reader', pg_roles.oid, 'SET')
 )
-
--- grant_all_to_reader --
-DO $$
-DECLARE
-    home regnamespace;
-BEGIN
-    FOR home IN
-        SELECT oid FROM pg_namespace
-        WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
-    LOOP
-        EXECUTE format('GRANT USAGE ON SCHEMA %s TO penstock_reader', home);
-        EXECUTE format(
-            'GRANT SELECT ON ALL TABLES IN SCHEMA %s TO penstock_reader', home
-        );
-    END LOOP;
-    GRANT pg_read_all_stats TO penstock_reader;
-END
-$$

@@ -1,0 +1,1 @@
+"""The SQL that a reading session runs itself, in a file that a DBA can read."""
