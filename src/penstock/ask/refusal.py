@@ -1,0 +1,25 @@
+"""What the guard says when it lets a statement not pass: one line for a person.
+
+It owns the exception and how foreign names are written into its line.
+"""
+
+from penstock.errors import PenstockError
+
+# PostgreSQL's names have 63 bytes; what is longer is no name, and not to be repeated.
+MAX_SHOWN_CHARACTERS = 63
+
+
+class Refused(PenstockError):
+    """A statement that is not run; the text says what was refused, and why."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(" ".join(text.split()))
+
+
+def shown(name: str) -> str:
+    """Return a name from a statement as it can stand in a line."""
+    cut = name[:MAX_SHOWN_CHARACTERS]
+    plain = "".join(
+        each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in cut
+    )
+    return plain if cut == name else f"{plain}..."
