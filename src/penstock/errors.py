@@ -2,6 +2,7 @@
 
     PenstockError              exit code 1
     ├── ProtocolError          the peer broke the protocol: its connection is closed
+    ├── NotTakenError          a message is not stored now: it may be sent again
     ├── SettingsError          a setting is wrong                   exit code 2
     ├── UnavailableError       out of reach, in use, not permitted  exit code 3
     │   ├── DatabaseUnavailableError
@@ -39,6 +40,10 @@ class ProtocolError(PenstockError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class NotTakenError(PenstockError):
+    """A message is not stored now, or not known to be; its sender may try again."""
 
 
 class SettingsError(PenstockError):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from penstock.buffer.books import Books
 from penstock.buffer.ring import SOURCE_SHARE, Ring
 from penstock.errors import DatabaseUnavailableError, SinkError
+from penstock.model import Receipt, Submission
 from penstock.net.admission import Admission, terms_of
 from penstock.net.incoming import Intake
 from penstock.net.listener import ForwardListener
@@ -104,6 +105,14 @@ class Flow:
         ]
         self._watch = tasks.create_task(self._listener.watch(), name="watch")
         self._spooling = tasks.create_task(self._run_spooler(), name="spool")
+
+    async def submit(self, submission: Submission) -> Receipt:
+        """Store a message that did not come by the forward protocol.
+
+        Raises:
+            NotTakenError: it is not, or not all of it, as far as is known.
+        """
+        return await self._listener.submit(submission)
 
     async def apply(self, settings: Settings) -> None:
         """Give each part what a reload has brought.

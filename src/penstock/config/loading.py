@@ -21,9 +21,11 @@ from penstock.config.values import accepted_by, from_text, from_toml, table_from
 from penstock.errors import SettingsError
 from penstock.settings import (
     Accepted,
+    ApiSettings,
     ColumnSettings,
     CopySettings,
     HttpSettings,
+    IngestSettings,
     ListenSettings,
     MaintenanceSettings,
     PartitionSettings,
@@ -45,6 +47,8 @@ CONCERNS: dict[str, type] = {
     "security": SecuritySettings,
     "limits": PeerLimits,
     "http": HttpSettings,
+    "api": ApiSettings,
+    "ingest": IngestSettings,
     "wire": WireLimits,
     "ring": RingSettings,
     "spool": SpoolSettings,

@@ -5,6 +5,8 @@ It owns both limits and what is said past them. It must not know what a body is 
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -16,13 +18,63 @@ MAX_JSON_BYTES = 64 * 1024
 # From the headers to the body's last byte. A body is sent at once: of the largest,
 # 8 MiB, a line of 2 Mbit/s has the last byte here by then.
 BODY_SECONDS = 30.0
+# For who sends again when too many did at once.
+RETRY_SECONDS = 1
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+class Budget:
+    """What all bodies together may hold that wait here."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.used_bytes = 0
+
+    @contextmanager
+    def hold(self) -> Iterator["Held"]:
+        """Hold some of it for one request, to its end."""
+        held = Held(self)
+        try:
+            yield held
+        finally:
+            held.be(0)
+
+
+class Held:
+    """What one body holds."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._bytes = 0
+
+    def add(self, more_bytes: int) -> None:
+        """Hold more.
+
+        Raises:
+            ApiError: all together would hold too much.
+        """
+        if self._budget.used_bytes + more_bytes > self._budget.max_bytes:
+            raise ApiError(
+                503,
+                "too many bodies are on their way (ingest_max_waiting_bytes)",
+                {"Retry-After": str(RETRY_SECONDS)},
+            )
+        self.be(self._bytes + more_bytes)
+
+    def be(self, size_bytes: int) -> None:
+        """Hold so much, whatever the others do."""
+        self._budget.used_bytes += size_bytes - self._bytes
+        self._bytes = size_bytes
+
+
 async def read_body(
-    request: web.BaseRequest, most_bytes: int, seconds: float = BODY_SECONDS
+    request: web.BaseRequest,
+    most_bytes: int,
+    seconds: float = BODY_SECONDS,
+    *,
+    held: Held | None = None,
 ) -> bytes:
-    """Return all of a request's body, as it was sent.
+    """Return all of a request's body, as it was sent; `held` is told of each piece.
 
     Raises:
         ApiError: it is larger, or slower, than may be.
@@ -40,6 +92,8 @@ async def read_body(
                 size_bytes += len(piece)
                 if size_bytes > most_bytes:
                     raise _too_large(most_bytes)
+                if held is not None:
+                    held.add(len(piece))
                 pieces.append(piece)
     except TimeoutError:
         raise ApiError(

@@ -7,6 +7,7 @@ what the API answers it is told. It must not touch the flow of events.
 import errno
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ from penstock.http.connection import HttpConnection, HttpConnections
 from penstock.http.routes import API_PREFIX, Route, Router, handler_of
 from penstock.http.token import Bearer, check_token
 from penstock.settings import HttpSettings
+from penstock.telemetry.http import OTHER_PATH
 from penstock.telemetry.metrics import CONTENT_TYPE, Metrics
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class HttpServer:
         self._bearer = Bearer(settings.http_token)
         self._connections = HttpConnections(settings.http_max_connections, metrics.http)
         self._router = Router(routes)
+        metrics.http.serves(route.path for route in self._router.routes)
         self._own = {
             "/metrics": self._serve_metrics,
             OPEN_PATH: self._serve_health,
@@ -176,6 +179,19 @@ class HttpServer:
             connection.answered()
 
     async def _serve_api(
+        self, request: web.BaseRequest, route: Route | None
+    ) -> web.StreamResponse:
+        begun_seconds, status = time.monotonic(), 500
+        try:
+            response = await self._answer_api(request, route)
+            status = response.status
+            return response
+        finally:  # a client may go before, or it may be a bug
+            path = OTHER_PATH if route is None else route.path
+            seconds = time.monotonic() - begun_seconds
+            self._metrics.http.answered(path, status, seconds)
+
+    async def _answer_api(
         self, request: web.BaseRequest, route: Route | None
     ) -> web.StreamResponse:
         try:

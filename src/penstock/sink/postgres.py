@@ -201,6 +201,7 @@ class PostgresWriter:
             refused = await self._copy(connection, claimed.fresh, is_careful, into)
             await self._store_rejected(connection, claimed.fresh, refused)
             self._outcome = _outcome_of(claimed, refused)
+            _note(claimed, refused)
             took_seconds = time.monotonic() - begun_seconds
             if took_seconds > OLDEST_CLAIM_SECONDS and in_two_periods(
                 now_seconds, now_seconds + took_seconds
@@ -332,6 +333,16 @@ def _outcome_of(claimed: Claimed, refused: Sequence[Refused]) -> Outcome:
         duplicate_events=sum(each.events for each in claimed.duplicate),
         duplicate_segments=len(claimed.duplicate),
     )
+
+
+def _note(claimed: Claimed, refused: Sequence[Refused]) -> None:
+    """Note in each segment what this try comes to, whatever one before it did."""
+    for segment in claimed.fresh:
+        segment.is_duplicate, segment.refused_events = False, 0
+    for segment in claimed.duplicate:
+        segment.is_duplicate, segment.refused_events = True, 0
+    for row, _ in refused:
+        row.segment.refused_events += 1
 
 
 async def next_receiver(database_url: str) -> int:

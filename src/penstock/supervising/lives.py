@@ -21,10 +21,12 @@ import msgspec
 import penstock
 from penstock.errors import (
     DatabaseUnavailableError,
+    NotTakenError,
     PenstockError,
     SettingsError,
     UnavailableError,
 )
+from penstock.model import Receipt, Submission
 from penstock.supervising.channel import Channel
 from penstock.supervising.messages import (
     Ask,
@@ -35,6 +37,8 @@ from penstock.supervising.messages import (
     Reload,
     Reloaded,
     Report,
+    Settled,
+    Submit,
     ToParent,
     ToWorker,
     encode,
@@ -51,6 +55,7 @@ RELOAD_SECONDS = 30.0
 # When a worker has closed its end it has nothing left to do.
 EXIT_SECONDS = 5.0
 LOOK_SECONDS = 0.01
+WORKER_GONE = "the worker that had it is gone, and nobody knows whether it is committed"
 
 
 class HowEnded(NamedTuple):
@@ -93,6 +98,9 @@ class Life:
         self._started: asyncio.Future[Ready | Failed | None] = loop.create_future()
         self._reported: asyncio.Future[None] | None = None
         self._reloaded: asyncio.Future[tuple[str, ...]] | None = None
+        self._submitted: dict[int, asyncio.Future[Receipt]] = {}
+        self._submissions = 0
+        self._has_ended = False
         self._was_clean = False
         self._telling: set[asyncio.Task[None]] = set()
         self._living = loop.create_task(self._live(), name=f"worker-{worker}")
@@ -149,6 +157,24 @@ class Life:
         finally:
             self._reloaded = None
 
+    async def submit(self, submission: Submission) -> Receipt:
+        """Have it store a message; return when that is committed.
+
+        Raises:
+            NotTakenError: it is not, as far as is known.
+        """
+        self._submissions += 1
+        number = self._submissions
+        if self._has_ended:
+            raise NotTakenError(WORKER_GONE)
+        waiting: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._submitted[number] = waiting
+        try:
+            self.tell(Submit(number, submission))
+            return await waiting
+        finally:
+            del self._submitted[number]
+
     def tell(self, message: ToWorker, files: Sequence[int] = ()) -> None:
         """Tell it something, in its turn, and whole; the files are duplicated.
 
@@ -197,6 +223,10 @@ class Life:
             for waiting in (self._started, self._reported, self._reloaded):
                 if waiting is not None:
                     _answer(waiting, () if waiting is self._reloaded else None)
+            self._has_ended = True
+            for each in self._submitted.values():
+                if not each.done():
+                    each.set_exception(NotTakenError(WORKER_GONE))
             await self._exit()
             telling = list(self._telling)
             for task in telling:
@@ -212,10 +242,21 @@ class Life:
                 self.report, self.silent_looks = message, 0
                 _answer(self._reported, None)
                 self._reported = None
+            case Settled():
+                self._settled(message)
             case Reloaded():
                 _answer(self._reloaded, message.problems)
             case Ended():
                 self.report, self._was_clean = message.report, message.was_clean
+
+    def _settled(self, message: Settled) -> None:
+        waiting = self._submitted.get(message.number)
+        if waiting is None or waiting.done():  # nobody waits for it any more
+            return
+        if message.receipt is None:
+            waiting.set_exception(NotTakenError(message.problem))
+        else:
+            waiting.set_result(message.receipt)
 
     async def _exit(self) -> None:
         looks = int(EXIT_SECONDS / LOOK_SECONDS)

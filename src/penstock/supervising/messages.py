@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from penstock.model import Receipt, Submission
 from penstock.settings import Settings
 from penstock.telemetry.workers import Family
 
@@ -51,6 +52,13 @@ class Hurry(msgspec.Struct, tag=True):
     """To a worker that stops: somebody does not want to wait."""
 
 
+class Submit(msgspec.Struct, tag=True):
+    """To a worker: store this message, and say when it is committed."""
+
+    number: int  # of the answer
+    submission: Submission
+
+
 class Ready(msgspec.Struct, tag=True):
     """To the parent: senders can connect."""
 
@@ -83,8 +91,16 @@ class Ended(msgspec.Struct, tag=True):
     report: Report
 
 
-ToWorker = Begin | Reload | Ask | Stop | Hurry
-ToParent = Ready | Failed | Report | Reloaded | Ended
+class Settled(msgspec.Struct, tag=True):
+    """To the parent: a message is committed; or that is not known, and why."""
+
+    number: int
+    receipt: Receipt | None
+    problem: str = ""
+
+
+ToWorker = Begin | Reload | Ask | Submit | Stop | Hurry
+ToParent = Ready | Failed | Report | Reloaded | Settled | Ended
 
 _to_worker: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ToWorker)
 _to_parent: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ToParent)

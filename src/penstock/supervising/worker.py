@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 
 from penstock.allocation import keep_large_blocks
-from penstock.errors import PenstockError, SettingsError
+from penstock.errors import NotTakenError, PenstockError, SettingsError
 from penstock.flow import GC_THRESHOLD, Flow
 from penstock.net.given import Given, GivenPlaces
 from penstock.settings import Settings
@@ -37,6 +37,8 @@ from penstock.supervising.messages import (
     Reload,
     Reloaded,
     Report,
+    Settled,
+    Submit,
     ToParent,
     encode,
     read_by_worker,
@@ -62,6 +64,7 @@ class Worker:
         self._places = GivenPlaces()
         self._places.give(_given(begin.places, files))
         self._stop = Stop(settings.process.shutdown_timeout_seconds)
+        self._submitting: set[asyncio.Task[None]] = set()
         spool = None
         if settings.spool.spool_mode != "off":
             spool = make_spool(
@@ -93,6 +96,8 @@ class Worker:
                     was_clean = await self._flow.end(self._stop, ())
             finally:
                 await self._flow.close()
+            # Of all of them it is known by now, and said before the last word.
+            await asyncio.gather(*self._submitting)
             await self._say(Ended(was_clean, self._report()))
             return 0 if was_clean else 1
         except PenstockError as error:
@@ -129,6 +134,11 @@ class Worker:
             case Reload() as reload:
                 given = _given(reload.places, received.files)
                 await self._say(Reloaded(await self._reload(reload, given)))
+            case Submit() as submit:
+                # Not here: it is as long as a COMMIT, and more is to be heard.
+                task = asyncio.create_task(self._submit(submit), name="submit")
+                self._submitting.add(task)
+                task.add_done_callback(self._submitting.discard)
             case Begin():
                 raise AssertionError("a worker begins once")
 
@@ -143,6 +153,17 @@ class Worker:
             self._places.close_unused()
         set_log_level(settings.process.log_level)
         return ()
+
+    async def _submit(self, submit: Submit) -> None:
+        receipt, problem = None, ""
+        try:
+            receipt = await self._flow.submit(submit.submission)
+        except NotTakenError as error:
+            problem = str(error)
+        except Exception:
+            logger.exception("a message met a bug in Penstock")
+            problem = "it met a bug in Penstock"
+        await self._say(Settled(submit.number, receipt, problem))
 
     async def _say(self, message: ToParent) -> None:
         with suppress(OSError):  # the parent is gone

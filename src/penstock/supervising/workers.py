@@ -12,7 +12,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from penstock.errors import PenstockError, SettingsError, UnavailableError
+from penstock.errors import (
+    NotTakenError,
+    PenstockError,
+    SettingsError,
+    UnavailableError,
+)
+from penstock.model import Receipt, Submission
 from penstock.net.admission import terms_of
 from penstock.net.places import ListenedOn
 from penstock.settings import Settings
@@ -43,6 +49,7 @@ ABORT_LOOKS = 5
 BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0)
 # One that has lived for so long does not fall because it was started.
 STEADY_SECONDS = 30.0
+NONE_RUNS = "no worker runs"
 
 
 class Workers:
@@ -65,6 +72,8 @@ class Workers:
         self._doors = Doors()
         self._lives: dict[int, Life] = {}
         self._keeping: list[asyncio.Task[None]] = []
+        self._submissions = 0
+        self._is_ending = False
         # A worker that starts during a reload waits for what comes of it.
         self._reloading = asyncio.Lock()
         metrics.expect(count)
@@ -139,6 +148,18 @@ class Workers:
         """Tell whether this process is at it; it looks after the others itself."""
         return not any(task.done() for task in self._keeping)
 
+    async def submit(self, submission: Submission) -> Receipt:
+        """Have a worker store a message, each in its turn.
+
+        Raises:
+            NotTakenError: it is not stored, as far as is known.
+        """
+        ready = [life for life in self._lives.values() if life.is_ready]
+        if not ready or self._is_ending:
+            raise NotTakenError("the server stops" if self._is_ending else NONE_RUNS)
+        self._submissions += 1
+        return await ready[self._submissions % len(ready)].submit(submission)
+
     def unready_reasons(self) -> list[str]:
         """Return why there should be no traffic now, nothing if there may."""
         reasons = []
@@ -176,6 +197,7 @@ class Workers:
 
     async def end(self, stop: Stop, others: Sequence[asyncio.Task[None]]) -> bool:
         """Stop all workers, and end these tasks; return whether nothing is lost."""
+        self._is_ending = True
         in_memory = int(self._metrics.level("penstock_ring_events"))
         logger.info("stopping", extra={"events_in_memory": in_memory})
         await end_tasks((*self._keeping, *others), LOOK_SECONDS)
