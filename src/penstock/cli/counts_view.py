@@ -117,7 +117,9 @@ def legend(bins: Sequence[Bin], *, is_coloured: bool) -> Text:
             text.append("  " if text else "")
             text.append(shade, LEVEL_STYLES.get(level, NO_LEVEL_STYLE))
             # Not to be torn at the end of a line.
-            text.append(f"\N{NO-BREAK SPACE}{level or 'none'}\N{NO-BREAK SPACE}{count:,}")
+            text.append(
+                f"\N{NO-BREAK SPACE}{level or 'none'}\N{NO-BREAK SPACE}{count:,}"
+            )
     return text
 
 

@@ -1,7 +1,7 @@
 """Which letters are the same letter in either case, as a database has it.
 
 It owns what ILIKE and `lower()` make of a character: PostgreSQL asks its locale, so
-the answer is that of a database (`CASES_QUERY`), and Unicode's where nobody asked. Pure.
+the answer is a database's (`CASES_QUERY`), and Unicode's where nobody asked. Pure.
 """
 
 from collections.abc import Iterable, Mapping
