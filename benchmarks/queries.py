@@ -4,11 +4,11 @@
     make bench ARGS="queries --rows 50000000 --sealed-rows 10000000 --timeout 7200"
 
 Owns the rows and the questions. Rows of the usual mix are made by COPY: so many over
-the last hours, up to now, in the order of arrival with the times a little out of it; and
-a day before them, which `penstock db maintain` seals with both indexes. A few rows have a
-word that no other has. Each question is asked as `penstock search` asks it, as the
-reader and in slices, and as somebody would type it; both have to find the same. A
-question is asked once before it is measured, so that what it reads is in memory.
+the last hours, up to now, in the order of arrival with the times a little out of it;
+and a day before them, which `penstock db maintain` seals with both indexes. A few rows
+have a word that no other has. Each question is asked as `penstock search` asks it, as
+the reader and in slices, and as somebody would type it; both have to find the same. It
+is asked once before it is measured, so that what it reads is in memory.
 
 Exit codes: 0 measured, 1 something failed, 2 usage, 130 interrupted.
 """
@@ -70,6 +70,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--rows", type=positive, default=4_000_000, help="rows of the last hours")
     add("--hours", type=positive, default=2, help="hours they are spread over")
+    add(
+        "--fresh-rows",
+        type=positive,
+        default=100_000,
+        help="those of them that autovacuum has not been at yet",
+    )
     add("--sealed-rows", type=positive, default=1_000_000, help="rows of a sealed day")
     add("--asked", type=positive, default=5, help="times each question is measured")
     add("--seed", type=int, default=1)
@@ -111,8 +117,12 @@ async def _measure(
     )
     stage.say(f"storing {options.rows:,} rows of {options.hours} hours")
     hot = Window(now - timedelta(hours=options.hours), now)
-    await _store(connection, pool, options.rows, hot)
-    await connection.execute("ANALYZE")
+    # What has come since autovacuum was there last has no entry in the BRIN.
+    fresh = min(options.fresh_rows, options.rows)
+    parting = hot.end - (hot.end - hot.start) / options.rows * fresh
+    await _store(connection, pool, options.rows - fresh, Window(hot.start, parting))
+    await connection.execute("VACUUM (ANALYZE) logs")
+    await _store(connection, pool, fresh, Window(parting, hot.end), rare=0)
     await let_reader_read(url)
     figures = []
     async with open_session(url, ReadLimits(), is_embedded=True) as session:
@@ -170,7 +180,12 @@ def _split(data: bytes) -> Iterator[bytes]:
 
 
 async def _store(
-    connection: asyncpg.Connection, pool: list[bytearray], rows: int, window: Window
+    connection: asyncpg.Connection,
+    pool: list[bytearray],
+    rows: int,
+    window: Window,
+    *,
+    rare: int = RARE_ROWS,
 ) -> None:
     """Store so many rows, evenly over the window, and the few rare ones."""
     days = {window.start.date(), (window.end - MICROSECOND).date()}
@@ -201,8 +216,8 @@ async def _store(
         " jsonb_build_object('request_id', 'rare-' || n)"
         " FROM generate_series(1, $3::int) AS n",
         window.start,
-        (window.end - window.start) / (RARE_ROWS + 1),
-        RARE_ROWS,
+        (window.end - window.start) / (rare + 1),
+        rare,
     )
 
 

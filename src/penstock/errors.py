@@ -7,7 +7,9 @@
     ├── UnavailableError       out of reach, in use, not permitted  exit code 3
     │   ├── DatabaseUnavailableError
     │   │   └── NotOwnerError      only the owner of the tables may do that
-    │   └── EmbeddedPostgresError
+    │   ├── EmbeddedPostgresError
+    │   └── ModelUnavailableError  nobody answers at the model's API, or not in time
+    ├── ModelError             the model's answer is of no use
     ├── QueryError             the database refused or ended a statement of somebody's
     │   ├── QueryTimeoutError    it took longer than it may
     │   ├── QueryCancelledError  somebody has ended it
@@ -73,6 +75,14 @@ class NotOwnerError(DatabaseUnavailableError):
 
 class EmbeddedPostgresError(UnavailableError):
     """The embedded PostgreSQL cannot be started or used."""
+
+
+class ModelUnavailableError(UnavailableError):
+    """The model's API is out of reach, overloaded, or too slow."""
+
+
+class ModelError(PenstockError):
+    """The model refuses, or what it answers is of no use."""
 
 
 class QueryError(PenstockError):

@@ -182,7 +182,12 @@ def test_a_record_that_postgresql_refuses_costs_itself(served: Served) -> None:
         (b"{}", {"Content_Encoding": "br"}, 415, "gzip, zstd or identity"),
         (b"{}", {"Content_Encoding": "gzip"}, 400, "the body is damaged gzip"),
         (gzip.compress(b"{}")[:-5], {"Content_Encoding": "gzip"}, 400, "cut short"),
-        (b"{}", {"Fluent_Tag": "x" * 1025}, 400, "the tag has to have 1 to 1,024"),
+        (
+            b"{}",
+            {"Fluent_Tag": "x" * 1025},
+            400,
+            "the tag has to have 1,024 bytes at most",
+        ),
         (b"{}", {"Idempotency_Key": "k" * 400}, 400, "longer than 197 bytes"),
         (b"{}", {"Authorization": "Bearer no"}, 401, "the token is not the right"),
         (b"x" * 4_194_305, {}, 413, "larger than 4,194,304 bytes"),

@@ -85,7 +85,7 @@ _OTHERS = """
 abbrev bit_count bool broadcast crc32 crc32c enum_first enum_last enum_range family
 gen_random_uuid get_bit get_byte hashtext host hostmask inet_merge inet_same_family
 masklen netmask network pg_collation_for pg_column_size pg_size_bytes pg_size_pretty
-pg_typeof set_bit set_byte set_masklen sha224 sha256 sha384 sha512
+set_bit set_byte set_masklen sha224 sha256 sha384 sha512
 uuid_extract_timestamp uuid_extract_version uuidv4 uuidv7
 """
 FUNCTIONS = frozenset(
@@ -116,6 +116,10 @@ ROW_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "jsonb_array_elements": ("value",),
     "jsonb_array_elements_text": ("value",),
 }
+# Whose result is an array of texts, whatever they are given.
+TEXT_ARRAYS = frozenset(
+    ("string_to_array", "regexp_split_to_array", "regexp_match", "tsvector_to_array")
+)
 # Whose columns a list says: AS t(a int, b text).
 NEEDS_COLUMN_LIST = frozenset(
     ("json_to_record", "json_to_recordset", "jsonb_to_record", "jsonb_to_recordset")

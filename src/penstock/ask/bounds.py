@@ -47,6 +47,8 @@ def check_text(sql: str) -> None:
         raise Refused(
             f"the statement has {size_bytes} bytes, and may have {MAX_STATEMENT_BYTES}"
         )
+    if sql.lstrip().startswith("\\"):
+        raise Refused("psql's commands, which begin with a backslash, are none of SQL")
     try:
         tokens = scan(sql)
     except ParseError as error:

@@ -23,7 +23,7 @@ from penstock.ask.names import no_such_column
 from penstock.ask.nodes import is_a, text_of
 from penstock.ask.reasons import function_reason, type_reason
 from penstock.ask.refusal import Refused, shown
-from penstock.ask.scopes import Item, Scope
+from penstock.ask.scopes import Item, Scope, has_surely
 from penstock.ask.sizes import check_call_sizes, check_type_sizes
 
 QueryCheck = Callable[[Any, Scope], tuple[str, ...]]
@@ -151,7 +151,7 @@ class Expressions:
                 return tuple(scope.columns)
             return self._item(node, [*names, "*"], scope).columns
         if len(names) > 1:
-            if names[-1] not in self._item(node, names, scope).columns:
+            if not self._item(node, names, scope).has(names[-1]):
                 raise no_such_column(node, names, scope, self._source)
             return ()
         if scope.has_column(names[0]):
@@ -185,7 +185,7 @@ class Expressions:
         if is_a(first, ast.String, ast.A_Star):
             columns = self.row_columns(node.arg, scope)
             wanted = "*" if is_a(first, ast.A_Star) else first.sval
-            if not columns or (wanted != "*" and wanted not in columns):
+            if not columns or (wanted != "*" and not has_surely(columns, wanted)):
                 raise Refused(
                     f"(...).{shown(wanted)} is refused: what is before the dot has no"
                     " such column, and a function would be called"
@@ -235,7 +235,7 @@ def built_in_name(parts: Any, what: str) -> str:
 
 
 def _check_configuration(node: Any, name: str) -> None:
-    arguments = node.args or ()
+    arguments: Any = node.args or ()
     if len(arguments) < TEXT_SEARCH_CONFIGURED.get(name, len(arguments) + 1):
         return
     first = arguments[0]

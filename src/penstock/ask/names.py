@@ -22,10 +22,14 @@ def no_such_column(node: Any, names: list[str], scope: Scope, source: str) -> Re
     full, name = shown(".".join(names)), shown(names[-1])
     if names[-1] in SYSTEM_COLUMNS:
         return Refused(f"{full} is refused: a view has no system columns")
+    owner = scope.find_item(names[-2]) if len(names) > 1 else None
+    if owner is not None and names[-1] in owner.columns:
+        return Refused(
+            f"{full} may not be a column: write {name} alone, or AS x({name})"
+        )
     path = _as_path(names, scope)
     if path is not None:
         return Refused(f"{full} is no name: a key is read with {path}")
-    owner = scope.find_item(names[-2]) if len(names) > 1 else None
     if len(names) > 1 and owner is None:
         seen = [item.name for item in scope.visible() if item.name is not None]
         return Refused(
@@ -52,7 +56,7 @@ def _as_path(names: Sequence[str], scope: Scope) -> str | None:
     start = 0
     if not scope.has_column(names[0]):
         owner = scope.find_item(names[0])
-        if owner is None or names[1] not in owner.columns or len(names) < 3:
+        if owner is None or not owner.has(names[1]) or len(names) < 3:
             return None
         start = 1
     *keys, last = names[start + 1 :]

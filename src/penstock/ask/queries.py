@@ -14,6 +14,7 @@ from penstock.ask.allowed import (
     MAX_RELATIONS,
     NEEDS_COLUMN_LIST,
     ROW_COLUMNS,
+    TEXT_ARRAYS,
     VIEWS_SCHEMA,
 )
 from penstock.ask.expressions import Expressions
@@ -21,7 +22,7 @@ from penstock.ask.nodes import is_a, text_of
 from penstock.ask.output_names import output_name
 from penstock.ask.reasons import relation_reason, statement_name
 from penstock.ask.refusal import Refused, shown
-from penstock.ask.scopes import Item, Scope, Source, With, joined, renamed
+from penstock.ask.scopes import Guess, Item, Scope, Source, With, joined, renamed
 
 Columns = tuple[str, ...]
 # A WITH RECURSIVE query that is not known yet.
@@ -237,11 +238,7 @@ class Queries:
             columns.append("ordinality")
         source = _aliased(node.alias, calls[0][0].funcname[-1].sval, tuple(columns))
         (item,) = source.items
-        item = replace(item, is_row=is_row)
-        if node.alias is not None and not node.alias.colnames and _is_unnest(calls):
-            # Of an array of rows it has their columns, not one that is called as it is.
-            item = replace(item, columns=())
-        return Source((item,), source.columns)
+        return Source((replace(item, is_row=is_row),), source.columns)
 
     def _function_columns(
         self, call: Any, defined: Any, alias: Any, calls: int
@@ -257,8 +254,11 @@ class Queries:
             return ROW_COLUMNS[name]
         count = len(call.args or ()) if name == "unnest" else 1
         if count == calls == 1 and alias is not None:
-            return [alias.aliasname]
-        return [name] * count
+            name = alias.aliasname
+        is_guess = call.funcname[-1].sval == "unnest" and not all(
+            _has_no_rows(each) for each in call.args or ()
+        )
+        return [Guess(name) if is_guess else name] * count
 
     def _check_column_definition(self, node: Any) -> None:
         self._expressions.check_type(node.typeName)
@@ -295,8 +295,13 @@ def _aliased(
     return Source((Item(name, columns, view),), columns)
 
 
-def _is_unnest(calls: Any) -> bool:
-    return len(calls) == 1 and calls[0][0].funcname[-1].sval == "unnest"
+def _has_no_rows(node: Any) -> bool:
+    """Tell whether an array is certain to be none of rows."""
+    if is_a(node, ast.FuncCall):
+        return node.funcname[-1].sval in TEXT_ARRAYS
+    if is_a(node, ast.A_ArrayExpr):
+        return all(is_a(each, ast.A_Const, ast.TypeCast) for each in node.elements)
+    return is_a(node, ast.TypeCast)  # no type of rows may be named
 
 
 def _is_name_in(node: Any, columns: Collection[str]) -> bool:

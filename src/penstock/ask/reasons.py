@@ -70,7 +70,7 @@ _FUNCTION_REASONS: Mapping[str, str] = {
     "pg_switch": _ADMIN,
     "pg_terminate": _ADMIN,
     "pg_try_advisory": _LOCKS,
-    "pg_typeof": "its result can be compared with any type's name; write jsonb_typeof()",
+    "pg_typeof": "its result is compared with names of types; write jsonb_typeof()",
     "query_to_xml": _RUNS_TEXT,
     "regclass": _CATALOG,
     "schema_to_xml": _RUNS_TEXT,

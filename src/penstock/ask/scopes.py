@@ -11,6 +11,14 @@ from dataclasses import dataclass, field
 from penstock.ask.allowed import VIEWS_SCHEMA
 
 
+class Guess(str):
+    """The name of a column that may not be there.
+
+    `unnest` of an array has one column, and of an array of rows it has theirs. So the
+    name counts alone, where it is a column or the whole row, and not behind a dot.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """What a name in FROM stands for.
@@ -25,6 +33,10 @@ class Item:
     columns: tuple[str, ...]
     view: str | None = None
     is_row: bool = True
+
+    def has(self, name: str) -> bool:
+        """Tell whether a name behind the dot is certain to be a column."""
+        return has_surely(self.columns, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +114,11 @@ class Scope:
             found += scope.items
             scope = scope.parent
         return found
+
+
+def has_surely(columns: Sequence[str], name: str) -> bool:
+    """Tell whether columns have one of a name, by no guess."""
+    return any(each == name and type(each) is str for each in columns)
 
 
 def renamed(columns: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:

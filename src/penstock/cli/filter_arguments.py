@@ -50,7 +50,7 @@ class FilterCommand(click.Command):
             for parameter in self.params
             if word[:2] in parameter.opts and isinstance(parameter.type, click.Choice)
         ]
-        return bool(of_choice) and word[2:].removeprefix("=") in of_choice[0]
+        return bool(of_choice) and word[2:] in of_choice[0]
 
 
 def filter_argument(command: Any) -> Any:

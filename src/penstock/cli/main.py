@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "send": "send",
     "search": "search",
     "sql": "sql",
+    "ask": "ask",
     "rejected": "rejected",
     "db": "db",
     "doctor": "doctor",

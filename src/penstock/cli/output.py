@@ -21,6 +21,10 @@ SHOWN_CONTROLS = {
     code: f"\\x{code:02x}"
     for code in (*range(32), *range(127, 160))
     if chr(code) not in "\t\n"
+} | {
+    # Those that turn the direction of writing, and with it what a line seems to say.
+    code: f"\\u{code:04x}"
+    for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
 # Where there is no terminal a table is as wide as its values.
 WIDE = 1_000_000
@@ -70,7 +74,8 @@ def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([as_text(value) for value in row] for row in rows)
-    click.echo(text.getvalue(), nl=False)
+    # As it is stored: without `color` click would take out escape sequences.
+    click.echo(text.getvalue(), nl=False, color=True)
 
 
 def as_text(value: Any) -> str:

@@ -57,9 +57,9 @@ class Look(NamedTuple):
         local = moment.astimezone(self.zone)
         if not self.is_at_least(DATE_FROM):
             return f"{local:%H:%M:%S}" if self.is_one_day else f"{local:%m-%d %H:%M}"
-        clock = f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
         if self.width is None:
-            return f"{local:%Y-%m-%d} {clock}{local:%z}"
+            return local.isoformat(sep=" ", timespec="milliseconds")
+        clock = f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
         return clock if self.is_one_day else f"{local:%m-%d} {clock}"
 
 

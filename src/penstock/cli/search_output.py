@@ -98,7 +98,8 @@ def _write_raw(lines: Sequence[str]) -> None:
     # As they are stored, but to a terminal, which they would command.
     as_is = not sys.stdout.isatty()
     for line in lines:
-        click.echo(line if as_is else shown(line))
+        # Without `color` click would take escape sequences out.
+        click.echo(line if as_is else shown(line), color=True)
 
 
 def show_context(

@@ -22,6 +22,7 @@ from penstock.errors import SettingsError
 from penstock.settings import (
     Accepted,
     ApiSettings,
+    AskSettings,
     ColumnSettings,
     CopySettings,
     HttpSettings,
@@ -58,6 +59,7 @@ CONCERNS: dict[str, type] = {
     "columns": ColumnSettings,
     "reading": ReadLimits,
     "process": ProcessSettings,
+    "ask": AskSettings,
 }
 # The flag, and the variable, that name the configuration file.
 CONFIG_FILE = "config"

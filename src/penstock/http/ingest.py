@@ -183,7 +183,7 @@ def asked_of(request: web.BaseRequest) -> Asked:
         raise ApiError(400, f"time_key is given more than {MOST_TIME_KEYS} times")
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return Asked(
-        _tag_of(query.get("tag", headers.get(TAG_HEADER, DEFAULT_TAG))),
+        _tag_of(query.get("tag") or headers.get(TAG_HEADER) or DEFAULT_TAG),
         time_keys,
         _key_of(headers.get(KEY_HEADER, "")),
         _codec_of(headers.get("Content-Encoding", "")),
@@ -196,9 +196,10 @@ def _tag_of(tag: str) -> str:
         is_short = len(tag.encode()) <= MAX_TAG_BYTES
     except UnicodeEncodeError:
         raise ApiError(400, "the tag is not UTF-8") from None
-    if not tag or not is_short or "\0" in tag:
+    if not is_short or "\0" in tag:
         raise ApiError(
-            400, f"the tag has to have 1 to {MAX_TAG_BYTES:,} bytes, none of them NUL"
+            400,
+            f"the tag has to have {MAX_TAG_BYTES:,} bytes at most, none of them NUL",
         )
     return tag
 

@@ -358,7 +358,7 @@ def _ingest() -> Schema:
         (400, 401, 403, 408, 413, 415, 503),
         operationId="ingest",
         parameters=[
-            parameter("tag", "The tag of all of them.", minLength=1, maxLength=256),
+            parameter("tag", "The tag of all of them, 1,024 bytes at most."),
             {
                 **parameter("time_key", "The key that is the event's time."),
                 "schema": {"type": "array", "items": _TEXT, "maxItems": 8},
@@ -384,12 +384,13 @@ def _ingest() -> Schema:
                     "schema": {
                         "oneOf": [
                             record,
-                            {"type": "array", "items": record, "minItems": 1},
+                            # What is none among others is rejected alone.
+                            {"type": "array", "items": {}, "minItems": 1},
                         ]
                     }
                 },
-                "application/x-ndjson": {"schema": _TEXT},
-                "application/msgpack": {"schema": _TEXT},
+                "application/x-ndjson": {"schema": {}},
+                "application/msgpack": {"schema": {}},
             },
         },
     )

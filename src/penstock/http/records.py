@@ -85,9 +85,10 @@ class Records:
             raise ApiError(400, "the body has no record in it")
         is_array = self._text[begin] == "["
         yield from self._read_array(begin) if is_array else self._read_values(begin)
-        if not self._good and self.problems and not is_array:
-            first = self.problems[0]
-            raise ApiError(400, f"{first.error}; nothing is stored")
+        if not self._good and self.problems:
+            line, error = self.problems[0]
+            where = "" if f"line {line} " in error else f"line {line}: "
+            raise ApiError(400, f"{where}{error}; nothing is stored")
         self._text = ""
 
     def _read_array(self, begin: int) -> Iterator[None]:

@@ -83,8 +83,6 @@ class Search:
             origin = statements.origin_for(window, searched.zone)
         except OverflowError:
             raise ApiError(400, "a window that begins in the year 1") from None
-        if (window.end - window.start) // step > MOST_BINS:
-            raise ApiError(400, f"the window has more than {MOST_BINS:,} bins")
         query = statements.histogram(searched.filter, window, step=step, origin=origin)
         async with self._readers.session() as session:
             found = await session.fetch(*query)

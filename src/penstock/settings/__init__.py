@@ -9,6 +9,7 @@ documentation.
 
 from dataclasses import dataclass, field
 
+from penstock.settings.asking import AskSettings
 from penstock.settings.declared import Accepted, check_settings, is_reloaded
 from penstock.settings.process import (
     ApiSettings,
@@ -39,6 +40,7 @@ from penstock.settings.store import (
 __all__ = [
     "Accepted",
     "ApiSettings",
+    "AskSettings",
     "ColumnSettings",
     "CopySettings",
     "HttpSettings",
@@ -85,3 +87,4 @@ class Settings:
     columns: ColumnSettings = field(default_factory=ColumnSettings)
     reading: ReadLimits = field(default_factory=ReadLimits)
     process: ProcessSettings = field(default_factory=ProcessSettings)
+    ask: AskSettings = field(default_factory=AskSettings)
