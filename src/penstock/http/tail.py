@@ -47,6 +47,7 @@ PIECE_BYTES = 64 * 1024
 _ID_EPOCH = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
     microseconds=ID_EPOCH_MICROSECONDS
 )
+_MICROSECOND = timedelta(microseconds=1)
 _ALL_COLUMNS = fields_of(None)
 
 
@@ -60,10 +61,11 @@ class _Asked(NamedTuple):
 
 
 class _History(NamedTuple):
-    """Rows that were committed before, the oldest first; whether some are left out."""
+    """Rows that were committed before, the oldest first; whether there are more."""
 
     rows: list[LiveRow]
     is_cut: bool
+    is_after: bool
 
 
 class Tail:
@@ -104,15 +106,15 @@ class Tail:
 
     async def _history(self, asked: _Asked) -> _History:
         if not asked.rows:
-            return _History([], False)
+            return _History([], is_cut=False, is_after=False)
         filter = asked.filter
         if asked.after is not None:
             filter = And((filter, Field(("id",), ">", str(asked.after))))
         async with self._readers.session() as session:
             page = await read_page(session, filter, asked.window, limit=asked.rows)
-        # Of the last so many, others were not asked for.
-        is_cut = page.is_cut or (asked.after is not None and page.next is not None)
-        return _History([_live_row(row) for row in reversed(page.rows)], is_cut)
+        is_cut = page.is_cut or page.next is not None
+        rows = [_live_row(row) for row in reversed(page.rows)]
+        return _History(rows, is_cut, asked.after is not None)
 
 
 def _read(request: web.BaseRequest) -> _Asked:
@@ -128,7 +130,7 @@ def _read(request: web.BaseRequest) -> _Asked:
     parameters.number("rows", default, 0, MOST_ROWS)
     if not (last.isascii() and last.isdigit() and len(last) <= 19):
         raise ApiError(400, "Last-Event-ID, or after, has to be the id of a row")
-    overlap = int(OVERLAP / timedelta(microseconds=1)) << RECEIVER_BITS
+    overlap = OVERLAP // _MICROSECOND << RECEIVER_BITS
     after = max(0, int(last) - overlap)
     arrived = _ID_EPOCH + timedelta(microseconds=after >> RECEIVER_BITS)
     window = Window(arrived - LATENESS, window.end)
@@ -142,8 +144,14 @@ def _live_row(row: tuple[Any, ...]) -> LiveRow:
 async def _send_history(events: EventStream, history: _History) -> None:
     for piece in _joined(map(_row_event, history.rows)):
         await events.send_bytes(piece)
-    told = {"history": len(history.rows), "is_cut": history.is_cut}
-    await events.send(orjson.dumps(told), event="live")
+    told = {
+        "history": len(history.rows),
+        "is_cut": history.is_cut,
+        "after": history.is_after,
+    }
+    # Who has had no row has something to come back with too.
+    since = (datetime.now(UTC) - _ID_EPOCH) // _MICROSECOND << RECEIVER_BITS
+    await events.send(orjson.dumps(told), event="live", event_id=str(since))
 
 
 async def _pieces(feed: Feed, known: frozenset[int]) -> AsyncIterator[bytes]:
