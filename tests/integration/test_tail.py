@@ -13,16 +13,20 @@ from urllib.parse import urlencode
 import msgpack
 import pytest
 
+from penstock.embedded import EmbeddedPostgres
 from tests.integration.conftest import (
     PATIENCE_SECONDS,
     Database,
     Program,
     Sender,
     Start,
+    create_database,
+    drop_database,
     numbers_in,
     wait_until,
 )
 
+FREE_PORTS = ("--port", "0", "--http-port", "0")
 Event = tuple[str, str, dict[str, Any]]
 
 
@@ -78,6 +82,16 @@ def server(start: Start, database: Database) -> Program:
     return start("serve", "--database-url", database.url).wait_ready()
 
 
+@pytest.fixture(scope="module")
+def shared(postgres: EmbeddedPostgres, template: str) -> Iterator[Program]:
+    """A server for tests that tell their rows by a tag of their own."""
+    database = create_database(postgres, template)
+    program = Program(("serve", "--database-url", database.url, *FREE_PORTS), {})
+    yield program.wait_ready()
+    program.end()
+    drop_database(database)
+
+
 @contextmanager
 def stream(
     server: Program, last_id: str = "", **parameters: object
@@ -98,50 +112,68 @@ def send_records(server: Program, *records: dict[str, Any], tag: str = "test") -
         sender.acks(1)
 
 
-def send(server: Program, numbers: range) -> None:
-    send_records(server, *({"n": number} for number in numbers))
+def send(server: Program, numbers: range, tag: str = "test") -> None:
+    send_records(server, *({"n": number} for number in numbers), tag=tag)
 
 
-def test_rows_are_shown_as_they_are_committed(server: Program) -> None:
-    with stream(server) as reader:
-        send_records(
-            server,
-            {"n": 1, "level": "warning", "service": "a", "host": "h", "message": "hé"},
-        )
+def test_rows_are_shown_as_they_are_committed(shared: Program) -> None:
+    record = {"n": 1, "level": "warning", "service": "a", "host": "h", "message": "hé"}
+    with stream(shared, q="tag:shown") as reader:
+        send_records(shared, record, tag="shown")
         reader.wait_for(1)
 
         ((_, event_id, row),) = [each for each in reader.events if each[0] == "row"]
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{server.http_port}/api/search"
-        ) as answer:
-            assert json.load(answer)["rows"] == [row], "as a search has it"
+        found = json.loads(shared.get("/api/search?q=tag:shown")[1])["rows"]
+        assert found == [row], "as a search has it"
         assert event_id == row["id"]
 
 
-def test_only_what_the_filter_holds_for_is_shown(server: Program) -> None:
+def test_only_what_the_filter_holds_for_is_shown(shared: Program) -> None:
     with (
-        stream(server, q="level:>=error -healthz") as errors,
-        stream(server, q="n:>1 any:test") as others,
+        stream(shared, q="tag:held level:>=error -healthz") as errors,
+        stream(shared, q="n:>1 any:held") as others,
     ):
         send_records(
-            server,
+            shared,
             {"n": 1, "level": "error", "message": "A"},
             {"n": 2, "level": "error", "message": "GET /HEALTHZ"},
             {"n": 3, "level": "fatal"},
             {"n": 4, "level": "info"},
+            tag="held",
         )
 
         assert errors.wait_for(2) == [1, 3]
         assert others.wait_for(3) == [2, 3, 4]
 
 
-def test_history_comes_first_and_then_what_follows(server: Program) -> None:
-    send(server, range(5))
-    with stream(server, rows=3) as reader:
-        send(server, range(5, 8))
+def test_history_comes_first_and_then_what_follows(shared: Program) -> None:
+    send(shared, range(5), "history")
+    with stream(shared, rows=3, q="tag:history") as reader:
+        send(shared, range(5, 8), "history")
 
         assert reader.wait_for(6) == [2, 3, 4, 5, 6, 7]
-        assert reader.of("live") == [{"history": 3, "is_cut": False}]
+        assert reader.of("live") == [{"history": 3, "is_cut": True, "after": False}]
+
+
+def test_who_comes_back_has_all_that_it_did_not_see(shared: Program) -> None:
+    with stream(shared, q="tag:back") as reader:
+        send(shared, range(3), "back")
+        reader.wait_for(3)
+        last_id = reader.events[-1][1]
+    send(shared, range(3, 6), "back")
+    with stream(shared, last_id=last_id, q="tag:back") as reader:
+        send(shared, range(6, 9), "back")
+
+        # It knows 0 to 2 by their ids.
+        assert reader.wait_for(9) == list(range(9))
+
+
+def test_who_had_no_row_comes_back_to_what_came_since(shared: Program) -> None:
+    with stream(shared, q="tag:none") as reader:
+        last_id = reader.events[-1][1]
+    send(shared, range(2), "none")
+    with stream(shared, last_id=last_id, q="tag:none") as reader:
+        assert reader.wait_for(2) == [0, 1]
 
 
 def test_between_history_and_now_there_is_no_gap_and_nothing_twice(
@@ -171,21 +203,6 @@ def test_between_history_and_now_there_is_no_gap_and_nothing_twice(
         assert sorted(reader.wait_for(len(stored))) == stored
         assert not reader.of("missed")
         reader.close()
-
-
-def test_who_comes_back_has_all_that_it_did_not_see(
-    server: Program, database: Database
-) -> None:
-    with stream(server) as reader:
-        send(server, range(3))
-        reader.wait_for(3)
-        last_id = reader.events[-1][1]
-    send(server, range(3, 6))
-    with stream(server, last_id=last_id) as reader:
-        send(server, range(6, 9))
-
-        # It knows 0 to 2 by their ids.
-        assert sorted(reader.wait_for(9)) == numbers_in(database)
 
 
 def test_what_is_sent_twice_or_refused_is_not_shown(
@@ -263,9 +280,9 @@ def test_a_stop_ends_streams_at_once(server: Program) -> None:
     ],
 )
 def test_what_is_not_understood_is_said(
-    server: Program, parameters: dict[str, str], words: str
+    shared: Program, parameters: dict[str, str], words: str
 ) -> None:
-    status, body = server.get(f"/api/tail?{urlencode(parameters)}")
+    status, body = shared.get(f"/api/tail?{urlencode(parameters)}")
 
     assert status == 400
     assert words in json.loads(body)["error"]

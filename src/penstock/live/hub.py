@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
@@ -67,13 +67,15 @@ class Hub:
         *,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
         clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._metrics = metrics
         self._max_waiting_bytes = max_waiting_bytes
         self._clock = clock
+        self._sleep = sleep
         self._subscriptions: dict[Subscription, None] = {}
         self._waiting: deque[_Waiting] = deque()
-        self._waiting_bytes = 0
+        self.waiting_bytes = 0  # of what was not looked at, or not all of it
         self._segments = 0
         self._is_closed = False
         self._something_waits = asyncio.Event()
@@ -91,10 +93,12 @@ class Hub:
                 _Waiting(self._segments, encoded.data, encoded.rows, refused)
             )
             self._segments += 1
-            self._waiting_bytes += len(encoded.data)
-        while self._waiting_bytes > self._max_waiting_bytes and len(self._waiting) > 1:
+            self.waiting_bytes += len(encoded.data)
+        while self.waiting_bytes > self._max_waiting_bytes and len(self._waiting) > 1:
             # The oldest: who looks on wants to see what is now.
-            self._drop(self._waiting.popleft())
+            dropped = self._waiting.popleft()
+            self.waiting_bytes -= len(dropped.data)
+            self._drop(dropped)
         self._something_waits.set()
 
     def subscribe(
@@ -115,8 +119,8 @@ class Hub:
         self._subscriptions.pop(subscription, None)
         self._metrics.readers(len(self._subscriptions))
         if not self._subscriptions:
+            self.waiting_bytes -= sum(len(each.data) for each in self._waiting)
             self._waiting.clear()
-            self._waiting_bytes = 0
 
     def close(self) -> None:
         """End all feeds: the server stops."""
@@ -142,36 +146,41 @@ class Hub:
         for _ in self._looks():
             taken = self._clock() - begun
             if taken >= SLICE_SECONDS:
-                await asyncio.sleep(taken / SHARE - taken)
+                await self._sleep(taken / SHARE - taken)
                 begun = self._clock()
         taken = self._clock() - begun
         # However often little is committed, it comes to no more than the share.
-        await asyncio.sleep(taken / SHARE - taken)
+        await self._sleep(taken / SHARE - taken)
 
     def _looks(self) -> Iterator[None]:
         """Look at all that waits; yield after each short piece of work."""
         while self._waiting:
             waiting = self._waiting.popleft()
-            self._waiting_bytes -= len(waiting.data)
-            lowered = waiting.data.lower()
-            interested = [
-                each
-                for each in self._subscriptions
-                if each.since <= waiting.number and each.matcher.may_hold(lowered)
-            ]
-            del lowered
-            yield
-            if not interested:
-                continue
-            for number, row in enumerate(stored_rows(waiting.data)):
-                if number not in waiting.refused:
-                    self._show(row, interested)
+            try:
+                interested = self._interested(waiting)
                 yield
+                if not interested:
+                    continue
+                for number, row in enumerate(stored_rows(waiting.data)):
+                    if number not in waiting.refused:
+                        self._show(row, interested)
+                    yield
+            finally:
+                self.waiting_bytes -= len(waiting.data)
+
+    def _interested(self, waiting: _Waiting) -> list[Subscription]:
+        """Return those who may find something in it."""
+        lowered = waiting.data.lower()
+        return [
+            each
+            for each in self._subscriptions
+            if each.since <= waiting.number and each.matcher.may_hold(lowered)
+        ]
 
     def _show(self, row: StoredRow, interested: list[Subscription]) -> None:
         shown: LiveRow | None = None
         for each in interested:
-            if each.matcher.holds(row) and not each.feed.is_closed:
+            if not each.feed.is_closed and each.matcher.holds(row):
                 if shown is None:
                     shown = LiveRow(row.id, as_json(row))
                 if not each.feed.put(shown):
