@@ -183,7 +183,7 @@ def another(name: str, default: Any, accepted: Accepted) -> tuple[str, Any]:
         return "3", 3
     text = OTHERS[type(default)](accepted)
     if text == str(default):
-        text = str(int(accepted.low) + 2)
+        text += "1"
     if isinstance(default, tuple):
         return text, ("some.key", "another")
     return text, type(default)(text)
