@@ -135,6 +135,7 @@ class Server:
             routes=api_routes(
                 settings,
                 submit=self._flow.submit,
+                looking=self._flow.looking,
                 open_session=partial(
                     open_session,
                     settings.api.api_database_url or settings.database_url,
