@@ -220,6 +220,7 @@ def _used_metrics() -> Metrics:
     used.receive.broke_protocol("not_forward")
     for error in (PermanentSinkError(""), TransientSinkError("")):
         used.sink.failed(error)
+    used.http.serves(("/api/search",))
     return used
 
 

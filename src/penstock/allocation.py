@@ -15,8 +15,9 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 # glibc takes no more than this; a larger block is a large message, and is rare.
 LARGE_BLOCK_BYTES = 32 * 1024 * 1024
-# What is kept when it is free: a few of the batches that writers have in hand.
-KEPT_BYTES = 64 * 1024 * 1024
+# What is kept when it is free: two of the batches that writers have in hand. It is part
+# of what a process takes beside its ring.
+KEPT_BYTES = 16 * 1024 * 1024
 
 
 def keep_large_blocks() -> bool:

@@ -12,6 +12,7 @@ import gc
 import logging
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +22,11 @@ from penstock import config
 from penstock.allocation import keep_large_blocks
 from penstock.errors import UnavailableError
 from penstock.flow import GC_THRESHOLD, Flow
+from penstock.http.api import api_routes
 from penstock.http.server import HttpServer
 from penstock.net.places import ListenedOn
 from penstock.postgres.connection import without_password
+from penstock.reader.session import open_session
 from penstock.reloading import Reloading, Terminal, hangup_stops
 from penstock.settings import Settings
 from penstock.settings.shares import worker_count
@@ -32,6 +35,7 @@ from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.migrations import migrate
 from penstock.sink.spool_owner import SpoolOwner
 from penstock.sink.spools import make_spool
+from penstock.sink.summaries import summarize_periodically
 from penstock.stopping import STOP_GRACE_SECONDS, Stop
 from penstock.supervising.workers import Workers
 from penstock.telemetry.logs import set_log_level
@@ -96,7 +100,7 @@ def run(
     # The SIGABRT of systemd's watchdog leaves in the log where the loop hangs.
     faulthandler.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        server = Server(settings, reload, spool_dir)
+        server = Server(settings, reload, spool_dir, is_embedded=database is not None)
         was_clean = runner.run(server.run(on_ready, database))
     return Stopped(was_clean, server.seconds_left() if was_clean else 0.0)
 
@@ -105,7 +109,12 @@ class Server:
     """All parts of one server."""
 
     def __init__(
-        self, settings: Settings, reload: Callable[[], Settings], spool_dir: Path
+        self,
+        settings: Settings,
+        reload: Callable[[], Settings],
+        spool_dir: Path,
+        *,
+        is_embedded: bool = False,
     ) -> None:
         self._settings = settings
         named = settings.spool.spool_dir
@@ -123,6 +132,17 @@ class Server:
             self._metrics,
             self._flow.unready_reasons,
             refresh=self._flow.refresh,
+            routes=api_routes(
+                settings,
+                submit=self._flow.submit,
+                looking=self._flow.looking,
+                open_session=partial(
+                    open_session,
+                    settings.api.api_database_url or settings.database_url,
+                    settings.reading,
+                    is_embedded=is_embedded,
+                ),
+            ),
         )
         self._systemd = Systemd(*config.service_manager())
         self._stop = Stop(settings.process.shutdown_timeout_seconds)
@@ -192,10 +212,13 @@ class Server:
 
     async def _maintain(self) -> None:
         settings = self._settings
-        await maintain_periodically(
-            settings.maintenance.maintenance_database_url or settings.database_url,
-            Upkeep(settings.partitions, settings.maintenance),
-            self._metrics.maintenance,
+        url = settings.maintenance.maintenance_database_url or settings.database_url
+        upkeep = Upkeep(settings.partitions, settings.maintenance)
+        if not settings.maintenance.maintenance_interval_seconds:
+            return  # `penstock db maintain` does it
+        await asyncio.gather(
+            maintain_periodically(url, upkeep, self._metrics.maintenance),
+            summarize_periodically(url),
         )
 
     async def _tell_systemd(self) -> None:

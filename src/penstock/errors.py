@@ -2,11 +2,14 @@
 
     PenstockError              exit code 1
     ├── ProtocolError          the peer broke the protocol: its connection is closed
+    ├── NotTakenError          a message is not stored now: it may be sent again
     ├── SettingsError          a setting is wrong                   exit code 2
     ├── UnavailableError       out of reach, in use, not permitted  exit code 3
     │   ├── DatabaseUnavailableError
     │   │   └── NotOwnerError      only the owner of the tables may do that
-    │   └── EmbeddedPostgresError
+    │   ├── EmbeddedPostgresError
+    │   └── ModelUnavailableError  nobody answers at the model's API, or not in time
+    ├── ModelError             the model's answer is of no use
     ├── QueryError             the database refused or ended a statement of somebody's
     │   ├── QueryTimeoutError    it took longer than it may
     │   ├── QueryCancelledError  somebody has ended it
@@ -41,6 +44,10 @@ class ProtocolError(PenstockError):
         self.reason = reason
 
 
+class NotTakenError(PenstockError):
+    """A message is not stored now, or not known to be; its sender may try again."""
+
+
 class SettingsError(PenstockError):
     """Settings have values that are not accepted; `problems` has a line for each."""
 
@@ -68,6 +75,14 @@ class NotOwnerError(DatabaseUnavailableError):
 
 class EmbeddedPostgresError(UnavailableError):
     """The embedded PostgreSQL cannot be started or used."""
+
+
+class ModelUnavailableError(UnavailableError):
+    """The model's API is out of reach, overloaded, or too slow."""
+
+
+class ModelError(PenstockError):
+    """The model refuses, or what it answers is of no use."""
 
 
 class QueryError(PenstockError):

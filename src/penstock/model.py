@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, NewType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 # A receiving connection, as the ring's shares are counted.
 SourceId = NewType("SourceId", int)
@@ -74,6 +74,30 @@ class EncodedRows(NamedTuple):
         return size_bytes
 
 
+class Submission(NamedTuple):
+    """A message that did not come by the forward protocol, and whose sender waits.
+
+    `entries` are msgpack entries, `[time, record]`; what is no array among them is
+    rejected. `chunk` is the name that its sender gave it, as msgpack, and `identity` is
+    what it has each time it is sent; both are None where it has no name.
+    """
+
+    sender: str
+    host: str  # whose turns it has
+    tag: str
+    entries: bytes
+    chunk: bytes | None = None
+    identity: bytes | None = None
+
+
+class Receipt(NamedTuple):
+    """What became of the events of a message, once all of it is committed."""
+
+    stored: int
+    rejected: int
+    duplicate: int
+
+
 @dataclass(slots=True, eq=False)
 class Delivery:
     """One message on its way: acked when its last segment is committed.
@@ -82,7 +106,8 @@ class Delivery:
     too, None where nobody will send it again. `received_seconds` is the
     receiver's monotonic clock. `sealed` turns true when the last segment of the
     message has been handed to the ring; `on_settled` is called when the last of them
-    is committed after that, and notes when that was.
+    is committed after that, and notes when that was. Of its events those that were
+    rejected, and those that were stored before, are counted as they are committed.
     """
 
     source: SourceId
@@ -96,6 +121,8 @@ class Delivery:
     pending_segments: int = 0
     sealed: bool = False
     settled_seconds: float = 0.0
+    rejected_events: int = 0
+    duplicate_events: int = 0
 
     @property
     def is_settled(self) -> bool:
@@ -137,7 +164,8 @@ class Segment:
     and `delivery` is that of all. `claim` is what it is recognised by when it comes
     again, None where it cannot. `tried_in` names a batch of an earlier process that may
     have stored it. `rejected_before` counts what was rejected of its message in the
-    parts before it.
+    parts before it. `is_duplicate` and `refused_events`, rows that PostgreSQL refused,
+    are what its last try has come to.
     """
 
     encoded: EncodedRows
@@ -146,6 +174,8 @@ class Segment:
     tried_in: bytes = b""
     rejected_before: int = 0
     shares: tuple[Share, ...] = ()
+    is_duplicate: bool = False
+    refused_events: int = 0
     size_bytes: int = field(init=False)
     events: int = field(init=False)
 
@@ -208,6 +238,16 @@ class Batch:
     def days(self) -> frozenset[Day]:
         """Return the days, UTC, that need a partition before this batch is stored."""
         return frozenset().union(*(each.encoded.days for each in self.segments))
+
+
+class Committed(NamedTuple):
+    """What a transaction has stored: all rows of these segments but the refused ones.
+
+    `refused` are the numbers of rows within a segment, by the segment's place here.
+    """
+
+    segments: "tuple[Segment, ...]"
+    refused: "Mapping[int, frozenset[int]]"
 
 
 class Outcome(NamedTuple):

@@ -312,7 +312,11 @@ def penstock(*arguments: str) -> list[str]:
 
 def clean_environment(**more: str) -> dict[str, str]:
     """Return the environment without the settings of whoever runs the tests."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("PENSTOCK_", "ANTHROPIC_"))
+    }
     return kept | {"COLUMNS": "80"} | more
 
 
@@ -336,7 +340,8 @@ Here = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
     """Run a command that ends by itself in this process, which is quicker."""
-    for name in [name for name in os.environ if name.startswith("PENSTOCK_")]:
+    foreign = ("PENSTOCK_", "ANTHROPIC_")
+    for name in [name for name in os.environ if name.startswith(foreign)]:
         monkeypatch.delenv(name)
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

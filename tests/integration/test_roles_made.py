@@ -360,6 +360,7 @@ async def test_a_database_of_before_with_data_in_it_goes_on(
         "days",
         "claim",
         "reading",
+        "questions",
     ]
     for n in (3, 4):
         if n == 4:

@@ -56,5 +56,11 @@ def settle(batch: Batch) -> None:
     for segment in batch.segments:
         delivery = segment.delivery
         delivery.pending_segments -= 1
+        if segment.is_duplicate:
+            delivery.duplicate_events += segment.events
+        elif segment.encoded.rejected or segment.refused_events:
+            delivery.rejected_events += (
+                len(segment.encoded.rejected) + segment.refused_events
+            )
         if delivery.is_settled:
             delivery.on_settled(delivery)

@@ -63,11 +63,20 @@ def migrate_command(
     multiple=True,
     help="A login of people, to be made a member of penstock_reader.",
 )
+@click.option(
+    "--asker",
+    "askers",
+    metavar="LOGIN",
+    multiple=True,
+    help="A login of people who may `penstock ask`, which costs money: to be made a"
+    " member of penstock_asker and penstock_reader.",
+)
 @database_options
 @config_file_option
 def roles_command(
     writers: tuple[str, ...],
     readers: tuple[str, ...],
+    askers: tuple[str, ...],
     database_url: str | None,
     data_dir: str | None,
     config_file: str | None,
@@ -81,7 +90,13 @@ def roles_command(
     is_ours = config.database_url(database_url, config_file) is None
     with found_database(database_url, data_dir, config_file=config_file) as url:
         report = asyncio.run(
-            make_roles(url, writers=writers, readers=readers, is_ours=is_ours)
+            make_roles(
+                url,
+                writers=writers,
+                readers=readers,
+                askers=askers,
+                is_ours=is_ours,
+            )
         )
     for line in report.done:
         click.echo(line)

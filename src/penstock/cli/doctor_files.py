@@ -35,7 +35,7 @@ def secrets(settings: Settings) -> Iterator[Finding]:
             yield from _closed(name, Path(file), OTHERS_MAY, "chmod o= {}")
         # Of a URL the password is PostgreSQL's matter.
         if (
-            name != "maintenance_database_url"
+            name not in ("maintenance_database_url", "api_database_url")
             and value
             and len(value) < SHORT_SECRET_CHARS
         ):
@@ -104,6 +104,8 @@ def _secrets(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for user in security.users:
         yield f"password of the user {user.name}", user.password, user.password_file
     yield "http_token", http.http_token, http.http_token_file
+    api = settings.api
+    yield "api_database_url", api.api_database_url, api.api_database_url_file
     upkeep = settings.maintenance
     yield (
         "maintenance_database_url",

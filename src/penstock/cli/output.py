@@ -21,6 +21,10 @@ SHOWN_CONTROLS = {
     code: f"\\x{code:02x}"
     for code in (*range(32), *range(127, 160))
     if chr(code) not in "\t\n"
+} | {
+    # Those that turn the direction of writing, and with it what a line seems to say.
+    code: f"\\u{code:04x}"
+    for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
 # Where there is no terminal a table is as wide as its values.
 WIDE = 1_000_000
@@ -33,9 +37,15 @@ COLUMN_FRAME = 3
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table, and on stderr how many rows it has."""
+    click.echo(table_text(columns, rows), nl=False)
+    click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", err=True)
+
+
+def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table as wide as the terminal, or as its values where there is none."""
     table = Table()
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name.translate(SHOWN_CONTROLS), overflow="fold")
     for row in rows:
         table.add_row(*[as_text(value).translate(SHOWN_CONTROLS) for value in row])
     console = Console(markup=False, highlight=False, emoji=False)
@@ -43,8 +53,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     width = max(width, len(columns) * (LEAST_COLUMN + COLUMN_FRAME) + 1)
     # Both: of a dumb terminal rich would go on to take the width for 80.
     console.size = ConsoleDimensions(width, console.height)
-    console.print(table)
-    click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", err=True)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
 
 
 def print_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -70,7 +81,8 @@ def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([as_text(value) for value in row] for row in rows)
-    click.echo(text.getvalue(), nl=False)
+    # As it is stored: without `color` click would take out escape sequences.
+    click.echo(text.getvalue(), nl=False, color=True)
 
 
 def as_text(value: Any) -> str:

@@ -5,7 +5,12 @@ the environment, `ring_bytes` in the file's table `[ring]`; the first of them co
 Only `environment` reads the environment. None of this may know what a setting is for.
 """
 
-from penstock.config.environment import PREFIX, environment_name, service_manager
+from penstock.config.environment import (
+    PREFIX,
+    environment_name,
+    model_access,
+    service_manager,
+)
 from penstock.config.loading import (
     CONCERNS,
     CONFIG_FILE,
@@ -21,7 +26,7 @@ from penstock.config.loading import (
     needs_restart,
     setting_value,
 )
-from penstock.config.machine import cores
+from penstock.config.machine import cores, time_zone_name
 from penstock.config.sender_secrets import password_in, shared_key
 
 __all__ = [
@@ -39,9 +44,11 @@ __all__ = [
     "flag_name",
     "load",
     "load_settings",
+    "model_access",
     "needs_restart",
     "password_in",
     "service_manager",
     "setting_value",
     "shared_key",
+    "time_zone_name",
 ]

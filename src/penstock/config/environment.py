@@ -65,3 +65,19 @@ def service_manager() -> tuple[str | None, float | None]:
     if not is_for_us or not microseconds.isdecimal() or not int(microseconds):
         return address, None
     return address, int(microseconds) / 1_000_000
+
+
+def model_access() -> tuple[str, str]:
+    """Return the key and the address of the model's API, each empty if not given.
+
+    These are the variables of Anthropic's own SDK, no settings.
+    """
+    return (
+        os.environ.get("ANTHROPIC_API_KEY", "").strip(),
+        os.environ.get("ANTHROPIC_BASE_URL", "").strip(),
+    )
+
+
+def time_zone_variable() -> str:
+    """Return TZ, which is POSIX's, empty if it is not set."""
+    return os.environ.get("TZ", "").strip().removeprefix(":")

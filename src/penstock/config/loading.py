@@ -21,9 +21,12 @@ from penstock.config.values import accepted_by, from_text, from_toml, table_from
 from penstock.errors import SettingsError
 from penstock.settings import (
     Accepted,
+    ApiSettings,
+    AskSettings,
     ColumnSettings,
     CopySettings,
     HttpSettings,
+    IngestSettings,
     ListenSettings,
     MaintenanceSettings,
     PartitionSettings,
@@ -45,6 +48,8 @@ CONCERNS: dict[str, type] = {
     "security": SecuritySettings,
     "limits": PeerLimits,
     "http": HttpSettings,
+    "api": ApiSettings,
+    "ingest": IngestSettings,
     "wire": WireLimits,
     "ring": RingSettings,
     "spool": SpoolSettings,
@@ -54,6 +59,7 @@ CONCERNS: dict[str, type] = {
     "columns": ColumnSettings,
     "reading": ReadLimits,
     "process": ProcessSettings,
+    "ask": AskSettings,
 }
 # The flag, and the variable, that name the configuration file.
 CONFIG_FILE = "config"

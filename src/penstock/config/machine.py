@@ -1,4 +1,4 @@
-"""How many cores there are for us: not always those of the machine.
+"""How many cores there are for us, which are not always those of the machine; its zone.
 
 It owns where that is read. It must not know what they are for.
 """
@@ -7,10 +7,16 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from penstock.config.environment import time_zone_variable
 
 # Linux kernel documentation, "Control Group v2", cpu.max: quota and period, "max" for
 # none. In a container this is its own group.
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+# A link into the database of time zones (localtime(5)), and what Debian has beside it.
+LOCAL_TIME = Path("/etc/localtime")
+TIME_ZONE = Path("/etc/timezone")
 
 
 def cores(cpu_max: Path = CPU_MAX) -> float:
@@ -23,3 +29,17 @@ def cores(cpu_max: Path = CPU_MAX) -> float:
         quota, period = cpu_max.read_text().split()
         count = min(count, int(quota) / int(period))
     return count
+
+
+def time_zone_name(local_time: Path = LOCAL_TIME, time_zone: Path = TIME_ZONE) -> str:
+    """Return the name of this machine's time zone, as PostgreSQL takes it, else UTC."""
+    names = [time_zone_variable()]
+    with suppress(OSError):
+        names.append(str(local_time.resolve()).partition("zoneinfo/")[2])
+    with suppress(OSError, ValueError):
+        names.append(time_zone.read_text().strip())
+    for name in names:
+        with suppress(OSError, ValueError, KeyError):  # no such name, or no name at all
+            if name:
+                return ZoneInfo(name).key
+    return "UTC"

@@ -1,8 +1,8 @@
 """One connection of the HTTP side, and how much it may have of us.
 
 It owns the limits: how many there are, how long one may take, how much it may send.
-A connection is one request: what follows it, or is its body, is not waited for. It
-must not know what is served.
+A connection is one request: what follows it is not waited for, nor is its body unless
+what it asks for takes one. It must not know what is served.
 """
 
 import asyncio
@@ -10,10 +10,12 @@ import logging
 import math
 import resource
 import traceback
+from contextlib import suppress
 from typing import cast
 
 from aiohttp import web
 
+from penstock.http.answers import plain_answer
 from penstock.telemetry.http import HttpMetrics
 
 logger = logging.getLogger(__name__)
@@ -22,14 +24,25 @@ logger = logging.getLogger(__name__)
 HEADER_SECONDS = 10.0
 # From there to the last byte of the answer; Prometheus waits 10 s by default.
 ANSWER_SECONDS = 20.0
-# All that is read of a connection: the headers of browsers have some KiB, and nothing
-# that is served needs a body.
+# All that is read of a connection before it is known whether its request may have a
+# body: the headers of browsers have some KiB.
 MAX_REQUEST_BYTES = 64 * 1024
+# What has come with them is held until then, which is the loop's next rounds. It is
+# what the socket gives at once: uvloop reads 250 KB, and heeds a pause one read later.
+MAX_HELD_BYTES = 1024 * 1024
+HELD_SECONDS = 1.0
+# A body in chunks has lines between them; one of bytes in as small ones as this allows
+# for is cut off.
+FRAMING_TIMES = 2
+# Answers that go on for as long as somebody reads them have this share of the places:
+# the rest is for who asks for a moment.
+LONG_SHARE = 0.5
 # A body that is still coming is thrown away for so long: closing at once would be a
 # reset, which can overtake the answer.
 BODY_SECONDS = 1.0
 # Of the files that the process may open, at most: senders and PostgreSQL need the rest.
 FILES_SHARE = 0.25
+ROUNDS_TO_WRITE = 5
 # Probes come every few seconds and say nothing.
 NO_ACCESS_LOG = logging.Logger("no access log", logging.CRITICAL)
 
@@ -48,15 +61,18 @@ class HttpConnections:
         # By address, the oldest first.
         self._silent: dict[str, dict[HttpConnection, None]] = {}
         self._asking: dict[HttpConnection, None] = {}
+        self._long: dict[HttpConnection, None] = {}
+        self._answering: set[HttpConnection] = set()
         self._count = 0
         self._has_none = asyncio.Event()
+        self._has_answered = asyncio.Event()
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, connection: "HttpConnection") -> None:
         """Take in a new connection; those past the limit are closed for it."""
-        most = min(self.max_connections, _share_of_files())
+        most = self._most
         while self._count and self._count >= most:
             self._expendable().refuse("max_connections")
         self._silent.setdefault(connection.address, {})[connection] = None
@@ -71,33 +87,72 @@ class HttpConnections:
         """Note that a connection's request is there."""
         if self._is_silent_no_more(connection):
             self._asking[connection] = None
+            self._answering.add(connection)
+
+    def answered(self, connection: "HttpConnection") -> None:
+        """Note that a connection's answer is made, and at most still to be taken."""
+        self._answering.discard(connection)
+        if not self._answering:
+            self._has_answered.set()
+
+    def go_on(self, connection: "HttpConnection") -> bool:
+        """Let a connection's answer go on for long; return whether there is a place.
+
+        It makes room for nobody: those that are long have a share of their own.
+        """
+        if len(self._long) >= LONG_SHARE * self._most:
+            return False
+        if connection in self._asking:
+            del self._asking[connection]
+            self._long[connection] = None
+        return True
 
     def remove(self, connection: "HttpConnection") -> None:
         """Forget a connection; one that is not known is none."""
-        if self._is_silent_no_more(connection) or connection in self._asking:
-            self._asking.pop(connection, None)
-            self._count -= 1
+        is_known = self._is_silent_no_more(connection)
+        for group in (self._asking, self._long):
+            if connection in group:
+                del group[connection]
+                is_known = True
+        self.answered(connection)
+        self._count -= is_known
         if not self._count:
             self._has_none.set()
 
     async def close(self, timeout_seconds: float) -> None:
-        """Close all; who does not take its answer is waited for so long."""
+        """Close all; who has no answer yet, or does not take it, has so long."""
         for group in list(self._silent.values()):
             for each in list(group):
                 each.abort()
-        for each in list(self._asking):
+        for each in list(self._long):
             each.close_gently()
-        self._has_none.clear()
-        if self._count:
-            try:
-                await asyncio.wait_for(self._has_none.wait(), timeout_seconds)
-            except TimeoutError:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._all_answered()
                 for each in list(self._asking):
-                    each.abort()
+                    each.close_gently()
+                self._has_none.clear()
+                if self._count:
+                    await self._has_none.wait()
+        for each in [*self._asking, *self._long]:
+            each.abort()
+
+    @property
+    def _most(self) -> float:
+        return min(self.max_connections, _share_of_files())
+
+    async def _all_answered(self) -> None:
+        while self._answering:
+            self._has_answered.clear()
+            await self._has_answered.wait()
+        # aiohttp writes an answer in the rounds after it was made.
+        for _ in range(ROUNDS_TO_WRITE):
+            await asyncio.sleep(0)
 
     def _expendable(self) -> "HttpConnection":
         """Return the one that is the least loss to others; there has to be one."""
-        largest = max(self._silent.values(), key=len, default=self._asking)
+        asking = self._asking or self._long
+        largest = max(self._silent.values(), key=len, default=asking)
         return next(iter(largest))
 
     def _is_silent_no_more(self, connection: "HttpConnection") -> bool:
@@ -114,7 +169,16 @@ class HttpConnections:
 class HttpConnection(web.RequestHandler):
     """aiohttp's protocol of one connection, within the limits."""
 
-    __slots__ = ("_connections", "_deadline", "_link", "_received_bytes", "address")
+    __slots__ = (
+        "_connections",
+        "_deadline",
+        "_has_asked",
+        "_held",
+        "_link",
+        "_most_bytes",
+        "_received_bytes",
+        "address",
+    )
 
     def __init__(
         self, server: web.Server, connections: HttpConnections, address: str
@@ -132,6 +196,9 @@ class HttpConnection(web.RequestHandler):
         self.address = address
         self._connections = connections
         self._received_bytes = 0
+        self._most_bytes = MAX_REQUEST_BYTES
+        self._has_asked = False
+        self._held = b""  # what came before it was known whether it may
         self._link: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -144,16 +211,64 @@ class HttpConnection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Read the request, unless it is too much."""
+        room = self._most_bytes - self._received_bytes
         self._received_bytes += len(data)
-        if self._received_bytes > MAX_REQUEST_BYTES:
+        if len(data) <= room:
+            super().data_received(data)
+        elif self._has_asked:
             self.refuse("too_large")
         else:
-            super().data_received(data)
+            self._hold(data, max(0, room))
 
-    def asks(self) -> None:
-        """Note that the headers are there and the answer begins."""
+    def _hold(self, data: bytes, room: int) -> None:
+        """Read what there is room for; hold the rest until it is known what it is."""
+        is_first = not self._held
+        self._held += data[room:]
+        if len(self._held) > MAX_HELD_BYTES:
+            self.refuse("too_large")
+            return
+        if is_first and self._link is not None:
+            self._link.pause_reading()
+            self._give(HELD_SECONDS, "too_large")
+            super().data_received(data[:room])
+
+    def asks(self, body_bytes: int = 0, seconds: float = 0.0) -> None:
+        """Note that the headers are there, and the answer begins.
+
+        Args:
+            body_bytes: of a body that it may have, at most.
+            seconds: until it has the answer's first byte, besides what that takes.
+        """
         self._connections.asks(self)
-        self._give(ANSWER_SECONDS)
+        self._has_asked = True
+        if body_bytes:
+            self._most_bytes += FRAMING_TIMES * body_bytes
+        self._give(seconds + ANSWER_SECONDS)
+        if self._held:
+            held, self._held = self._held, b""
+            if self._received_bytes > self._most_bytes:
+                self.refuse("too_large")
+            else:
+                super().data_received(held)
+                self.resume_reading()
+
+    def answered(self) -> None:
+        """Note that the answer is made; it has the usual time to be taken."""
+        self._connections.answered(self)
+        if self._deadline is not None:
+            self._give(ANSWER_SECONDS)
+
+    def goes_on(self) -> bool:
+        """Let the answer take as long as it will; return whether there is a place.
+
+        Whoever writes it has to see that it is read.
+        """
+        if not self._connections.go_on(self):
+            return False
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None
+        return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget it."""
@@ -199,11 +314,11 @@ class HttpConnection(web.RequestHandler):
         if self._link is not None:
             self._link.abort()
 
-    def _give(self, seconds: float) -> None:
+    def _give(self, seconds: float, reason: str = "too_slow") -> None:
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = asyncio.get_running_loop().call_later(
-            seconds, self.refuse, "too_slow"
+            seconds, self.refuse, reason
         )
 
     def _forget(self) -> None:
@@ -211,32 +326,6 @@ class HttpConnection(web.RequestHandler):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-def answer(
-    status: int, body: bytes, content_type: str, headers: dict[str, str] | None = None
-) -> web.Response:
-    """Return an answer, the last one on its connection."""
-    response = web.Response(
-        status=status,
-        body=body,
-        headers={
-            "Content-Type": content_type,
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-            # Without it aiohttp says which version of it and of Python there is.
-            "Server": "penstock",
-            **(headers or {}),
-        },
-    )
-    response.force_close()
-    return response
-
-
-def plain_answer(status: int, headers: dict[str, str] | None = None) -> web.Response:
-    """Return an answer that holds no more than its status."""
-    body = f"{status} {web.Response(status=status).reason}\n".encode()
-    return answer(status, body, "text/plain; charset=utf-8", headers)
 
 
 def _share_of_files() -> float:

@@ -1,14 +1,14 @@
-"""/metrics, /health and /ready.
+"""/metrics, /health and /ready, and the door of what is below /api.
 
-It owns the routes and their answers, and who gets one; what is ready and what the
-metrics are it is told. It must not touch the flow of events.
+It owns who gets an answer, and these three; what is ready, what the metrics are and
+what the API answers it is told. It must not touch the flow of events.
 """
 
 import errno
-import json
 import logging
 import os
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -23,14 +23,19 @@ from penstock.accepting import (
     listen_all,
 )
 from penstock.errors import UnavailableError
-from penstock.http.connection import (
-    HttpConnection,
-    HttpConnections,
+from penstock.http.answers import (
+    ApiError,
     answer,
+    error_answer,
+    json_answer,
     plain_answer,
 )
+from penstock.http.browsers import why_not_from
+from penstock.http.connection import HttpConnection, HttpConnections
+from penstock.http.routes import API_PREFIX, Route, Router, handler_of
 from penstock.http.token import Bearer, check_token
 from penstock.settings import HttpSettings
+from penstock.telemetry.http import OTHER_PATH
 from penstock.telemetry.metrics import CONTENT_TYPE, Metrics
 
 if TYPE_CHECKING:
@@ -42,6 +47,9 @@ logger = logging.getLogger(__name__)
 OPEN_PATH = "/health"
 # At the stop, for answers that are being read.
 CLOSE_SECONDS = 1.0
+# Of a body that is not asked for: it is read, and not kept, so that whoever sends it
+# can read why.
+DISCARDED_BYTES = 1024 * 1024
 # So many of the oldest connections make room when the process has no file left.
 ROOM = 16
 
@@ -59,6 +67,7 @@ class HttpServer:
         metrics: Metrics,
         unready_reasons: Callable[[], list[str]],
         refresh: Callable[[], Awaitable[None]] | None = None,
+        routes: Iterable[Route] = (),
     ) -> None:
         self._settings = settings
         self._metrics = metrics
@@ -66,7 +75,9 @@ class HttpServer:
         self._refresh = refresh
         self._bearer = Bearer(settings.http_token)
         self._connections = HttpConnections(settings.http_max_connections, metrics.http)
-        self._routes = {
+        self._router = Router(routes)
+        metrics.http.serves(route.path for route in self._router.routes)
+        self._own = {
             "/metrics": self._serve_metrics,
             OPEN_PATH: self._serve_health,
             "/ready": self._serve_ready,
@@ -108,7 +119,7 @@ class HttpServer:
                 f" choose another {advice}"
             ) from error
         self._accept_loop = AcceptLoop(self._without_files)
-        server = web.Server(self._serve)
+        server = web.Server(self._serve, handler_cancellation=True)
 
         def open_connection(_: "socket.socket", address: Address) -> HttpConnection:
             return HttpConnection(server, self._connections, address[0])
@@ -150,16 +161,62 @@ class HttpServer:
         )
         self._connections.make_room(ROOM)
 
-    async def _serve(self, request: web.BaseRequest) -> web.Response:
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, HttpConnection)
-        connection.asks()
-        path = request.path
-        if path != OPEN_PATH:
-            wrong = self._bearer.why_not(request.headers.getall("Authorization", []))
+        is_api = request.path.startswith(API_PREFIX)
+        route = self._router.find(request.path)
+        body_bytes = DISCARDED_BYTES if is_api else 0
+        if route is None:
+            connection.asks(body_bytes)
+        else:
+            connection.asks(max(body_bytes, route.max_body_bytes), route.seconds)
+        try:
+            if is_api:
+                return await self._serve_api(request, route)
+            return await self._serve_own(request)
+        finally:
+            connection.answered()
+
+    async def _serve_api(
+        self, request: web.BaseRequest, route: Route | None
+    ) -> web.StreamResponse:
+        begun_seconds, status = time.monotonic(), 500
+        try:
+            response = await self._answer_api(request, route)
+            status = response.status
+            return response
+        finally:  # a client may go before, or it may be a bug
+            path = OTHER_PATH if route is None else route.path
+            seconds = time.monotonic() - begun_seconds
+            self._metrics.http.answered(path, status, seconds)
+
+    async def _answer_api(
+        self, request: web.BaseRequest, route: Route | None
+    ) -> web.StreamResponse:
+        try:
+            wrong = self._wrong_token(request)
             if wrong is not None:  # nor is told whether there is such a path
-                return self._refuse(request, wrong)
-        serve = self._routes.get(path)
+                raise ApiError(
+                    401,
+                    "this needs the header `Authorization: Bearer TOKEN`"
+                    if wrong == "no_token"
+                    else "the token is not the right one",
+                    {"WWW-Authenticate": "Bearer"},
+                )
+            why_not = why_not_from(request.headers, has_token=self._bearer.is_asked_for)
+            if why_not is not None:
+                raise ApiError(403, why_not)
+            return await handler_of(route, request.method)(request)
+        except ApiError as error:
+            return error_answer(error)
+
+    async def _serve_own(self, request: web.BaseRequest) -> web.Response:
+        path = request.path
+        if path != OPEN_PATH and self._wrong_token(request) is not None:
+            # Nor is told whether there is such a path.
+            return plain_answer(401, {"WWW-Authenticate": "Bearer"})
+        serve = self._own.get(path)
         if serve is None:
             return plain_answer(web.HTTPNotFound.status_code)
         if request.method not in ("GET", "HEAD"):
@@ -169,32 +226,29 @@ class HttpServer:
             await self._refresh()
         return serve()
 
-    def _refuse(self, request: web.BaseRequest, reason: str) -> web.Response:
-        self._metrics.http.unauthorized(reason)
-        # Not what it asked for: somebody may have put the token there.
-        logger.warning(
-            "an HTTP request without the right token",
-            extra={"peer": request.remote or "unknown", "reason": reason},
-        )
-        status = web.HTTPUnauthorized.status_code
-        return plain_answer(status, {"WWW-Authenticate": "Bearer"})
+    def _wrong_token(self, request: web.BaseRequest) -> str | None:
+        """Return what is wrong with the request's token, and count it."""
+        reason = self._bearer.why_not(request.headers.getall("Authorization", []))
+        if reason is not None:
+            self._metrics.http.unauthorized(reason)
+            # Not what it asked for: somebody may have put the token there.
+            logger.warning(
+                "an HTTP request without the right token",
+                extra={"peer": request.remote or "unknown", "reason": reason},
+            )
+        return reason
 
     def _serve_metrics(self) -> web.Response:
         return answer(200, self._metrics.exposition(), CONTENT_TYPE)
 
     def _serve_health(self) -> web.Response:
-        return _json({"status": "alive"})
+        return json_answer({"status": "alive"})
 
     def _serve_ready(self) -> web.Response:
         reasons = self._unready_reasons()
         if reasons:
-            return _json({"status": "not ready", "reasons": reasons}, status=503)
-        return _json({"status": "ready"})
-
-
-def _json(value: object, status: int = 200) -> web.Response:
-    body = json.dumps(value).encode()
-    return answer(status, body, "application/json; charset=utf-8")
+            return json_answer({"status": "not ready", "reasons": reasons}, status=503)
+        return json_answer({"status": "ready"})
 
 
 def _reason(error: OSError) -> str:

@@ -53,6 +53,11 @@ class Bearer:
     def __init__(self, token: str) -> None:
         self._digest = _digest(token.encode()) if token else None
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Tell whether a token has to be borne."""
+        return self._digest is not None
+
     def why_not(self, authorization: Sequence[str]) -> str | None:
         """Return what is wrong with a request's `Authorization` headers, or None.
 

@@ -27,7 +27,7 @@ from penstock.rows import RowEncoder, RowStream
 from penstock.rows.refused import refused
 from penstock.settings import PeerLimits, WireLimits
 from penstock.telemetry.receive import ReceiveMetrics
-from penstock.wire.messages import Message
+from penstock.wire.messages import Message, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,8 @@ class Origin(NamedTuple):
     """Where a message came from, when its last byte came, who is told of its end.
 
     `tags` are the patterns of those that may come from there; empty: all. `acked` knows
-    which acks have been read there.
+    which acks have been read there. Of who `awaits` an answer that is no ack, it is
+    sent again if it is lost here, as `identity` if that is given.
 
     Rows wait for PostgreSQL long after their connection is lost. They must not keep
     it, nor what it has half received.
@@ -78,6 +79,8 @@ class Origin(NamedTuple):
     tell: WeakMethod[Callable[[], None]]
     tags: tuple[str, ...] = ()
     acked: AckedChunks | None = None
+    awaits: bool = False
+    identity: bytes | None = None
 
 
 class Incoming:
@@ -99,7 +102,7 @@ class Incoming:
             origin.sender,
             message.tag,
             message.chunk,
-            message.ack,
+            b"" if origin.awaits else message.ack,
             origin.received_seconds,
             partial(_settled, intake, origin.tell),
             _identity_of(message, origin, intake.wall_clock_ns()),
@@ -112,6 +115,11 @@ class Incoming:
                 message.entries, tag=message.tag, metadata=message.metadata
             )
         self.is_whole = self._rows is not None and self._rows.exhausted
+
+    @property
+    def events(self) -> int:
+        """Count the events that were handed over, or are its twin's."""
+        return self._events if self._twin is None else self._twin.events
 
     def hand_over_part(self) -> int:
         """Encode the next part into the ring; return how much work it was.
@@ -152,6 +160,7 @@ class Incoming:
         self._intake.metrics.came_again(self._message.mode, twin.events)
         self._intake.books.received += twin.events
         self._intake.books.duplicate += twin.events
+        self.delivery.duplicate_events = twin.events
         if not twin.is_stored:
             self._intake.recent.join(twin, self.delivery)
 
@@ -163,6 +172,8 @@ class Incoming:
             return EncodedRows(b"", 0, frozenset[Day](), (rejection,))
         encoded = self._rows.next_part(self._intake.wall_clock_ns() // 1000)
         self.is_whole = self._rows.exhausted
+        if self._message.mode is Mode.HTTP and encoded.rejected:
+            encoded = _of_json(encoded)
         return encoded if self._is_allowed else refused(encoded, "tag_not_allowed")
 
 
@@ -176,7 +187,18 @@ def _settled(
         told()
 
 
+def _of_json(encoded: EncodedRows) -> EncodedRows:
+    """Name what is no entry by what it was in its body: text that is no JSON."""
+    named = [
+        each._replace(reason="not_json") if each.reason == "not_an_entry" else each
+        for each in encoded.rejected
+    ]
+    return encoded._replace(rejected=tuple(named))
+
+
 def _identity_of(message: Message, origin: Origin, now_ns: int) -> bytes | None:
+    if origin.awaits:
+        return origin.identity
     if message.chunk is None:
         return None
     rejected = message.rejection.raw if message.rejection else b""

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from penstock.accepting import AcceptLoop, Addresses, close_all, raise_open_files
 from penstock.errors import PenstockError
+from penstock.model import Receipt, Submission
 from penstock.net.connections import Connections
 from penstock.net.entering import Doorway, OpenDoorway
 from penstock.net.heartbeats import Heartbeats
@@ -28,6 +29,7 @@ from penstock.net.places import (
     Spec,
     specs_of,
 )
+from penstock.net.submitting import Submissions
 from penstock.settings import Listener, ListenSettings, PeerLimits
 
 # Between two looks at whether connections still come out of the backlog,
@@ -76,6 +78,7 @@ class ForwardListener:
         self._connections = Connections(intake, max_files=0)
         self._heartbeats = Heartbeats(intake.metrics.answered_heartbeat)
         self._last_words = LastWords(self._connections)
+        self._submissions = Submissions(intake)
         self._opening = OwnPlaces() if places is None else places
         self._places: list[Place] = []
         self._doorways: dict[Place, Doorway] = {}
@@ -126,9 +129,18 @@ class ForwardListener:
         connections.intake = replace(connections.intake, peers=limits)
         connections.intake.partials.set_max_bytes(limits.max_partial_bytes)
 
+    async def submit(self, submission: Submission) -> Receipt:
+        """Store a message that came by another way; return when it is committed.
+
+        Raises:
+            NotTakenError: it is not, or not all of it, as far as is known.
+        """
+        return await self._submissions.submit(submission)
+
     async def stop_accepting(self) -> None:
         """Take the connections that were made before, and no new ones."""
         assert self._accepting is not None
+        self._submissions.stop()
         sockets = [each for place in self._places for each in place.sockets]
         for _ in range(ACCEPT_ROUNDS):
             if not sum(map(self._accepting.drain, sockets)):
@@ -169,10 +181,12 @@ class ForwardListener:
     async def ended(self) -> None:
         """Wait until every session has handed over what came, and ended."""
         await self._connections.all_ended()
+        await self._submissions.ended()
 
     def abort(self) -> None:
         """End the connections that have not ended by themselves."""
         self._connections.abort()
+        self._submissions.abort()
 
     def _allow_files(self) -> None:
         files = raise_open_files()

@@ -170,3 +170,27 @@ class _Parser:
         found = self._parentheses(depth)
         self.fields.pop()
         return found
+
+
+def parse_paths(text: str) -> list[Path]:
+    """Read fields with commas between them: `service,http.status,"a.b".c`.
+
+    Raises:
+        FilterError: one is no field; one line, with the place.
+    """
+    cursor, paths = Cursor(text), list[Path]()
+    while True:
+        cursor.skip_blanks()
+        found = cursor.keys()
+        if not found:
+            raise cursor.refused(
+                "a field is a column, or keys with dots between; a key that has other"
+                ' than letters, digits, _, -, @ and $ is quoted, as in "a.b".c'
+            )
+        paths.append(found)
+        cursor.skip_blanks()
+        if not cursor.peek():
+            return paths
+        if cursor.peek() != ",":
+            raise cursor.refused("a comma has to stand between fields")
+        cursor.place += 1

@@ -15,8 +15,8 @@ ESCAPED = frozenset('*\\"():/-<>=!')
 KEY = r"[\w@$-]+"
 FIRST_KEY = rf"(?![\d-]){KEY}"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
-_FIRST = re.compile(rf"(?:{FIRST_KEY}|{_QUOTED})(?=[.:])", re.DOTALL)
-_NEXT = re.compile(rf"\.({KEY}|{_QUOTED})(?=[.:])", re.DOTALL)
+_FIRST = re.compile(rf"{FIRST_KEY}|{_QUOTED}", re.DOTALL)
+_NEXT = re.compile(rf"\.({KEY}|{_QUOTED})", re.DOTALL)
 _REGEX = re.compile(r"/((?:[^/\\]|\\.)*)/(i?)(?=[\s()]|$)", re.DOTALL)
 # A word that begins with a slash and goes on so was to be a regular expression.
 _HALF_A_REGEX = re.compile(r"/.*[\[\]{}^$|\\].*", re.DOTALL)
@@ -54,21 +54,27 @@ class Cursor:
         while self.peek().isspace():
             self.place += 1
 
-    def path(self) -> Path | None:
-        """Read a path and its colon; None, and nothing read, where there is none."""
-        start = self.place
-        found = _FIRST.match(self.text, start)
+    def keys(self) -> Path:
+        """Read keys with dots between; none, and nothing read, where there is none."""
+        found = _FIRST.match(self.text, self.place)
         keys: list[str] = []
         while found:
             keys.append(_unquoted(found[1] if keys else found[0]))
             self.place = found.end()
             found = _NEXT.match(self.text, self.place)
-        is_path = self.peek() == ":" and bool(keys)
-        if not is_path or _PLACE.match(self.text, start):
+        return tuple(keys)
+
+    def path(self) -> Path | None:
+        """Read a path and its colon; None, and nothing read, where there is none."""
+        start = self.place
+        if _PLACE.match(self.text, start):
+            return None
+        keys = self.keys()
+        if self.peek() != ":" or not keys:
             self.place = start
             return None
         self.place += 1
-        return ANY if self.text.startswith("any:", start) else tuple(keys)
+        return ANY if self.text.startswith("any:", start) else keys
 
     def phrase(self) -> str:
         """Read a text in quotes.

@@ -8,19 +8,20 @@ found comes in order. A filter that much of the window passes fills its page fro
 first slices; a rare one costs what the whole window costs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 
 from penstock.search.compile import Query
-from penstock.search.filters import Filter
+from penstock.search.filters import Filter, Path
 from penstock.search.statements import Key, Order, Source, context, page
 from penstock.search.times import Window
 
-# At 100,000 rows/s a second is more than a page; at one a minute the slices grow.
-FIRST_SLICE = timedelta(seconds=1)
-# Where a slice had no row, and at most: from a second to a day in six slices. Each that
-# finds nothing costs a look at the BRIN.
+# Full of rows it is read in a tenth of a second, at 30,000 rows/s. Less would mostly
+# have to be followed by another, and each slice reads what autovacuum has not been at
+# since it came: that has no entry in the BRIN yet.
+FIRST_SLICE = timedelta(seconds=10)
+# Where a slice had no row, and at most: from ten seconds to a day in five slices.
 GROWTH = 8
 # Beyond what the page should need, so that the next slice mostly is the last.
 SPARE = 2
@@ -61,11 +62,18 @@ async def read_page(
     limit: int,
     after: Key | None = None,
     order: Order = "newest",
+    fields: Sequence[Path] | None = None,
 ) -> Page:
-    """Return up to `limit` rows of the window, and whether there are more."""
+    """Return up to `limit` rows of the window, and whether there are more.
+
+    Args:
+        fields: as `statements.page` takes them.
+    """
 
     def query(part: Window, missing: int) -> Query:
-        return page(filter, part, limit=missing, after=after, order=order)
+        return page(
+            filter, part, limit=missing, after=after, order=order, fields=fields
+        )
 
     # One more than asked tells whether the page is the last.
     part = _after(window, after, order)
@@ -152,13 +160,6 @@ class Slices:
         if factor >= GROWTH:
             return timedelta.max
         return max(self._taken * factor, FIRST_SLICE)
-
-
-def slices_of(window: Window, order: Order) -> Iterator[Window]:
-    """Yield the parts of a window that has no row for the filter."""
-    slices = Slices(window, order)
-    while part := slices.next(0, 1):
-        yield part
 
 
 def _after(window: Window, after: Key | None, order: Order) -> Window:

@@ -5,10 +5,11 @@ of one time in that of `id`; a page begins after the key that another ended with
 name `logs` as the reader's search_path finds it. Pure; `pages` runs the pages.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Literal, NamedTuple
 
-from penstock.search.compile import Parameters, Query, as_text, condition
+from penstock.search.compile import Parameters, Query, as_text, condition, value_of
 from penstock.search.filters import Filter, Path
 from penstock.search.times import Window
 
@@ -62,21 +63,45 @@ def page(
     limit: int,
     after: Key | None = None,
     order: Order = "newest",
+    fields: Sequence[Path] | None = None,
 ) -> Query:
     """Return the query of a page's rows, PAGE_COLUMNS each.
 
     Args:
         after: the key of the last row of the page before.
+        fields: of each row instead, after its id and ts: columns as they are, of
+            attributes the value as jsonb.
     """
     parameters = Parameters()
+    selected = _selected(fields, parameters)
     where = _where(filter, window, parameters, after, order)
+    return _rows(selected, where, limit, order, parameters)
+
+
+def _rows(
+    selected: str, where: str, limit: int, order: Order, parameters: Parameters
+) -> Query:
     direction = "DESC" if order == "newest" else "ASC"
     return Query(
-        f"SELECT {', '.join(PAGE_COLUMNS)}\nFROM logs\nWHERE {where}\n"
+        f"SELECT {selected}\nFROM logs\nWHERE {where}\n"
         f"ORDER BY ts {direction}, id {direction}\n"
         f"LIMIT {parameters.add(limit, 'bigint')}",
         parameters.values,
     )
+
+
+def _selected(fields: Sequence[Path] | None, parameters: Parameters) -> str:
+    """Return what is selected; the names of fields are not, since somebody typed them.
+
+    None has a name that ORDER BY would take for a column's.
+    """
+    if fields is None:
+        return ", ".join(PAGE_COLUMNS)
+    values = [
+        f"{value_of(path, parameters)} AS field_{number}"
+        for number, path in enumerate(fields, start=1)
+    ]
+    return ", ".join(["id", "ts", *values])
 
 
 def count(filter: Filter, window: Window) -> Query:
@@ -96,11 +121,11 @@ def histogram(
         origin: a time that a bin starts at.
     """
     parameters = Parameters()
-    every = parameters.add(step, "interval")
+    every = parameters.add(f"{step.total_seconds():f} s", "text")
     start = parameters.add(origin, "timestamptz")
     where = _where(filter, window, parameters)
     return Query(
-        f"SELECT date_bin({every}, ts, {start}) AS start, level, count(*)\n"
+        f"SELECT date_bin({every}::interval, ts, {start}) AS start, level, count(*)\n"
         f"FROM logs\nWHERE {where}\nGROUP BY 1, 2\nORDER BY 1, 2",
         parameters.values,
     )
@@ -172,13 +197,7 @@ def context(
         for name, value in zip(("tag", "service", "host"), source, strict=True)
     )
     where = f"{_window(window, parameters, after, order)}\n  AND {same}"
-    direction = "DESC" if order == "newest" else "ASC"
-    return Query(
-        f"SELECT {', '.join(PAGE_COLUMNS)}\nFROM logs\nWHERE {where}\n"
-        f"ORDER BY ts {direction}, id {direction}\n"
-        f"LIMIT {parameters.add(limit, 'bigint')}",
-        parameters.values,
-    )
+    return _rows(", ".join(PAGE_COLUMNS), where, limit, order, parameters)
 
 
 class Source(NamedTuple):

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from penstock.errors import PenstockError
 
 DEFAULT_LAST = "1h"
+FINE = timedelta(minutes=1)
 EXAMPLES = "15m, 2h..1h, 14:30, yesterday 14:00, monday, 2026-11-01T14:00"
 
 _UNITS = {
@@ -132,7 +133,7 @@ def parse_moment(
     if _SECONDS.fullmatch(words):
         return datetime.fromtimestamp(int(words) / 10 ** (len(words) - 10), UTC)
     try:
-        return now - parse_duration(re.sub(r"\s*\bago$", "", words))
+        return now - parse_duration(re.sub(r"^-|\s*\bago$", "", words))
     except TimeError:
         pass
     local = now.astimezone(zone)
@@ -181,7 +182,14 @@ def _iso(text: str, words: str, zone: tzinfo, is_end: bool) -> datetime:
 
 
 def describe_window(window: Window, zone: tzinfo) -> str:
-    """Return both ends in the zone and in UTC, on one line."""
+    """Return both ends in the zone and in UTC, on one line.
+
+    Those of a window of some minutes without the parts of a second, which say nothing.
+    """
+    if window.end - window.start >= FINE:
+        window = Window(
+            window.start.replace(microsecond=0), window.end.replace(microsecond=0)
+        )
     local = _shown_window(window, zone)
     in_utc = _shown_window(window, UTC)
     return local if local == in_utc else f"{local} ({in_utc})"

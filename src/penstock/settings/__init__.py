@@ -9,8 +9,14 @@ documentation.
 
 from dataclasses import dataclass, field
 
+from penstock.settings.asking import AskSettings
 from penstock.settings.declared import Accepted, check_settings, is_reloaded
-from penstock.settings.process import HttpSettings, ProcessSettings
+from penstock.settings.process import (
+    ApiSettings,
+    HttpSettings,
+    IngestSettings,
+    ProcessSettings,
+)
 from penstock.settings.reading import ReadLimits
 from penstock.settings.receive import (
     Listener,
@@ -33,9 +39,12 @@ from penstock.settings.store import (
 
 __all__ = [
     "Accepted",
+    "ApiSettings",
+    "AskSettings",
     "ColumnSettings",
     "CopySettings",
     "HttpSettings",
+    "IngestSettings",
     "ListenSettings",
     "Listener",
     "MaintenanceSettings",
@@ -67,6 +76,8 @@ class Settings:
     security: SecuritySettings = field(default_factory=SecuritySettings)
     limits: PeerLimits = field(default_factory=PeerLimits)
     http: HttpSettings = field(default_factory=HttpSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
     wire: WireLimits = field(default_factory=WireLimits)
     ring: RingSettings = field(default_factory=RingSettings)
     spool: SpoolSettings = field(default_factory=SpoolSettings)
@@ -76,3 +87,4 @@ class Settings:
     columns: ColumnSettings = field(default_factory=ColumnSettings)
     reading: ReadLimits = field(default_factory=ReadLimits)
     process: ProcessSettings = field(default_factory=ProcessSettings)
+    ask: AskSettings = field(default_factory=AskSettings)

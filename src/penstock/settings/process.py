@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from penstock.settings.declared import AUTO, setting
+from penstock.settings.declared import AUTO, KIB, MIB, setting
 
 # Each has a number of 4,096 in the database, connections, and an answer to give
 # whenever /metrics is asked for.
@@ -45,6 +45,68 @@ class HttpSettings:
         low=1,
         high=100_000,
         is_reloaded=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """How the HTTP API reads."""
+
+    api_max_sessions: int = setting(
+        4,
+        "Searches by HTTP that run at once, each on a connection to PostgreSQL of its"
+        " own; others wait for two seconds and are told to come again. PostgreSQL's"
+        " cores are for the writers first.",
+        low=1,
+        high=1_000,
+    )
+    api_database_url: str = setting(
+        "",
+        "The same database as a member of penstock_reader, for searches by HTTP at a"
+        " server that logs in as somebody who may not read. Empty: the server's own"
+        " login reads, if it may. It has no flag: a command line can be read by"
+        " everybody on the machine.",
+        secret=True,
+        may_be_empty=True,
+    )
+    api_database_url_file: str = setting(
+        "",
+        "The file that holds that URL, and a line end at most.",
+        may_be_empty=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestSettings:
+    """How much a request to /api/ingest may be, and how long it waits."""
+
+    ingest_max_body_bytes: int = setting(
+        8 * MIB,
+        "The largest body of a request to /api/ingest, as it is sent. Fluent Bit's"
+        " chunks have about 2 MiB.",
+        low=64 * KIB,
+        high=64 * MIB,
+    )
+    ingest_max_inflated_bytes: int = setting(
+        32 * MIB,
+        "What such a body may inflate to. To be read it takes up to six times as much"
+        " memory for a moment, one at a time.",
+        low=64 * KIB,
+        high=256 * MIB,
+    )
+    ingest_max_waiting_bytes: int = setting(
+        64 * MIB,
+        "All such bodies together that are on their way to COMMIT; past it a request is"
+        " answered with 503 and told when to come again.",
+        low=64 * KIB,
+        high=4096 * MIB,
+    )
+    ingest_commit_seconds: float = setting(
+        30.0,
+        "How long such a request waits for COMMIT; then it is answered with 503, and"
+        " may be sent again. Fluent Bit waits for 60 s.",
+        low=0.1,
+        high=600.0,
     )
 
 

@@ -25,6 +25,8 @@ OWNER = "penstock_owner"
 WRITER = "penstock_writer"
 READER = "penstock_reader"
 QUERY = "penstock_query"
+# Who may ask questions, which cost money: it writes them down (0009_questions.sql).
+ASKER = "penstock_asker"
 # What is said beside NOLOGIN when somebody else makes the role.
 MAKING = {QUERY: f" NOINHERIT ROLE {READER}"}
 # Of what everybody may, so many are named: a database may have thousands.
@@ -46,12 +48,14 @@ async def make_roles(
     *,
     writers: Sequence[str] = (),
     readers: Sequence[str] = (),
+    askers: Sequence[str] = (),
     is_ours: bool = False,
 ) -> RolesReport:
     """Make the roles where they are missing and grant each what it needs, no more.
 
-    To be done again does no harm. `writers` and `readers` are logins that become
-    members of a role. Of a cluster that is ours the roles are logins themselves.
+    To be done again does no harm. `writers`, `readers` and `askers` are logins that
+    become members of a role, askers of the readers' too. Of a cluster that is ours the
+    roles are logins themselves.
 
     Raises:
         DatabaseUnavailableError: out of reach, or not migrated.
@@ -61,7 +65,7 @@ async def make_roles(
     try:
         async with connection.transaction(isolation="read_committed"):
             making = _Making(connection, is_ours=is_ours)
-            await making.run(database_url, writers, readers)
+            await making.run(database_url, writers, readers, askers)
         await making.hand_over()
         return making.report
     except asyncpg.InsufficientPrivilegeError as error:
@@ -86,6 +90,7 @@ async def grant_again(connection: asyncpg.Connection) -> None:
         (WRITER, "grant_to_writer"),
         (READER, "grant_to_reader"),
         (QUERY, "grant_to_query"),
+        (ASKER, "grant_to_asker"),
     ):
         if await connection.fetch(blocks["existing"], [role]):
             await connection.execute(blocks[block].format(schema=place["schema"]))
@@ -140,7 +145,11 @@ class _Making:
         self._hands_over = False
 
     async def run(
-        self, database_url: str, writers: Sequence[str], readers: Sequence[str]
+        self,
+        database_url: str,
+        writers: Sequence[str],
+        readers: Sequence[str],
+        askers: Sequence[str],
     ) -> None:
         """Do all that is done in one transaction."""
         await self._execute("one_at_a_time")
@@ -158,15 +167,18 @@ class _Making:
         self._hands_over = place["is_superuser"] and (
             place["superuser_owns"] or place["owner"] == OWNER
         )
-        await self._make(place)
+        await self._make(place, makes_asker=self._is_ours or bool(askers))
         await self._execute("grant_to_writer", schema=place["schema"])
         await self._execute("grant_to_reader", schema=place["schema"])
         await self._let_reader_query()
+        if await self._connection.fetch(self._blocks["existing"], [ASKER]):
+            await self._execute("grant_to_asker", schema=place["schema"])
         self.report.done.append(
             f"granted {WRITER} what storing needs, {READER} what reading needs"
         )
         await self._revoke_from_public(place)
-        for role, logins in ((WRITER, writers), (READER, readers)):
+        members = {WRITER: writers, READER: [*readers, *askers], ASKER: askers}
+        for role, logins in members.items():
             for login in logins:
                 await self._add_member(role, login)
                 if role == READER and place["is_superuser"]:
@@ -190,9 +202,11 @@ class _Making:
                 f" {OWNER}; run `penstock db roles` again"
             )
 
-    async def _make(self, place: asyncpg.Record) -> None:
+    async def _make(self, place: asyncpg.Record, *, makes_asker: bool) -> None:
         """Make the roles that are missing, or say how."""
-        roles = [WRITER, READER, QUERY, *([OWNER] if self._hands_over else [])]
+        roles = [WRITER, READER, QUERY]
+        roles += [ASKER] if makes_asker else []
+        roles += [OWNER] if self._hands_over else []
         rows = await self._connection.fetch(self._blocks["existing"], roles)
         missing = [role for role in roles if role not in {row["name"] for row in rows}]
         if missing and not place["may_make_roles"]:

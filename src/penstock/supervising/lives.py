@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,20 +21,27 @@ import msgspec
 import penstock
 from penstock.errors import (
     DatabaseUnavailableError,
+    NotTakenError,
     PenstockError,
     SettingsError,
     UnavailableError,
 )
+from penstock.model import Receipt, Submission
 from penstock.supervising.channel import Channel
 from penstock.supervising.messages import (
     Ask,
     Begin,
     Ended,
     Failed,
+    Look,
+    Looking,
     Ready,
     Reload,
     Reloaded,
     Report,
+    Seen,
+    Settled,
+    Submit,
     ToParent,
     ToWorker,
     encode,
@@ -51,6 +58,7 @@ RELOAD_SECONDS = 30.0
 # When a worker has closed its end it has nothing left to do.
 EXIT_SECONDS = 5.0
 LOOK_SECONDS = 0.01
+WORKER_GONE = "the worker that had it is gone, and nobody knows whether it is committed"
 
 
 class HowEnded(NamedTuple):
@@ -71,8 +79,8 @@ class HowEnded(NamedTuple):
 class Life:
     """A worker's process from its start to its end."""
 
-    def __init__(self, worker: int) -> None:
-        """Start the process.
+    def __init__(self, worker: int, on_seen: Callable[[Seen], None]) -> None:
+        """Start the process; `on_seen` is called with the rows that are wanted of it.
 
         Raises:
             UnavailableError: the system has none for us.
@@ -93,6 +101,11 @@ class Life:
         self._started: asyncio.Future[Ready | Failed | None] = loop.create_future()
         self._reported: asyncio.Future[None] | None = None
         self._reloaded: asyncio.Future[tuple[str, ...]] | None = None
+        self._on_seen = on_seen
+        self._looking: dict[int, asyncio.Future[None]] = {}
+        self._submitted: dict[int, asyncio.Future[Receipt]] = {}
+        self._submissions = 0
+        self._has_ended = False
         self._was_clean = False
         self._telling: set[asyncio.Task[None]] = set()
         self._living = loop.create_task(self._live(), name=f"worker-{worker}")
@@ -149,6 +162,36 @@ class Life:
         finally:
             self._reloaded = None
 
+    async def submit(self, submission: Submission) -> Receipt:
+        """Have it store a message; return when that is committed.
+
+        Raises:
+            NotTakenError: it is not, as far as is known.
+        """
+        self._submissions += 1
+        number = self._submissions
+        if self._has_ended:
+            raise NotTakenError(WORKER_GONE)
+        waiting: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._submitted[number] = waiting
+        try:
+            self.tell(Submit(number, submission))
+            return await waiting
+        finally:
+            del self._submitted[number]
+
+    async def look(self, look: Look) -> None:
+        """Have it look at what it commits; return when it does, or has ended."""
+        if self._has_ended:
+            return
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._looking[look.number] = waiting
+        try:
+            self.tell(look)
+            await waiting
+        finally:
+            del self._looking[look.number]
+
     def tell(self, message: ToWorker, files: Sequence[int] = ()) -> None:
         """Tell it something, in its turn, and whole; the files are duplicated.
 
@@ -197,6 +240,12 @@ class Life:
             for waiting in (self._started, self._reported, self._reloaded):
                 if waiting is not None:
                     _answer(waiting, () if waiting is self._reloaded else None)
+            self._has_ended = True
+            for each in self._submitted.values():
+                if not each.done():
+                    each.set_exception(NotTakenError(WORKER_GONE))
+            for looking in self._looking.values():
+                _answer(looking, None)
             await self._exit()
             telling = list(self._telling)
             for task in telling:
@@ -212,10 +261,25 @@ class Life:
                 self.report, self.silent_looks = message, 0
                 _answer(self._reported, None)
                 self._reported = None
+            case Settled():
+                self._settled(message)
+            case Looking():
+                _answer(self._looking.get(message.number), None)
+            case Seen():
+                self._on_seen(message)
             case Reloaded():
                 _answer(self._reloaded, message.problems)
             case Ended():
                 self.report, self._was_clean = message.report, message.was_clean
+
+    def _settled(self, message: Settled) -> None:
+        waiting = self._submitted.get(message.number)
+        if waiting is None or waiting.done():  # nobody waits for it any more
+            return
+        if message.receipt is None:
+            waiting.set_exception(NotTakenError(message.problem))
+        else:
+            waiting.set_result(message.receipt)
 
     async def _exit(self) -> None:
         looks = int(EXIT_SECONDS / LOOK_SECONDS)

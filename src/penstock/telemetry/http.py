@@ -3,12 +3,19 @@
 It owns their names and help. It must not know a token, nor what was asked for.
 """
 
-from prometheus_client import CollectorRegistry, Counter
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from penstock.telemetry.receive import SECONDS_BUCKETS
 
 # What was wrong with the token of a request.
 UNAUTHORIZED = ("no_token", "wrong_token")
 # Why a connection is closed without an answer, or with none but that it is no HTTP.
 HTTP_REFUSALS = ("max_connections", "open_files", "too_slow", "too_large", "not_http")
+
+# The label of all paths that there are not.
+OTHER_PATH = "other"
 
 
 class HttpMetrics:
@@ -27,6 +34,20 @@ class HttpMetrics:
             ["reason"],
             registry=registry,
         )
+        self._answers = Counter(
+            "penstock_http_api_answers_total",
+            "Answers of the API, by path and status.",
+            ["path", "status"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "penstock_http_api_seconds",
+            "From a request's headers to its answer, by path; of /api/ingest that is"
+            " after COMMIT.",
+            ["path"],
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
         for reason in UNAUTHORIZED:
             self._unauthorized.labels(reason)
         for reason in HTTP_REFUSALS:
@@ -35,6 +56,18 @@ class HttpMetrics:
     def unauthorized(self, reason: str) -> None:
         """Count a request without the right token."""
         self._unauthorized.labels(reason).inc()
+
+    def serves(self, paths: Iterable[str]) -> None:
+        """Be told the paths of the API, so that each is there from the start."""
+        for path in paths:
+            self._answers.labels(path, "200")
+            self._seconds.labels(path)
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """Count an answer of the API; `path` is one that there is, or `other`."""
+        self._answers.labels(path, str(status)).inc()
+        if path != OTHER_PATH:
+            self._seconds.labels(path).observe(seconds)
 
     def refused(self, reason: str) -> None:
         """Count a connection that is closed for a limit."""

@@ -159,7 +159,7 @@ def _integer(digits: str) -> int | _LongInteger:
 
 
 # Not strict: a tab or a line end within a string is what it is.
-_parse = json.JSONDecoder(parse_int=_integer, strict=False).decode
+DECODER = json.JSONDecoder(parse_int=_integer, strict=False)
 
 
 def _frame_of(value: bytes) -> Frame:
@@ -167,14 +167,14 @@ def _frame_of(value: bytes) -> Frame:
     if len(value) > MAX_VALUES and _count_values(value) > MAX_VALUES:
         raise TooManyValuesError
     try:
-        elements: list[Any] = _parse(_text_of(value))
+        elements: list[Any] = DECODER.decode(text_of(value))
     except (ValueError, RecursionError) as error:
         raise _malformed("a message that is no JSON") from error
     if len(elements) > MAX_ELEMENTS:
         raise too_many_elements(len(elements))
     if len(elements) > 1 and type(elements[1]) is _LongInteger:
         elements[1] = float(elements[1])  # a time; as a text it were packed entries
-    packer = msgpack.Packer(unicode_errors="backslashreplace")
+    packer = new_packer()
     packed: list[bytes] = [packer.pack_array_header(len(elements))]
     packed += [packer.pack(element) for element in elements]
     starts, offset = [], 0
@@ -184,7 +184,12 @@ def _frame_of(value: bytes) -> Frame:
     return Frame(b"".join(packed), tuple(starts), _chunk_of(elements))
 
 
-def _text_of(value: bytes) -> str:
+def new_packer() -> msgpack.Packer:
+    """Return what writes as msgpack what `DECODER` has read."""
+    return msgpack.Packer(unicode_errors="backslashreplace")
+
+
+def text_of(value: bytes) -> str:
     """Return the text; a byte that is not UTF-8 reads `\\xNN` when it is parsed."""
     try:
         return value.decode()

@@ -49,12 +49,13 @@ _ACK = b"\x81\xa3ack"  # a map of one pair, its key the str "ack"
 
 
 class Mode(StrEnum):
-    """The carrier modes of the forward specification."""
+    """The carrier modes of the forward specification, and the way past it."""
 
     MESSAGE = "message"
     FORWARD = "forward"
     PACKED_FORWARD = "packed_forward"
     COMPRESSED_PACKED_FORWARD = "compressed_packed_forward"
+    HTTP = "http"
 
 
 class Message(NamedTuple):

@@ -73,6 +73,7 @@ def ring() -> Ring:
 def metrics(ring: Ring) -> Metrics:
     made = Metrics()
     made.watch_ring(ring)
+    made.http.serves(("/api/search",))
     return made
 
 
@@ -102,6 +103,7 @@ def everything_happened(metrics: Metrics) -> None:
     metrics.receive.broke_protocol("not_forward")
     for error in (TransientSinkError(""), PermanentSinkError("")):
         metrics.sink.failed(error)
+    metrics.http.answered("/api/search", 200, 0.1)
 
 
 REJECTED = RejectedEvent("no_record", b"hunter2 of a record")
@@ -167,6 +169,8 @@ def test_labels_come_from_small_sets(metrics: Metrics) -> None:
     assert labels == {
         "penstock_build_info": {"version", "python"},
         "penstock_copy_failures": {"kind"},
+        "penstock_http_api_answers": {"path", "status"},
+        "penstock_http_api_seconds": {"path"},
         "penstock_http_connections_refused": {"reason"},
         "penstock_http_unauthorized": {"reason"},
         "penstock_protocol_errors": {"reason"},

@@ -41,6 +41,7 @@ WHERE tables.oid = to_regclass('logs')
       WHERE view.relname = 'rejected_event'
         AND view.relnamespace = to_regnamespace('penstock_read')
   )
+  AND to_regclass('penstock_model_call') IS NOT NULL
 
 -- one_at_a_time --
 SELECT pg_advisory_xact_lock(hashtext('penstock.migrations'))
@@ -144,6 +145,18 @@ GRANT USAGE ON SCHEMA penstock_read TO penstock_query, penstock_reader;
 GRANT SELECT ON penstock_read.logs, penstock_read.rejected_event
     TO penstock_query, penstock_reader
 
+-- grant_to_asker --
+-- Questions and what they cost: added to, and what came of a question; neither who asked
+-- what, nor a cost, is changed. No table of logs.
+REVOKE ALL ON penstock_question, penstock_model_call FROM penstock_asker;
+GRANT USAGE ON SCHEMA {schema} TO penstock_asker;
+GRANT SELECT ON penstock_question, penstock_model_call TO penstock_asker;
+GRANT INSERT (asked_by, question),
+    UPDATE (sql, reading, outcome, problem, row_count, seconds, is_saved)
+    ON penstock_question TO penstock_asker;
+GRANT INSERT (question, model, input_tokens, cache_write_tokens, cache_read_tokens,
+    output_tokens, cost_usd) ON penstock_model_call TO penstock_asker
+
 -- may_take_query --
 -- Whether whoever is a member of penstock_reader may run as penstock_query.
 SELECT pg_has_role('penstock_reader', 'penstock_query', $1)
@@ -207,7 +220,8 @@ WHERE pg_get_userbyid(relowner) <> 'penstock_owner'
   AND oid IN (
       SELECT unnest(ARRAY[
           'logs', 'rejected_event', 'ingest_chunk', 'penstock_writer',
-          'penstock_schema', 'penstock_day'
+          'penstock_schema', 'penstock_day', 'penstock_question',
+          'penstock_model_call'
       ]::regclass[])
       UNION ALL
       SELECT inhrelid FROM pg_inherits

@@ -1,0 +1,34 @@
+"""The time zone that this machine's clock shows, for any time of any year.
+
+It owns what Python has only for a single moment. It must not know what is shown.
+"""
+
+import datetime as dt
+
+
+class LocalZone(dt.tzinfo):
+    """The zone of the system, with its summer times (TZ, /etc/localtime)."""
+
+    def utcoffset(self, moment: dt.datetime | None) -> dt.timedelta | None:
+        if moment is None:
+            return None
+        return self._aware(moment).utcoffset()
+
+    def dst(self, moment: dt.datetime | None) -> dt.timedelta | None:
+        return None
+
+    def tzname(self, moment: dt.datetime | None) -> str | None:
+        return None if moment is None else self._aware(moment).tzname()
+
+    def fromutc(self, moment: dt.datetime) -> dt.datetime:
+        known = moment.replace(tzinfo=dt.UTC).astimezone()
+        local = known.replace(tzinfo=self)
+        # Of an hour that a clock shows twice, it may be the second.
+        return local.replace(fold=int(local.utcoffset() != known.utcoffset()))
+
+    def _aware(self, moment: dt.datetime) -> dt.datetime:
+        # Of a time without a zone Python takes the system's, and minds `fold`.
+        try:
+            return moment.replace(tzinfo=None).astimezone()
+        except (ValueError, OSError):  # at the ends of the calendar
+            raise OverflowError("a time outside the years 1 to 9999") from None
