@@ -1,6 +1,5 @@
 """What a question costs, and that a limit without prices is refused."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -28,19 +27,19 @@ def test_the_models_of_the_default_settings_have_prices() -> None:
 
 
 def test_each_kind_of_token_has_its_price() -> None:
-    def cost(**tokens: int) -> Decimal | None:
-        return cost_of(replace(Usage("a-model"), **tokens), PRICES)
+    def cost(*tokens: int) -> Decimal | None:
+        return cost_of(Usage("a-model", *tokens), PRICES)
 
-    assert cost(input_tokens=1_000_000) == 1
-    assert cost(output_tokens=1_000_000) == 5
-    assert cost(cache_write_tokens=1_000_000) == Decimal("1.25")
-    assert cost(cache_read_tokens=1_000_000) == Decimal("0.1")
+    assert cost(1_000_000, 0, 0, 0) == 1
+    assert cost(0, 1_000_000, 0, 0) == Decimal("1.25")  # into the cache
+    assert cost(0, 0, 1_000_000, 0) == Decimal("0.1")  # from the cache
+    assert cost(0, 0, 0, 1_000_000) == 5
 
 
 def test_a_dated_version_costs_what_its_name_does_and_another_name_is_unknown() -> None:
     assert price_of("a-model-20261101", PRICES) == PRICES["a-model"]
     assert price_of("a-model-large", PRICES) is None
-    assert cost_of(Usage("other", input_tokens=5), PRICES) is None
+    assert cost_of(Usage("other", 5), PRICES) is None
 
 
 @pytest.mark.parametrize(
