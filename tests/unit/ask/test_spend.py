@@ -27,8 +27,8 @@ def test_the_models_of_the_default_settings_have_prices() -> None:
 
 
 def test_each_kind_of_token_has_its_price() -> None:
-    def cost(*tokens: int) -> Decimal | None:
-        return cost_of(Usage("a-model", *tokens), PRICES)
+    def cost(new: int, to_cache: int, cached: int, written: int) -> Decimal | None:
+        return cost_of(Usage("a-model", new, to_cache, cached, written), PRICES)
 
     assert cost(1_000_000, 0, 0, 0) == 1
     assert cost(0, 1_000_000, 0, 0) == Decimal("1.25")  # into the cache

@@ -22,6 +22,10 @@ def open_session() -> Any:
     return nullcontext()
 
 
+def looking(*_: Any) -> Any:
+    return nullcontext()
+
+
 def converse(time_zone: str) -> Any:
     raise AssertionError
 
@@ -30,6 +34,7 @@ ROUTES = api_routes(
     Settings(database_url=""),
     submit=submit,
     open_session=open_session,
+    looking=looking,
     converse=converse,
 )
 PATHS = description(own_paths())["paths"]
