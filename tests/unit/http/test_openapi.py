@@ -22,7 +22,21 @@ def open_session() -> Any:
     return nullcontext()
 
 
-ROUTES = api_routes(Settings(database_url=""), submit=submit, open_session=open_session)
+def looking(*_: Any) -> Any:
+    return nullcontext()
+
+
+def converse(time_zone: str) -> Any:
+    raise AssertionError
+
+
+ROUTES = api_routes(
+    Settings(database_url=""),
+    submit=submit,
+    open_session=open_session,
+    looking=looking,
+    converse=converse,
+)
 PATHS = description(own_paths())["paths"]
 
 
