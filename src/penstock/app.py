@@ -35,6 +35,7 @@ from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.migrations import migrate
 from penstock.sink.spool_owner import SpoolOwner
 from penstock.sink.spools import make_spool
+from penstock.sink.summaries import summarize_periodically
 from penstock.stopping import STOP_GRACE_SECONDS, Stop
 from penstock.supervising.workers import Workers
 from penstock.telemetry.logs import set_log_level
@@ -134,6 +135,7 @@ class Server:
             routes=api_routes(
                 settings,
                 submit=self._flow.submit,
+                looking=self._flow.looking,
                 open_session=partial(
                     open_session,
                     settings.api.api_database_url or settings.database_url,
@@ -210,10 +212,13 @@ class Server:
 
     async def _maintain(self) -> None:
         settings = self._settings
-        await maintain_periodically(
-            settings.maintenance.maintenance_database_url or settings.database_url,
-            Upkeep(settings.partitions, settings.maintenance),
-            self._metrics.maintenance,
+        url = settings.maintenance.maintenance_database_url or settings.database_url
+        upkeep = Upkeep(settings.partitions, settings.maintenance)
+        if not settings.maintenance.maintenance_interval_seconds:
+            return  # `penstock db maintain` does it
+        await asyncio.gather(
+            maintain_periodically(url, upkeep, self._metrics.maintenance),
+            summarize_periodically(url),
         )
 
     async def _tell_systemd(self) -> None:

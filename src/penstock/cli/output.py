@@ -37,9 +37,15 @@ COLUMN_FRAME = 3
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table, and on stderr how many rows it has."""
+    click.echo(table_text(columns, rows), nl=False)
+    click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", err=True)
+
+
+def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table as wide as the terminal, or as its values where there is none."""
     table = Table()
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name.translate(SHOWN_CONTROLS), overflow="fold")
     for row in rows:
         table.add_row(*[as_text(value).translate(SHOWN_CONTROLS) for value in row])
     console = Console(markup=False, highlight=False, emoji=False)
@@ -47,8 +53,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     width = max(width, len(columns) * (LEAST_COLUMN + COLUMN_FRAME) + 1)
     # Both: of a dumb terminal rich would go on to take the width for 80.
     console.size = ConsoleDimensions(width, console.height)
-    console.print(table)
-    click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", err=True)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
 
 
 def print_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -1,121 +1,106 @@
-"""`penstock sql`: one statement, read-only, as a table, JSON or CSV."""
+"""`penstock sql`: guarded SQL, read-only, one statement or a prompt for many."""
 
 import asyncio
-import re
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any
+import sys
+import time
 
-import asyncpg
 import click
-import orjson
 
 from penstock import config
+from penstock.ask.guard import check
 from penstock.cli.database import (
     config_file_option,
     database_options,
     found_database,
 )
-from penstock.cli.output import print_csv, print_json, print_table
-from penstock.embedded import url_as
+from penstock.cli.read_options import read_limits, read_options
+from penstock.cli.sql_output import FORMS, show_error, show_rows
 from penstock.errors import PenstockError
-from penstock.postgres.connection import connect
-from penstock.postgres.words import describe
-from penstock.sink.roles import READER, let_reader_read
+from penstock.reader import Rows, open_session
+from penstock.settings import ReadLimits
+from penstock.sink.roles import let_reader_read
 
-# A string, which stays as it is, or the white space between two tokens.
-JSON_STRING_OR_SPACE = re.compile(r'("[^"\\]*(?:\\.[^"\\]*)*")|[ \t\n\r]+')
-
-
-def _compact(text: str) -> orjson.Fragment:
-    """Return a JSON text without white space, and otherwise untouched.
-
-    Not parsed: numbers of any size, and keys that come twice, are to come out again.
-    """
-    return orjson.Fragment(JSON_STRING_OR_SPACE.sub(lambda m: m[1] or "", text))
+STDIN = "-"
 
 
-def _time_or_text(text: str) -> datetime | str:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return text
-
-
-# From PostgreSQL's own text, where Python's type does not hold all that PostgreSQL's
-# does: numbers of any size, times of any year and `infinity`, months.
-DECODERS: dict[str, Callable[[str], Any]] = {
-    "json": _compact,
-    "jsonb": _compact,
-    "timestamptz": _time_or_text,
-    "timestamp": _time_or_text,
-    "date": str,
-    "interval": str,
-    "bytea": str,
-}
-
-
-@click.command("sql", short_help="Run one SQL statement, read-only.")
-@click.argument("statement")
+@click.command("sql", short_help="Run SQL, read-only and guarded; or a prompt.")
+@click.argument("statement", required=False)
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["table", "json", "csv"]),
+    type=click.Choice(FORMS),
     default="table",
     show_default=True,
     help="How the rows are written; json is one object a line.",
 )
+@read_options
 @database_options
 @config_file_option
 def command(
-    statement: str,
+    statement: str | None,
     output: str,
     database_url: str | None,
     data_dir: str | None,
     config_file: str | None,
+    **flags: str | None,
 ) -> None:
-    """Run one SQL STATEMENT in a read-only transaction and print its rows.
+    """Run one SQL STATEMENT and print its rows; - reads it from stdin.
 
-    In the embedded database it runs as penstock_reader, who can read all tables and do
-    nothing else; elsewhere with the rights of the login in the URL.
+    Without a STATEMENT, on a terminal: a prompt with history and completion, where
+    statements end with ; and \\q leaves.
+
+    A statement is one SELECT over the views logs and rejected_event, with PostgreSQL's
+    harmless functions; anything else is refused before it is sent. It runs as a role
+    that can read these views and do nothing else, in a read-only transaction, within
+    limits. Ctrl-C ends it on the server too.
 
     \b
-    Example:
+    Examples:
       penstock sql "select level, count(*) from logs group by level"
+      penstock sql -o csv - < query.sql
     """
+    limits = read_limits(config_file, flags)
     is_embedded = config.database_url(database_url, config_file) is None
-    with found_database(database_url, data_dir, config_file=config_file) as url:
-        work = (
-            _fetch_as_reader(url, statement) if is_embedded else _fetch(url, statement)
-        )
-        columns, rows = asyncio.run(work)
-    {"table": print_table, "json": print_json, "csv": print_csv}[output](columns, rows)
+    if statement is None:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise click.UsageError("give a statement, or - to read it from stdin")
+        # prompt_toolkit takes a while to import.
+        from penstock.cli.sql_prompt import SqlPrompt
 
-
-async def _fetch_as_reader(
-    url: str, statement: str
-) -> tuple[list[str], list[Sequence[Any]]]:
-    """Ask as one who is not a superuser.
-
-    A transaction that is read-only lets a superuser run programs and write files.
-    """
-    await let_reader_read(url)
-    return await _fetch(url_as(url, READER), statement)
-
-
-async def _fetch(url: str, statement: str) -> tuple[list[str], list[Sequence[Any]]]:
-    connection = await connect(url)
+        with found_database(database_url, data_dir, config_file=config_file) as url:
+            prompt = SqlPrompt(url, limits, output, is_embedded=is_embedded)
+            asyncio.run(prompt.run())
+        return
+    sql = _read_stdin() if statement == STDIN else statement
     try:
-        async with connection.transaction(readonly=True):
-            for type_name, decoder in DECODERS.items():
-                await connection.set_type_codec(
-                    type_name, schema="pg_catalog", encoder=str, decoder=decoder
-                )
-            prepared = await connection.prepare(statement)
-            columns = [attribute.name for attribute in prepared.get_attributes()]
-            rows = await prepared.fetch()
-            return columns, [tuple(row) for row in rows]
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise PenstockError(f"the statement failed: {describe(error)}") from error
-    finally:
-        await connection.close()
+        guarded = check(sql)
+        with found_database(database_url, data_dir, config_file=config_file) as url:
+            asking = _ask(url, guarded.sql, limits, is_embedded=is_embedded)
+            found, seconds = asyncio.run(asking)
+    except PenstockError as error:
+        # One line for a program, the place as well for a person.
+        if sys.stderr.isatty():
+            show_error(error, sql)
+            sys.exit(error.exit_code)
+        raise
+    show_rows(found, seconds, output, limits, is_prompt=False)
+
+
+async def _ask(
+    url: str, sql: str, limits: ReadLimits, *, is_embedded: bool
+) -> tuple[Rows, float]:
+    """Return the rows, and the seconds that they took."""
+    if is_embedded:
+        await let_reader_read(url)
+    async with open_session(url, limits, is_embedded=is_embedded) as session:
+        began = time.monotonic()
+        return await session.fetch(sql), time.monotonic() - began
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise PenstockError(
+            f"stdin is not UTF-8 at byte {error.start + 1}: a statement is text"
+        ) from error

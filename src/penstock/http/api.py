@@ -10,19 +10,26 @@ from penstock.http.openapi import handler_of_description, own_paths
 from penstock.http.readers import WAIT_SECONDS, OpenSession, Readers
 from penstock.http.routes import Route
 from penstock.http.search import Search
+from penstock.http.tail import Looking, Tail
 from penstock.settings import Settings
 
 
 def api_routes(
-    settings: Settings, *, submit: Submit, open_session: OpenSession
+    settings: Settings,
+    *,
+    submit: Submit,
+    open_session: OpenSession,
+    looking: Looking,
 ) -> tuple[Route, ...]:
     """Return all routes.
 
     Args:
         submit: stores a message, and returns when it is committed.
         open_session: opens a session that reads, for a block.
+        looking: begins to look for rows that are committed, for a block.
     """
-    search = Search(Readers(open_session, settings.api.api_max_sessions))
+    readers = Readers(open_session, settings.api.api_max_sessions)
+    search, tail = Search(readers), Tail(readers, looking)
     reading_seconds = settings.reading.statement_timeout_seconds + WAIT_SECONDS
     ingest = Ingest(
         settings.ingest, submit, most_records=settings.wire.max_chunk_entries
@@ -31,6 +38,12 @@ def api_routes(
         Route("/api/search", {"GET": search.search}, seconds=reading_seconds),
         Route("/api/histogram", {"GET": search.histogram}, seconds=reading_seconds),
         Route("/api/fields", {"GET": search.fields}, seconds=reading_seconds),
+        Route(
+            "/api/tail",
+            {"GET": tail.stream},
+            seconds=2 * reading_seconds,
+            is_stream=True,
+        ),
         Route(
             "/api/ingest",
             {"POST": ingest.post},

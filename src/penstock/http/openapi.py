@@ -22,6 +22,7 @@ from penstock.http.search import (
     MOST_VALUES,
     ORDERS,
 )
+from penstock.http.tail import MOST_ROWS as MOST_HISTORY_ROWS
 
 Schema = dict[str, Any]
 
@@ -301,6 +302,7 @@ def own_paths() -> Schema:
                 ],
             )
         },
+        "/api/tail": {"get": _tail()},
         "/api/ingest": {"post": _ingest()},
         "/api/openapi.json": {
             "get": operation(
@@ -311,6 +313,41 @@ def own_paths() -> Schema:
             )
         },
     }
+
+
+def _tail() -> Schema:
+    described = operation(
+        "Rows as they are committed, as server-sent events",
+        _TEXT,
+        _READING_ERRORS,
+        operationId="tail",
+        description=(
+            "`row`: a row as JSON, with its id. `live`, once: what was committed before"
+            " has been sent, `history` rows of it; `is_cut` says that there are more."
+            " `missed`: so many `rows` were not sent, and the `reason`: slow_reader,"
+            " busy, worker_ended. docs/tail.md says more."
+        ),
+        parameters=[
+            *(each for each in _SEARCHED if each["name"] != "until"),
+            parameter(
+                "rows",
+                "How many of those before are sent first: of the last hour, or window.",
+                type="integer",
+                minimum=0,
+                maximum=MOST_HISTORY_ROWS,
+            ),
+            parameter(
+                "after",
+                "An id: what came in since then, and up to a minute before, is sent"
+                " first. As Last-Event-ID.",
+                pattern="^[0-9]{1,19}$",
+            ),
+            header("Last-Event-ID", "The id of the last row.", pattern="^[0-9]{1,19}$"),
+        ],
+    )
+    content = described["responses"]["200"]["content"]
+    content["text/event-stream"] = content.pop("application/json")
+    return described
 
 
 def _ingest() -> Schema:
