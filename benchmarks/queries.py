@@ -74,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--fresh-rows",
         type=positive,
         default=100_000,
-        help="those of them that autovacuum has not been at yet",
+        help="those of them that have just come: not in the BRIN yet",
     )
     add("--sealed-rows", type=positive, default=1_000_000, help="rows of a sealed day")
     add("--asked", type=positive, default=5, help="times each question is measured")
@@ -117,7 +117,7 @@ async def _measure(
     )
     stage.say(f"storing {options.rows:,} rows of {options.hours} hours")
     hot = Window(now - timedelta(hours=options.hours), now)
-    # What has come since autovacuum was there last has no entry in the BRIN.
+    # What has come in the last seconds has no entry in the BRIN (sink.summaries).
     fresh = min(options.fresh_rows, options.rows)
     parting = hot.end - (hot.end - hot.start) / options.rows * fresh
     await _store(connection, pool, options.rows - fresh, Window(hot.start, parting))

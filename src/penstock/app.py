@@ -20,6 +20,8 @@ import uvloop
 
 from penstock import config
 from penstock.allocation import keep_large_blocks
+from penstock.ask.audit import Audit
+from penstock.ask.lazily import conversations
 from penstock.errors import UnavailableError
 from penstock.flow import GC_THRESHOLD, Flow
 from penstock.http.api import api_routes
@@ -35,6 +37,7 @@ from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.migrations import migrate
 from penstock.sink.spool_owner import SpoolOwner
 from penstock.sink.spools import make_spool
+from penstock.sink.summaries import summarize_periodically
 from penstock.stopping import STOP_GRACE_SECONDS, Stop
 from penstock.supervising.workers import Workers
 from penstock.telemetry.logs import set_log_level
@@ -126,6 +129,11 @@ class Server:
             self._metrics, self._flow = _flow_here(settings, spool_dir)
         else:
             self._metrics, self._flow = _flow_of_workers(settings, spool_dir, count)
+        reading_url = settings.api.api_database_url or settings.database_url
+        reading = partial(
+            open_session, reading_url, settings.reading, is_embedded=is_embedded
+        )
+        key, url = config.model_access()
         self._http = HttpServer(
             settings.http,
             self._metrics,
@@ -134,11 +142,14 @@ class Server:
             routes=api_routes(
                 settings,
                 submit=self._flow.submit,
-                open_session=partial(
-                    open_session,
-                    settings.api.api_database_url or settings.database_url,
-                    settings.reading,
-                    is_embedded=is_embedded,
+                looking=self._flow.looking,
+                open_session=reading,
+                converse=conversations(
+                    settings.ask,
+                    Audit(reading_url, asked_by="/api/ask", is_embedded=is_embedded),
+                    reading,
+                    environment_key=key,
+                    environment_url=url,
                 ),
             ),
         )
@@ -210,10 +221,13 @@ class Server:
 
     async def _maintain(self) -> None:
         settings = self._settings
-        await maintain_periodically(
-            settings.maintenance.maintenance_database_url or settings.database_url,
-            Upkeep(settings.partitions, settings.maintenance),
-            self._metrics.maintenance,
+        url = settings.maintenance.maintenance_database_url or settings.database_url
+        upkeep = Upkeep(settings.partitions, settings.maintenance)
+        if not settings.maintenance.maintenance_interval_seconds:
+            return  # `penstock db maintain` does it
+        await asyncio.gather(
+            maintain_periodically(url, upkeep, self._metrics.maintenance),
+            summarize_periodically(url),
         )
 
     async def _tell_systemd(self) -> None:

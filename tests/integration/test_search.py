@@ -17,9 +17,11 @@ from penstock.search import regex, statements
 from penstock.search.compile import Query
 from penstock.search.filters import Filter, FilterError, Regex, walk
 from penstock.search.language import parse
+from penstock.search.literals import written_out
 from penstock.search.pages import read_context, read_page
 from penstock.search.times import Window
 from penstock.sink.seal import MissingIndex, create_index
+from penstock.sink.summaries import summarize
 from tests.filter_strategies import ATTRIBUTE_PATHS, FILTERS
 from tests.integration.conftest import Database, create_database, drop_database
 
@@ -131,8 +133,12 @@ ON_ONE_DATABASE = settings(
 
 @ON_ONE_DATABASE
 @given(filter=FILTERS.filter(takes))
-def test_no_filter_fails_on_any_row(hostile: Asked, filter: Filter) -> None:
-    hostile(statements.page(filter, DAY, limit=3))
+def test_no_filter_fails_on_any_row_nor_does_its_sql_with_the_values_in_it(
+    hostile: Asked, filter: Filter
+) -> None:
+    query = statements.page(filter, DAY, limit=9)
+
+    assert hostile(query) == hostile(Query(written_out(query), ()))
 
 
 @settings(parent=ON_ONE_DATABASE, max_examples=30)
@@ -526,3 +532,38 @@ def test_the_context_of_a_row_is_of_its_source(known: Asked) -> None:
 
     assert [row[0] for row in before] == [72]
     assert [row[0] for row in behind] == [76]
+
+
+# --- rows that have just come
+
+
+async def test_what_has_just_come_is_summarized_for_searches(
+    database: Database,
+) -> None:
+    now = datetime.now(UTC)
+    connection = await asyncpg.connect(database.url)
+    await connection.execute("SELECT penstock_make_day($1)", now.date())
+    await connection.execute(
+        "INSERT INTO logs (id, ts, tag, message, attributes)"
+        " SELECT n, $1::timestamptz, 'app', repeat('x', 1000), '{}'"
+        " FROM generate_series(1, 2000) AS n",
+        now,
+    )
+
+    made = await summarize(connection)
+    again = await summarize(connection)
+
+    await connection.close()
+    assert made == 2  # of 128 pages each, and the first is made with the index
+    assert again == 0
+
+
+async def test_a_login_that_is_not_the_owner_makes_no_summaries(
+    login: Database,
+) -> None:
+    connection = await asyncpg.connect(login.url)
+    await connection.execute("SELECT penstock_make_day($1)", datetime.now(UTC).date())
+
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await summarize(connection)
+    await connection.close()

@@ -1,5 +1,6 @@
 """`penstock search` as people use it: options, forms, terminals, errors."""
 
+import asyncio
 import csv
 import fcntl
 import io
@@ -163,13 +164,13 @@ def test_in_a_pipe_a_row_is_a_line_without_escape_sequences(search: Search) -> N
     ended = search("red OR said")
 
     assert ended.stdout.splitlines() == [
-        "time                         level service  tag message",
-        "2026-11-05 12:03:00.000+0000 INFO  web      app red \\x07 and "
+        "time                          level service  tag message",
+        "2026-11-05 12:03:00.000+00:00 INFO  web      app red \\x07 and "
         + "long " * 40
         + " status=200",
         (
-            '2026-11-05 12:01:00.000+0000 ERROR checkout app said "no" to 100% of it 😀'
-            ' q="a b" status=500'
+            "2026-11-05 12:01:00.000+00:00 ERROR checkout app"
+            ' said "no" to 100% of it 😀 q="a b" status=500'
         ),
     ]
 
@@ -375,7 +376,7 @@ def test_times_are_those_of_the_clock_on_the_wall(
         [*command, *window], capture_output=True, text=True, env=environment
     )
 
-    assert "21:01:00.000+0900" in ended.stdout
+    assert "21:01:00.000+09:00" in ended.stdout
     assert ended.stderr.splitlines()[0] == (
         "window: 2026-11-05 20:59:30 to 21:01:30 KST"
         " (2026-11-05 11:59:30 to 12:01:30 UTC)"
@@ -389,3 +390,24 @@ def test_the_embedded_database_is_searched_where_it_is(
 
     assert ended.returncode == 3
     assert "penstock up" in ended.stderr
+
+
+def test_a_search_that_takes_too_long_is_ended_and_says_so(
+    search: Search, stored: Database
+) -> None:
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        other = runner.run(asyncpg.connect(stored.url))
+        runner.run(other.execute("BEGIN; LOCK logs"))
+        ended = search("--statement-timeout-seconds", "0.1", "a")
+        runner.run(other.close())
+
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert "penstock: " in ended.stderr.splitlines()[-1]
+    assert "0.1 s" in ended.stderr
+
+
+def test_a_limit_that_is_none_is_said_in_a_line(search: Search) -> None:
+    line = the_line(search("--statement-timeout-seconds", "x", "a"), 2)
+
+    assert "--statement-timeout-seconds is 'x', not a number" in line

@@ -1,17 +1,23 @@
 """The search language on whatever may be typed: it is read, printed and compiled."""
 
 import re
+from datetime import UTC, datetime
 
 import re2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.search import regex
+from penstock.ask.guard import check
+from penstock.search import regex, statements
 from penstock.search.compile import Parameters, condition
 from penstock.search.filters import Filter, FilterError, Regex, walk
 from penstock.search.language import parse
+from penstock.search.literals import written_out
 from penstock.search.spelling import spell
+from penstock.search.times import Window
 from tests.filter_strategies import FILTERS, SPECIAL
+
+DAY = Window(datetime(2026, 11, 5, tzinfo=UTC), datetime(2026, 11, 6, tzinfo=UTC))
 
 # All that the SQL of a condition is made of: if anything of a filter were in it, it
 # would not be.
@@ -49,6 +55,11 @@ def test_nothing_of_a_filter_is_in_its_sql(filter: Filter) -> None:
     assert SQL.fullmatch(sql), sql
     numbers = {int(number) for number in re.findall(r"\$(\d+)", sql)}
     assert numbers == set(range(1, len(parameters.values) + 1))
+
+
+@given(FILTERS.filter(is_taken))
+def test_the_sql_that_is_shown_passes_the_guard(filter: Filter) -> None:
+    check(written_out(statements.page(filter, DAY, limit=5)))
 
 
 @settings(max_examples=500)

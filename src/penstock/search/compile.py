@@ -91,7 +91,8 @@ def condition(filter: Filter, parameters: Parameters) -> str:
         case Everything():
             return "true"
         case Text(text):
-            return f"message ILIKE {parameters.add(_inside(text), 'text')}"
+            pattern = parameters.add(_inside(text), "text")
+            return f"message {_like_operator(text)} {pattern}"
         case Anywhere(text):
             return _anywhere(text, parameters)
         case Field(path, operator, value):
@@ -155,7 +156,7 @@ def _column(column: str, operator: str, value: str, parameters: Parameters) -> s
     if operator == "exists":
         return f"{name} IS NOT NULL"
     if operator == "like":
-        kind = "ILIKE" if column == "message" else "LIKE"
+        kind = _like_operator(value) if column == "message" else "LIKE"
         return f"{name} {kind} {parameters.add(_like(value), 'text')}"
     typed = _typed(column, value, parameters)
     if column in TEXT_COLUMNS and operator in ("<", "<=", ">", ">="):
@@ -177,12 +178,12 @@ def _typed(column: str, value: str, parameters: Parameters) -> str:
 
 def _attribute(keys: Path, operator: str, value: str, parameters: Parameters) -> str:
     if operator == "=":
-        return _equals(keys, value, parameters)
+        return _equals(keys, value, parameters, by_index=True)
     text = _attribute_text(keys, parameters)
     if operator == "exists":
         return f"{text} IS NOT NULL"
     if operator == "!=":
-        equals = _equals(keys, value, parameters)
+        equals = _equals(keys, value, parameters, by_index=False)
         return f"({text} IS NOT NULL AND NOT ({equals}))"
     if operator == "like":
         return f"{text} LIKE {parameters.add(_like(value), 'text')}"
@@ -199,23 +200,33 @@ def _attribute(keys: Path, operator: str, value: str, parameters: Parameters) ->
     )
 
 
-def _equals(keys: Path, value: str, parameters: Parameters) -> str:
-    """Return a comparison that GIN jsonb_path_ops can answer, where there is one."""
+def _equals(keys: Path, value: str, parameters: Parameters, *, by_index: bool) -> str:
+    """Return the comparison of a value, in each way that JSON may have it.
+
+    Args:
+        by_index: say it also as GIN jsonb_path_ops answers it, where it does. Row by
+            row that takes twice as long: it comes second.
+    """
     values = [json.dumps(value, ensure_ascii=False)]
     number = number_of(value)
     if number is not None:
         values.append(str(number))
     elif value in _CONSTANTS:
         values.append(value)
-    # The first key is an object's, since attributes is one.
-    if any(_INDEX.fullmatch(key) for key in keys[1:]):
-        subject = _attribute_value(keys, parameters)
-        tests = [f"{subject} = {parameters.add(each, 'jsonb')}" for each in values]
-    else:
-        tests = [
-            f"attributes @> {parameters.add(_nested(keys, each), 'jsonb')}"
-            for each in values
-        ]
+    subject = _attribute_value(keys, parameters)
+    equal = _either([f"{subject} = {parameters.add(each, 'jsonb')}" for each in values])
+    # A number may be the index of an array; but the first key is an object's, since
+    # attributes is one.
+    if not by_index or any(_INDEX.fullmatch(key) for key in keys[1:]):
+        return equal
+    contained = [
+        f"attributes @> {parameters.add(_nested(keys, each), 'jsonb')}"
+        for each in values
+    ]
+    return f"({equal} AND {_either(contained)})"
+
+
+def _either(tests: list[str]) -> str:
     return tests[0] if len(tests) == 1 else f"({' OR '.join(tests)})"
 
 
@@ -229,14 +240,23 @@ def _nested(keys: Path, value: str) -> str:
 
 def _anywhere(text: str, parameters: Parameters) -> str:
     pattern = parameters.add(_inside(text), "text")
+    like = _like_operator(text)
     tests = [
-        f"{each} ILIKE {pattern}" for each in ("message", "tag", "service", "host")
+        f"{each} {like} {pattern}" for each in ("message", "tag", "service", "host")
     ]
     tests += [
-        f"attributes::text ILIKE {parameters.add(_inside(each), 'text')}"
+        f"attributes::text {like} {parameters.add(_inside(each), 'text')}"
         for each in anywhere_texts(text)
     ]
     return f"({' OR '.join(tests)})"
+
+
+def _like_operator(text: str) -> str:
+    """Return what looks for a text in either case; LIKE takes half the time of ILIKE.
+
+    Of numbers, addresses and scripts that have no case it finds the same.
+    """
+    return "LIKE" if text.lower() == text.upper() else "ILIKE"
 
 
 def _inside(text: str) -> str:

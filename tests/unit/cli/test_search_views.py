@@ -99,7 +99,9 @@ def test_on_a_wide_terminal_there_are_all_columns_and_attributes() -> None:
 def test_in_a_pipe_there_is_all_of_it_with_date_and_offset() -> None:
     lines = looked_at(ROWS, None).splitlines()
 
-    assert lines[1].startswith("2026-11-05 21:00:01.250+0900 ERROR checkout web-1 app ")
+    assert lines[1].startswith(
+        "2026-11-05 21:00:01.250+09:00 ERROR checkout web-1 app "
+    )
     assert len(lines) == 1 + len(ROWS)
 
 
