@@ -12,13 +12,13 @@ from pglast import ast
 
 from penstock.ask.allowed import (
     CONTAINMENT,
+    KEEPING_SMALL,
     MAX_FILL_CHARACTERS,
     MAX_SERIES_ROWS,
     MAX_SOUGHT_CHARACTERS,
     MAX_WRITTEN_ELEMENTS,
     RANGES,
     SEARCHING,
-    KEEPING_SMALL,
 )
 from penstock.ask.nodes import is_a, text_of
 from penstock.ask.refusal import Refused
