@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "search": "search",
     "tail": "tail",
     "sql": "sql",
+    "export": "export",
     "ask": "ask",
     "rejected": "rejected",
     "db": "db",
