@@ -7,11 +7,14 @@ has one in its own. It must know nothing of signals, HTTP, systemd or other proc
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from penstock.buffer.books import Books
 from penstock.buffer.ring import SOURCE_SHARE, Ring
 from penstock.errors import DatabaseUnavailableError, SinkError
+from penstock.live.feed import Feed
+from penstock.live.hub import Hub
 from penstock.model import Receipt, Submission
 from penstock.net.admission import Admission, terms_of
 from penstock.net.incoming import Intake
@@ -22,6 +25,9 @@ from penstock.net.places import ListenedOn, OwnPlaces, Places
 from penstock.net.turns import Turns
 from penstock.net.waiting import Waiting
 from penstock.rows import RowEncoder
+from penstock.search.cases import Cases
+from penstock.search.filters import Filter
+from penstock.search.matching import Matcher
 from penstock.settings import Settings
 from penstock.sink.claim_periods import ClaimPeriods
 from penstock.sink.claims import Claims
@@ -68,6 +74,7 @@ class Flow:
         self._spool = spool
         self._spooler: Spooler | None = None
         self._books = Books()
+        self._hub = Hub(metrics.live)
         self._writing: list[asyncio.Task[None]] = []
 
     async def prepare(self) -> None:
@@ -105,6 +112,7 @@ class Flow:
         ]
         self._watch = tasks.create_task(self._listener.watch(), name="watch")
         self._spooling = tasks.create_task(self._run_spooler(), name="spool")
+        self._looking = tasks.create_task(self._hub.run(), name="live")
 
     async def submit(self, submission: Submission) -> Receipt:
         """Store a message that did not come by the forward protocol.
@@ -113,6 +121,19 @@ class Flow:
             NotTakenError: it is not, or not all of it, as far as is known.
         """
         return await self._listener.submit(submission)
+
+    @asynccontextmanager
+    async def looking(self, filter: Filter, cases: Cases) -> AsyncIterator[Feed]:
+        """Be shown, for the block, the rows that are committed from its start on.
+
+        Raises:
+            FilterError: the filter cannot be asked of rows.
+        """
+        subscription = self._hub.subscribe(Matcher(filter, cases))
+        try:
+            yield subscription.feed
+        finally:
+            self._hub.unsubscribe(subscription)
 
     async def apply(self, settings: Settings) -> None:
         """Give each part what a reload has brought.
@@ -165,10 +186,11 @@ class Flow:
     async def end(self, stop: Stop, others: Sequence[asyncio.Task[None]]) -> bool:
         """Stop all, and these tasks too; return whether nothing is lost."""
         logger.info("stopping", extra={"events_in_memory": self._ring.used_events})
+        self._hub.close()
         parts = Parts(self._ring, self._listener, self._flusher, self._spooler)
         ending = Ending(stop, parts)
         is_committed = await ending.commit()
-        await ending.end_tasks((*self._writing, self._watch, *others))
+        await ending.end_tasks((*self._writing, self._watch, self._looking, *others))
         if self._spooler is not None:
             self._spooler.end()
             await self._spooling
@@ -227,7 +249,11 @@ class Flow:
         periods = ClaimPeriods()
         return [
             PostgresWriter(
-                settings.database_url, partitions, periods, Claims(receiver, number)
+                settings.database_url,
+                partitions,
+                periods,
+                Claims(receiver, number),
+                self._hub.committed,
             )
             for number in range(settings.copy.writers)
         ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, NewType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 # A receiving connection, as the ring's shares are counted.
 SourceId = NewType("SourceId", int)
@@ -238,6 +238,16 @@ class Batch:
     def days(self) -> frozenset[Day]:
         """Return the days, UTC, that need a partition before this batch is stored."""
         return frozenset().union(*(each.encoded.days for each in self.segments))
+
+
+class Committed(NamedTuple):
+    """What a transaction has stored: all rows of these segments but the refused ones.
+
+    `refused` are the numbers of rows within a segment, by the segment's place here.
+    """
+
+    segments: "tuple[Segment, ...]"
+    refused: "Mapping[int, frozenset[int]]"
 
 
 class Outcome(NamedTuple):

@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "serve": "serve",
     "send": "send",
     "search": "search",
+    "tail": "tail",
     "sql": "sql",
     "ask": "ask",
     "rejected": "rejected",

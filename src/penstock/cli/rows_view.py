@@ -101,7 +101,7 @@ def rows_table(
             look.time(ts),
             Text(level or "", LEVEL_STYLES.get(level, "")),
             *(Text(shown(names[each] or "")) for each in columns if columns[each]),
-            _message(message, attributes, look),
+            message_text(message, attributes, look),
         )
     return table
 
@@ -111,7 +111,8 @@ def new_table() -> Table:
     return Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
 
 
-def _message(message: str | None, attributes: Any, look: Look) -> Text:
+def message_text(message: str | None, attributes: Any, look: Look) -> Text:
+    """Return a message, and what else the row has where there is room for it."""
     text = Text(_cut(message or "", look))
     if message is None or look.is_at_least(ATTRIBUTES_FROM):
         pairs = _pairs(attributes)

@@ -4,25 +4,36 @@ It owns which there are, and what each may have of us. It must not know what a h
 does.
 """
 
+from penstock.http.ask import MAX_BODY_BYTES, Ask, Converse
+from penstock.http.ask import SECONDS as ASK_SECONDS
 from penstock.http.bodies import BODY_SECONDS
 from penstock.http.ingest import Ingest, Submit
 from penstock.http.openapi import handler_of_description, own_paths
 from penstock.http.readers import WAIT_SECONDS, OpenSession, Readers
 from penstock.http.routes import Route
 from penstock.http.search import Search
+from penstock.http.tail import Looking, Tail
 from penstock.settings import Settings
 
 
 def api_routes(
-    settings: Settings, *, submit: Submit, open_session: OpenSession
+    settings: Settings,
+    *,
+    submit: Submit,
+    open_session: OpenSession,
+    looking: Looking,
+    converse: Converse,
 ) -> tuple[Route, ...]:
     """Return all routes.
 
     Args:
         submit: stores a message, and returns when it is committed.
         open_session: opens a session that reads, for a block.
+        looking: begins to look for rows that are committed, for a block.
+        converse: begins a conversation with a model, in a time zone.
     """
-    search = Search(Readers(open_session, settings.api.api_max_sessions))
+    readers = Readers(open_session, settings.api.api_max_sessions)
+    search, tail = Search(readers), Tail(readers, looking)
     reading_seconds = settings.reading.statement_timeout_seconds + WAIT_SECONDS
     ingest = Ingest(
         settings.ingest, submit, most_records=settings.wire.max_chunk_entries
@@ -32,10 +43,22 @@ def api_routes(
         Route("/api/histogram", {"GET": search.histogram}, seconds=reading_seconds),
         Route("/api/fields", {"GET": search.fields}, seconds=reading_seconds),
         Route(
+            "/api/tail",
+            {"GET": tail.stream},
+            seconds=2 * reading_seconds,
+            is_stream=True,
+        ),
+        Route(
             "/api/ingest",
             {"POST": ingest.post},
             settings.ingest.ingest_max_body_bytes,
             BODY_SECONDS + settings.ingest.ingest_commit_seconds,
+        ),
+        Route(
+            "/api/ask",
+            {"POST": Ask(converse).post},
+            MAX_BODY_BYTES,
+            BODY_SECONDS + ASK_SECONDS,
         ),
         Route("/api/openapi.json", {"GET": handler_of_description(own_paths())}),
     )

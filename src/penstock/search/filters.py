@@ -174,6 +174,11 @@ def anywhere_texts(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((text, text.translate(_JSON_ESCAPES))))
 
 
+def json_quoted(text: str) -> str:
+    """Return a text as PostgreSQL prints it in jsonb."""
+    return f'"{text.translate(_JSON_ESCAPES)}"'
+
+
 def walk(root: Filter) -> Iterator[Filter]:
     """Yield a filter and all that it is made of."""
     waiting: list[Filter] = [root]

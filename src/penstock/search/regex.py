@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from penstock.search.cases import Cases
 from penstock.search.filters import FilterError
 
 # Enough for what a person writes; a pattern costs its length squared at worst.
@@ -29,7 +30,15 @@ Dialect = Literal["postgres", "re2"]
 # The members of a class, as both have them between brackets.
 _CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": " \\t\\n\\f\\r"}
 _CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "a": "\a"}
-_BOUNDARIES = {"postgres": {"b": "\\y", "B": "\\Y"}, "re2": {"b": "\\b", "B": "\\B"}}
+# PostgreSQL's own \\y asks the locale what is a letter.
+_WORD = "[A-Za-z0-9_]"
+_BOUNDARIES = {
+    "postgres": {
+        "b": f"(?:(?<!{_WORD})(?={_WORD})|(?<={_WORD})(?!{_WORD}))",
+        "B": f"(?:(?<={_WORD})(?={_WORD})|(?<!{_WORD})(?!{_WORD}))",
+    },
+    "re2": {"b": "\\b", "B": "\\B"},
+}
 _REPEAT = re.compile(r"\{(\d{1,4})(,(\d{0,4}))?\}")
 _HEX = re.compile(r"x([0-9A-Fa-f]{2})|x\{([0-9A-Fa-f]{1,6})\}")
 
@@ -41,8 +50,12 @@ class Expression(NamedTuple):
     ignores_case: bool
 
 
-def translate(pattern: str, dialect: Dialect) -> Expression:
+def translate(pattern: str, dialect: Dialect, cases: Cases | None = None) -> Expression:
     """Write a pattern for one of the two.
+
+    Args:
+        cases: have the pattern itself name a letter in either case, if it is for that,
+            as PostgreSQL does: what RE2 takes for the same letter may be more.
 
     Raises:
         FilterError: it is no regular expression, or has what only one of them has.
@@ -50,11 +63,12 @@ def translate(pattern: str, dialect: Dialect) -> Expression:
     if len(pattern) > MAX_CHARACTERS:
         raise _refused(f"it has {len(pattern)} characters; {MAX_CHARACTERS} are taken")
     ignores_case = pattern.startswith("(?i)")
-    reader = _Reader(pattern, 4 if ignores_case else 0, dialect)
+    named = cases if ignores_case else None
+    reader = _Reader(pattern, 4 if ignores_case else 0, dialect, named)
     text, _ = reader.alternatives(0)
     if reader.place < len(pattern):
         raise reader.refused("a ) that closes nothing; \\) is the character")
-    return Expression(text, ignores_case)
+    return Expression(text, ignores_case and cases is None)
 
 
 def check(pattern: str) -> None:
@@ -76,6 +90,7 @@ class _Reader:
     pattern: str
     place: int
     dialect: Dialect
+    cases: Cases | None
 
     def refused(self, why: str) -> FilterError:
         return _refused(f"at {self.place + 1} of it: {why}")
@@ -152,14 +167,26 @@ class _Reader:
         if character == ".":
             return character, 1, False
         if character != "\\":
-            return _literal(character), 1, False
+            return self.literal(character), 1, False
         escape = self.take()
         if escape in _BOUNDARIES[self.dialect]:
             return _BOUNDARIES[self.dialect][escape], 1, True
         if escape.lower() in _CLASSES:
             negation = "^" if escape.isupper() else ""
             return f"[{negation}{_CLASSES[escape.lower()]}]", 1, False
-        return _literal(self.escaped(escape)), 1, False
+        return self.literal(self.escaped(escape)), 1, False
+
+    def literal(self, character: str) -> str:
+        """Return what is the character, or either case of it.
+
+        PostgreSQL takes its lower and its upper case and, of the few that are neither,
+        not itself (allcases in regc_locale.c).
+        """
+        if self.cases is None:
+            return _literal(character)
+        both = self.cases.both(character)
+        members = "".join(map(_member, both))
+        return _literal(*both) if len(both) == 1 else f"[{members}]"
 
     def escaped(self, escape: str) -> str:
         """Return the character that follows from a backslash and this one."""
@@ -213,8 +240,12 @@ class _Reader:
                 if len(high) > 1 or high < low:
                     raise self.refused("a range has its lower end first")
                 yield f"{_member(low)}-{_member(high)}"
+                if self.cases is not None:
+                    others = self.cases.others(range(ord(low), ord(high) + 1))
+                    yield from map(_member, others)
             else:
-                yield _member(low)
+                both = [low] if self.cases is None else self.cases.both(low)
+                yield from map(_member, both)
 
     def _member(self, character: str) -> str:
         if character != "\\":

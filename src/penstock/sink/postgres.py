@@ -6,7 +6,7 @@ know where a batch comes from: `flusher` does.
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import asyncpg
@@ -18,7 +18,7 @@ from penstock.errors import (
     TransientSinkError,
     UnknownSinkError,
 )
-from penstock.model import Batch, Outcome, Segment, Share
+from penstock.model import Batch, Committed, Outcome, Segment, Share
 from penstock.postgres.connection import (
     CONNECT_TIMEOUT_SECONDS,
     CONNECTION_ERRORS,
@@ -72,7 +72,11 @@ RECEIVERS = 4096
 
 
 class PostgresWriter:
-    """Stores batches over a connection of its own, opened when it is needed."""
+    """Stores batches over a connection of its own, opened when it is needed.
+
+    `on_committed` is called after each COMMIT with what it has stored; it may neither
+    wait nor fail.
+    """
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class PostgresWriter:
         partitions: Partitions,
         periods: ClaimPeriods,
         claims: Claims,
+        on_committed: Callable[[Committed], None] = lambda committed: None,
     ) -> None:
         self._database_url = database_url
         self._partitions = partitions
@@ -93,6 +98,8 @@ class PostgresWriter:
         self._trying = b""  # the batch tried last, and how often for an unknown error
         self._unknown_errors = 0
         self._outcome = Outcome()  # of the batch tried last, if it was committed
+        self._on_committed = on_committed
+        self._stored: Committed | None = None  # the same, until it has been told
 
     @property
     def is_connected(self) -> bool:
@@ -151,18 +158,22 @@ class PostgresWriter:
         is_careful = self._careful_batches > 0 or self._unknown_errors >= UNKNOWN_TRIES
         try:
             try:
-                return await self._store(connection, batch, now_seconds, is_careful)
+                outcome = await self._store(connection, batch, now_seconds, is_careful)
             except asyncpg.PostgresError as error:
                 is_refusal = _is_refusal(error)
                 if is_careful or not (is_refusal or is_of_partitions(error)):
                     raise
                 self._careful_batches = CAREFUL_BATCHES if is_refusal else 0
-                return await self._store(connection, batch, now_seconds, is_refusal)
+                outcome = await self._store(connection, batch, now_seconds, is_refusal)
         except CONNECTION_ERRORS as error:
             if isinstance(error, asyncpg.LockNotAvailableError):
                 with contextlib.suppress(*CONNECTION_ERRORS):
                     await self._claims.end_stalled(connection)
             raise self._failed(error) from error
+        stored, self._stored = self._stored, None
+        if stored is not None:
+            self._on_committed(stored)
+        return outcome
 
     async def _store(
         self,
@@ -201,6 +212,7 @@ class PostgresWriter:
             refused = await self._copy(connection, claimed.fresh, is_careful, into)
             await self._store_rejected(connection, claimed.fresh, refused)
             self._outcome = _outcome_of(claimed, refused)
+            self._stored = _stored_of(claimed, refused)
             _note(claimed, refused)
             took_seconds = time.monotonic() - begun_seconds
             if took_seconds > OLDEST_CLAIM_SECONDS and in_two_periods(
@@ -343,6 +355,18 @@ def _note(claimed: Claimed, refused: Sequence[Refused]) -> None:
         segment.is_duplicate, segment.refused_events = True, 0
     for row, _ in refused:
         row.segment.refused_events += 1
+
+
+def _stored_of(claimed: Claimed, refused: Sequence[Refused]) -> Committed:
+    numbers: dict[int, set[int]] = {}
+    for row, _ in refused:
+        numbers.setdefault(id(row.segment), set()).add(row.number)
+    of_place: Mapping[int, frozenset[int]] = {
+        place: frozenset(numbers[id(each)])
+        for place, each in enumerate(claimed.fresh if numbers else ())
+        if id(each) in numbers
+    }
+    return Committed(tuple(claimed.fresh), of_place)
 
 
 async def next_receiver(database_url: str) -> int:

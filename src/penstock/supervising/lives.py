@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,10 +33,13 @@ from penstock.supervising.messages import (
     Begin,
     Ended,
     Failed,
+    Look,
+    Looking,
     Ready,
     Reload,
     Reloaded,
     Report,
+    Seen,
     Settled,
     Submit,
     ToParent,
@@ -76,8 +79,8 @@ class HowEnded(NamedTuple):
 class Life:
     """A worker's process from its start to its end."""
 
-    def __init__(self, worker: int) -> None:
-        """Start the process.
+    def __init__(self, worker: int, on_seen: Callable[[Seen], None]) -> None:
+        """Start the process; `on_seen` is called with the rows that are wanted of it.
 
         Raises:
             UnavailableError: the system has none for us.
@@ -98,6 +101,8 @@ class Life:
         self._started: asyncio.Future[Ready | Failed | None] = loop.create_future()
         self._reported: asyncio.Future[None] | None = None
         self._reloaded: asyncio.Future[tuple[str, ...]] | None = None
+        self._on_seen = on_seen
+        self._looking: dict[int, asyncio.Future[None]] = {}
         self._submitted: dict[int, asyncio.Future[Receipt]] = {}
         self._submissions = 0
         self._has_ended = False
@@ -175,6 +180,18 @@ class Life:
         finally:
             del self._submitted[number]
 
+    async def look(self, look: Look) -> None:
+        """Have it look at what it commits; return when it does, or has ended."""
+        if self._has_ended:
+            return
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._looking[look.number] = waiting
+        try:
+            self.tell(look)
+            await waiting
+        finally:
+            del self._looking[look.number]
+
     def tell(self, message: ToWorker, files: Sequence[int] = ()) -> None:
         """Tell it something, in its turn, and whole; the files are duplicated.
 
@@ -227,6 +244,8 @@ class Life:
             for each in self._submitted.values():
                 if not each.done():
                     each.set_exception(NotTakenError(WORKER_GONE))
+            for looking in self._looking.values():
+                _answer(looking, None)
             await self._exit()
             telling = list(self._telling)
             for task in telling:
@@ -244,6 +263,10 @@ class Life:
                 self._reported = None
             case Settled():
                 self._settled(message)
+            case Looking():
+                _answer(self._looking.get(message.number), None)
+            case Seen():
+                self._on_seen(message)
             case Reloaded():
                 _answer(self._reloaded, message.problems)
             case Ended():

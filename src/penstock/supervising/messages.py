@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from penstock.live.feed import Reason
 from penstock.model import Receipt, Submission
 from penstock.settings import Settings
 from penstock.telemetry.workers import Family
@@ -23,6 +24,19 @@ class GivenPlace(NamedTuple):
     heartbeats: int
 
 
+class Look(msgspec.Struct, tag=True):
+    """To a worker: say which rows of those that are committed are wanted; and begin."""
+
+    number: int  # of the reader
+    wanted: bytes
+
+
+class LookNoMore(msgspec.Struct, tag=True):
+    """To a worker: this reader has gone."""
+
+    number: int
+
+
 class Begin(msgspec.Struct, tag=True):
     """To a worker: be this one, with these settings; its share is taken from them."""
 
@@ -31,6 +45,7 @@ class Begin(msgspec.Struct, tag=True):
     settings: bytes
     spool_dir: str
     places: list[GivenPlace]
+    looks: list[Look]
 
 
 class Reload(msgspec.Struct, tag=True):
@@ -99,8 +114,29 @@ class Settled(msgspec.Struct, tag=True):
     problem: str = ""
 
 
-ToWorker = Begin | Reload | Ask | Submit | Stop | Hurry
-ToParent = Ready | Failed | Report | Reloaded | Settled | Ended
+class Looking(msgspec.Struct, tag=True):
+    """To the parent: what is committed from now on is looked at for this reader."""
+
+    number: int
+
+
+class SeenItem(NamedTuple):
+    """A row's id and JSON; or how many rows were missed, and why."""
+
+    number: int
+    json: bytes
+    missed: Reason | None
+
+
+class Seen(msgspec.Struct, tag=True):
+    """To the parent: what is a reader's of what was committed."""
+
+    number: int  # of the reader
+    items: list[SeenItem]
+
+
+ToWorker = Begin | Reload | Ask | Submit | Look | LookNoMore | Stop | Hurry
+ToParent = Ready | Failed | Report | Reloaded | Settled | Looking | Seen | Ended
 
 _to_worker: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ToWorker)
 _to_parent: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ToParent)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -26,6 +27,7 @@ from penstock.settings import Settings
 from penstock.sink.spools import make_spool
 from penstock.stopping import Stop
 from penstock.supervising.channel import Channel, Received
+from penstock.supervising.lookers import pieces, unpacked
 from penstock.supervising.messages import (
     Ask,
     Begin,
@@ -33,10 +35,15 @@ from penstock.supervising.messages import (
     Failed,
     GivenPlace,
     Hurry,
+    Look,
+    Looking,
+    LookNoMore,
     Ready,
     Reload,
     Reloaded,
     Report,
+    Seen,
+    SeenItem,
     Settled,
     Submit,
     ToParent,
@@ -48,6 +55,12 @@ from penstock.supervising.messages import Stop as StopMessage
 from penstock.telemetry.logs import set_log_level, set_up_logs
 from penstock.telemetry.metrics import Metrics
 from penstock.telemetry.workers import families_of
+
+if TYPE_CHECKING:
+    from penstock.live.feed import Feed
+
+# How long to wait for a row before waiting again: for nothing else.
+LOOK_SECONDS = 60.0
 
 # By its name: it is run as __main__.
 logger = logging.getLogger("penstock.supervising.worker")
@@ -65,6 +78,9 @@ class Worker:
         self._places.give(_given(begin.places, files))
         self._stop = Stop(settings.process.shutdown_timeout_seconds)
         self._submitting: set[asyncio.Task[None]] = set()
+        self._looks = begin.looks
+        self._wanted: dict[int, Feed | None] = {}  # by reader; None until it is there
+        self._looking: set[asyncio.Task[None]] = set()
         spool = None
         if settings.spool.spool_mode != "off":
             spool = make_spool(
@@ -82,6 +98,8 @@ class Worker:
             # A second one does not hurry: systemd, and a person who is not patient,
             # send theirs to the parent too, which tells.
             loop.add_signal_handler(number, self._ask_to_stop)
+        for look in self._looks:
+            self._begin_to_look(look)
         hearing = asyncio.create_task(self._hear_all(), name="parent")
         try:
             if not await self._stop.unless_asked(self._start()):
@@ -105,7 +123,9 @@ class Worker:
             return error.exit_code
         finally:
             hearing.cancel()
-            await asyncio.wait((hearing,))
+            for reader in list(self._wanted):
+                self._look_no_more(reader)
+            await asyncio.wait((hearing, *self._looking))
 
     async def _start(self) -> None:
         await self._flow.prepare()
@@ -139,6 +159,10 @@ class Worker:
                 task = asyncio.create_task(self._submit(submit), name="submit")
                 self._submitting.add(task)
                 task.add_done_callback(self._submitting.discard)
+            case Look() as look:
+                self._begin_to_look(look)
+            case LookNoMore(number):
+                self._look_no_more(number)
             case Begin():
                 raise AssertionError("a worker begins once")
 
@@ -164,6 +188,32 @@ class Worker:
             logger.exception("a message met a bug in Penstock")
             problem = "it met a bug in Penstock"
         await self._say(Settled(submit.number, receipt, problem))
+
+    def _begin_to_look(self, look: Look) -> None:
+        self._wanted[look.number] = None
+        task = asyncio.create_task(self._look(look), name=f"look-{look.number}")
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    def _look_no_more(self, number: int) -> None:
+        # Its task is not cancelled: it may have said half of something.
+        feed = self._wanted.pop(number, None)
+        if feed is not None:
+            feed.close()
+
+    async def _look(self, look: Look) -> None:
+        """Tell the parent what is wanted, as fast as it listens."""
+        async with self._flow.looking(*unpacked(look)) as feed:
+            if look.number not in self._wanted:  # it has gone meanwhile
+                return
+            self._wanted[look.number] = feed
+            await self._say(Looking(look.number))
+            while (items := await feed.take(LOOK_SECONDS)) is not None:
+                for seen in pieces(look.number, items):
+                    await self._say(seen)
+        if look.number in self._wanted:  # it is not told to end
+            ended = SeenItem(0, b"", "worker_ended")
+            await self._say(Seen(look.number, [ended]))
 
     async def _say(self, message: ToParent) -> None:
         with suppress(OSError):  # the parent is gone

@@ -9,7 +9,8 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from penstock.errors import (
@@ -18,14 +19,18 @@ from penstock.errors import (
     SettingsError,
     UnavailableError,
 )
+from penstock.live.feed import Feed
 from penstock.model import Receipt, Submission
 from penstock.net.admission import terms_of
 from penstock.net.places import ListenedOn
+from penstock.search.cases import Cases
+from penstock.search.filters import Filter
 from penstock.settings import Settings
 from penstock.settings.shares import share_of
 from penstock.stopping import STOP_GRACE_SECONDS, Stop, end_tasks
 from penstock.supervising.doors import Doors
 from penstock.supervising.lives import HowEnded, Life
+from penstock.supervising.lookers import Lookers
 from penstock.supervising.messages import (
     Begin,
     GivenPlace,
@@ -72,6 +77,7 @@ class Workers:
         self._doors = Doors()
         self._lives: dict[int, Life] = {}
         self._keeping: list[asyncio.Task[None]] = []
+        self._lookers = Lookers(metrics.live)
         self._submissions = 0
         self._is_ending = False
         # A worker that starts during a reload waits for what comes of it.
@@ -160,6 +166,16 @@ class Workers:
         self._submissions += 1
         return await ready[self._submissions % len(ready)].submit(submission)
 
+    @asynccontextmanager
+    async def looking(self, filter: Filter, cases: Cases) -> AsyncIterator[Feed]:
+        """Be shown, for the block, the rows that workers commit from its start on.
+
+        Raises:
+            FilterError: the filter cannot be asked of rows.
+        """
+        async with self._lookers.looking(filter, cases, self._lives) as feed:
+            yield feed
+
     def unready_reasons(self) -> list[str]:
         """Return why there should be no traffic now, nothing if there may."""
         reasons = []
@@ -198,6 +214,7 @@ class Workers:
     async def end(self, stop: Stop, others: Sequence[asyncio.Task[None]]) -> bool:
         """Stop all workers, and end these tasks; return whether nothing is lost."""
         self._is_ending = True
+        self._lookers.end()
         in_memory = int(self._metrics.level("penstock_ring_events"))
         logger.info("stopping", extra={"events_in_memory": in_memory})
         await end_tasks((*self._keeping, *others), LOOK_SECONDS)
@@ -235,13 +252,14 @@ class Workers:
         """Start a worker; return when it takes connections. Raises PenstockError."""
         settings = self._settings
         places, files = self._places(number)
-        life = self._lives[number] = Life(number)
+        life = self._lives[number] = Life(number, self._lookers.seen)
         message = Begin(
             worker=number,
             workers=self._count,
             settings=packed_settings(share_of(settings, self._count)),
             spool_dir=str(self._spool_dir),
             places=places,
+            looks=self._lookers.looks,
         )
         await life.begin(message, files)
         async with self._reloading:
@@ -301,6 +319,7 @@ class Workers:
         elif ended.exit_code < 0:
             how = "signal"
         self._note_report(life)
+        self._lookers.worker_ended()
         del self._lives[life.worker]
         self._metrics.ended(life.worker, how)
         self._metrics.are_ready(self._ready_count())

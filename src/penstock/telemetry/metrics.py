@@ -24,6 +24,7 @@ from penstock.buffer.books import Books
 from penstock.errors import PermanentSinkError, SinkError, UnknownSinkError
 from penstock.model import Batch, Outcome
 from penstock.telemetry.http import HttpMetrics
+from penstock.telemetry.live import LiveMetrics
 from penstock.telemetry.receive import (
     SECONDS_BUCKETS,
     DuplicateMetrics,
@@ -154,6 +155,7 @@ class Metrics:
         self.maintenance = MaintenanceMetrics(self.registry)
         self.reload = ReloadMetrics(self.registry)
         self.http = HttpMetrics(self.registry)
+        self.live = LiveMetrics(self.registry)
         Gauge(
             "penstock_build_info",
             "Always 1; the labels say what runs.",

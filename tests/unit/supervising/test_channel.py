@@ -18,10 +18,15 @@ from penstock.supervising.messages import (
     Failed,
     GivenPlace,
     Hurry,
+    Look,
+    Looking,
+    LookNoMore,
     Ready,
     Reload,
     Reloaded,
     Report,
+    Seen,
+    SeenItem,
     Stop,
     encode,
     packed_settings,
@@ -127,7 +132,8 @@ def test_what_is_said_is_what_is_heard() -> None:
     assert unpacked_settings(packed) == settings
     places = [GivenPlace(1, ("127.0.0.1", 0, ""), 2, 1)]
     for to_worker in (
-        Begin(0, 2, packed, "/spool", places),
+        Begin(0, 2, packed, "/spool", places, [Look(7, b"wanted")]),
+        *(Look(8, b"wanted"), LookNoMore(8)),
         Reload(packed, places),
         *(Ask(), Stop(), Hurry()),
     ):
@@ -136,5 +142,7 @@ def test_what_is_said_is_what_is_heard() -> None:
     for to_parent in (
         *(Ready(), Failed(3, ("a", "b")), Reloaded(()), report),
         Ended(True, report),
+        Looking(8),
+        Seen(8, [SeenItem(1, b"{}", None), SeenItem(3, b"", "busy")]),
     ):
         assert read_by_parent(encode(to_parent)) == to_parent
