@@ -228,7 +228,9 @@ class Queries:
             reason = relation_reason(schema, name, views)
             raise Refused(f"{shown(full)} may not be read: {reason}")
         self.read.add(name)
-        return _aliased(node.alias, name, tuple(self._views[name]), view=name)
+        source = _aliased(node.alias, name, tuple(self._views[name]), view=name)
+        (item,) = source.items
+        return Source((replace(item, is_stored=True),), source.columns)
 
     def _function(self, node: Any, scope: Scope) -> Source:
         self._count(1)

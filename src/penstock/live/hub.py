@@ -9,8 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple, Protocol
 
 import orjson
@@ -197,11 +196,14 @@ class Hub:
 
 def as_json(row: StoredRow) -> bytes:
     """Return a row as the HTTP API has it: the id as text, the time in UTC."""
-    ts = row.ts
-    columns: Mapping[str, object] = row.as_dict() | {
+    columns = {
         "id": str(row.id),
-        "ts": ts
-        if isinstance(ts, str)
-        else datetime.isoformat(ts.astimezone(UTC)).replace("+00:00", "Z"),
+        "ts": row.ts,
+        "level": row.text("level"),
+        "service": row.text("service"),
+        "host": row.text("host"),
+        "tag": row.text("tag"),
+        "message": row.text("message"),
+        "attributes": orjson.Fragment(row.attributes),
     }
-    return orjson.dumps(columns)
+    return orjson.dumps(columns, option=orjson.OPT_UTC_Z)

@@ -7,18 +7,18 @@ decoded, as all rows pass by here while somebody looks at them. It must not writ
 import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import Any
-
-import orjson
 
 from penstock.rows.copy_format import COLUMNS
 from penstock.rows.times import MICROSECONDS, PG_EPOCH_MICROSECONDS
 
 # The number of fields; id and ts, each behind its length.
 _HEAD = struct.Struct(">hiqiq")
-_unpack_head_from = _HEAD.unpack_from
+_ID_AT = struct.calcsize(">hi")
+_TS_AT = struct.calcsize(">hiqi")
+_unpack_number_from = struct.Struct(">q").unpack_from
 _unpack_length_from = struct.Struct(">i").unpack_from
+# Of a length's first byte: a null's is -1.
+_SIGN = 0x80
 # Where `tag` begins, the first field whose length varies.
 _FIRST_BYTES = _HEAD.size
 # The fields from tag on, without attributes, by their place among those that vary.
@@ -31,6 +31,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class StoredRow:
     """One row of `logs`, as its tuple has it."""
 
+    __slots__ = ("_data", "_fields", "_start")
+
     def __init__(self, data: bytes, start: int, fields: tuple[int, ...]) -> None:
         """Be the row of the tuple that begins at `start`.
 
@@ -42,19 +44,17 @@ class StoredRow:
         self._start = start
         self._fields = fields
 
-    @cached_property
-    def _head(self) -> tuple[int, ...]:
-        return _unpack_head_from(self._data, self._start)
-
     @property
     def id(self) -> int:
         """Return the id."""
-        return self._head[2]
+        row_id: int = _unpack_number_from(self._data, self._start + _ID_AT)[0]
+        return row_id
 
     @property
     def microseconds(self) -> int:
         """Return the time, in microseconds since 1970."""
-        return self._head[4] + PG_EPOCH_MICROSECONDS
+        since: int = _unpack_number_from(self._data, self._start + _TS_AT)[0]
+        return since + PG_EPOCH_MICROSECONDS
 
     @property
     def ts(self) -> datetime | str:
@@ -72,10 +72,10 @@ class StoredRow:
     def raw(self, column: str) -> bytes | None:
         """Return the UTF-8 of tag, level, service, host or message; None for null."""
         place = _PLACES[column]
-        begin = self._fields[place]
-        if _unpack_length_from(self._data, begin)[0] < 0:
+        data, begin = self._data, self._fields[place]
+        if data[begin] & _SIGN:
             return None
-        return self._data[begin + 4 : self._fields[place + 1]]
+        return data[begin + 4 : self._fields[place + 1]]
 
     def text(self, column: str) -> str | None:
         """Return the text of tag, level, service, host or message; None for null."""
@@ -86,25 +86,6 @@ class StoredRow:
     def attributes(self) -> bytes:
         """Return the JSON text of the attributes, an object."""
         return self._data[self._fields[5] + 4 + _VERSION_BYTES : self._fields[6]]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the columns by their names, as orjson writes them."""
-        return {
-            "id": self.id,
-            "ts": self.ts,
-            "level": self.text("level"),
-            "service": self.text("service"),
-            "host": self.text("host"),
-            "tag": self.text("tag"),
-            "message": self.text("message"),
-            "attributes": orjson.Fragment(self.attributes),
-        }
-
-
-def first_id_of(data: bytes) -> int:
-    """Return the id of the first of some tuples."""
-    row_id: int = _unpack_head_from(data)[2]
-    return row_id
 
 
 def stored_rows(data: bytes) -> Iterator[StoredRow]:

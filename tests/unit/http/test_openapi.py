@@ -10,7 +10,10 @@ from penstock.http.search import (
     HISTOGRAM_PARAMETERS,
     SEARCH_PARAMETERS,
 )
+from penstock.http.tail import TAIL_PARAMETERS
 from penstock.model import Receipt, Submission
+from penstock.search.cases import Cases
+from penstock.search.filters import Filter
 from penstock.settings import Settings
 
 
@@ -22,7 +25,7 @@ def open_session() -> Any:
     return nullcontext()
 
 
-def looking(*_: Any) -> Any:
+def looking(filter: Filter, cases: Cases) -> Any:
     return nullcontext()
 
 
@@ -50,6 +53,7 @@ def test_each_parameter_that_is_taken_is_in_it() -> None:
         "/api/search": SEARCH_PARAMETERS,
         "/api/histogram": HISTOGRAM_PARAMETERS,
         "/api/fields": FIELDS_PARAMETERS,
+        "/api/tail": TAIL_PARAMETERS | {"Last-Event-ID"},
     }.items():
         told = {each["name"] for each in PATHS[path]["get"]["parameters"]}
         assert told == taken
