@@ -26,9 +26,14 @@ logger = logging.getLogger(__name__)
 MAX_WAITING_BYTES = 16 * 1024 * 1024
 # A turn of the loop that takes as long is one nobody notices: an ack is later by that.
 SLICE_SECONDS = 0.002
-# Of the loop's time: half a million rows a second can be looked through with it for a
-# word, and some 30,000 be read whole. What is received and stored has the rest.
-SHARE = 0.25
+# Of the loop's time, while others want it too and while nobody does. Even of a tenth of
+# it half a million rows a second can be looked through for a word; they can be read
+# whole at some 12,000, and at five times that in the half.
+BUSY_SHARE = 0.1
+IDLE_SHARE = 0.5
+# A timer that comes so much late has waited for others' turns: the loop's own timers
+# are of a millisecond.
+LATE_SECONDS = 0.002
 
 
 class Matcher(Protocol):
@@ -76,6 +81,7 @@ class Hub:
         self._waiting: deque[_Waiting] = deque()
         self.waiting_bytes = 0  # of what was not looked at, or not all of it
         self._segments = 0
+        self._share = BUSY_SHARE
         self._is_closed = False
         self._something_waits = asyncio.Event()
 
@@ -145,11 +151,19 @@ class Hub:
         for _ in self._looks():
             taken = self._clock() - begun
             if taken >= SLICE_SECONDS:
-                await self._sleep(taken / SHARE - taken)
-                begun = self._clock()
-        taken = self._clock() - begun
+                begun = await self._rest(taken)
         # However often little is committed, it comes to no more than the share.
-        await self._sleep(taken / SHARE - taken)
+        await self._rest(self._clock() - begun)
+
+    async def _rest(self, taken: float) -> float:
+        """Leave others their time for what was taken; return what time it is then."""
+        seconds = taken / self._share - taken
+        begun = self._clock()
+        await self._sleep(seconds)
+        ended = self._clock()
+        is_late = ended - begun - seconds > LATE_SECONDS
+        self._share = BUSY_SHARE if is_late else IDLE_SHARE
+        return ended
 
     def _looks(self) -> Iterator[None]:
         """Look at all that waits; yield after each short piece of work."""
