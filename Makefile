@@ -54,7 +54,7 @@ endif
 endif
 
 .PHONY: help setup up test check unit integration acceptance clients docs \
-  format lint types imports bench bench-report torture fuzz wheel lock clean FORCE
+  format lint types imports bench bench-ask bench-report torture fuzz wheel lock clean FORCE
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -112,6 +112,9 @@ imports: $(DEV) $(PACKAGE) ## import-linter: who may import whom
 # $(DEV) for the certificates of TLS.
 bench: $(DEV) $(PACKAGE) ## measure all, in ten minutes; ARGS="end_to_end --pairs 5" one
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+bench-ask: $(DEV) $(PACKAGE) ## ask 138 questions; with ANTHROPIC_API_KEY the real model
+	@exec $(BIN)/python -m benchmarks.ask $(ARGS)
 
 bench-report: $(DEV) $(PACKAGE) ## docs/performance.md and its pictures from the results
 	@exec $(BIN)/python -m benchmarks.performance $(ARGS)

@@ -22,16 +22,6 @@ dblink pg_trgm tablefunc lo pageinspect adminpack xml2 hstore pgcrypto postgres_
 file_fdw fuzzystrmatch intarray unaccent pg_stat_statements pg_buffercache pg_prewarm
 pg_visibility ltree tsm_system_time amcheck pgrowlocks pgstattuple sslinfo citext
 """.split()
-# Until the migration that makes them is there.
-VIEWS = """
-CREATE SCHEMA IF NOT EXISTS penstock_read;
-CREATE OR REPLACE VIEW penstock_read.logs AS
-    SELECT id, ts, tag, level, service, host, message, attributes FROM public.logs;
-CREATE OR REPLACE VIEW penstock_read.rejected_event AS
-    SELECT id, received_at, sender, tag, reason, sqlstate FROM public.rejected_event;
-GRANT USAGE ON SCHEMA penstock_read TO penstock_reader;
-GRANT SELECT ON ALL TABLES IN SCHEMA penstock_read TO penstock_reader;
-"""
 TRAPS = f"""
 CREATE TABLE secrets (id bigint, secret text);
 INSERT INTO secrets SELECT n, '{SECRET}' FROM generate_series(1, 3) AS n;
@@ -154,13 +144,13 @@ class Canary:
 
     def __init__(self, runner: asyncio.Runner, database: Database) -> None:
         self._runner = runner
-        self._url = database.url
+        self.url = database.url
         runner.run(self._make())
         self.at_first = self.state()
 
     async def _make(self) -> None:
-        self._admin = await asyncpg.connect(self._url)
-        await self._admin.execute(VIEWS + TRAPS)
+        self._admin = await asyncpg.connect(self.url)
+        await self._admin.execute(TRAPS)
         self.extensions = []
         for name in EXTENSIONS:
             with contextlib.suppress(asyncpg.PostgresError):
@@ -171,7 +161,7 @@ class Canary:
         )
         await self._admin.execute(SEED_REJECTED)
         self._weak = await asyncpg.connect(
-            self._url,
+            self.url,
             server_settings={"search_path": "penstock_read, pg_catalog, public"},
         )
         await self._weak.execute("SET ROLE penstock_reader")

@@ -7,6 +7,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from benchmarks.fake_model import fake_model, sql
 from penstock.embedded import EmbeddedPostgres
 from penstock.http.openapi import description, own_paths
 from tests.integration.conftest import (
@@ -23,13 +24,25 @@ EXAMPLES = 30
 
 @pytest.fixture(scope="module")
 def program(postgres: EmbeddedPostgres, template: str) -> Iterator[Program]:
+    with fake_model() as model:
+        model.decide = lambda request: sql("SELECT count(*) FROM logs")
+        yield from _served(postgres, template, model.url)
+
+
+def _served(
+    postgres: EmbeddedPostgres, template: str, model_url: str
+) -> Iterator[Program]:
     database = create_database(postgres, template)
     program = Program(
         (
             *("serve", "--database-url", database.url),
             *("--port", "0", "--http-port", "0"),
         ),
-        {"PENSTOCK_HTTP_TOKEN": TOKEN},
+        {
+            "PENSTOCK_HTTP_TOKEN": TOKEN,
+            "ANTHROPIC_API_KEY": "a-key-of-nobody",
+            "ANTHROPIC_BASE_URL": model_url,
+        },
     )
     try:
         program.wait_ready()

@@ -2,6 +2,7 @@
 where everything else would let it (canary.py)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -9,11 +10,15 @@ import pytest
 from penstock.ask import allowed
 from penstock.ask.guard import Refused, check
 from penstock.embedded import EmbeddedPostgres
+from penstock.errors import QueryError
+from penstock.reader import Rows, open_session
+from penstock.settings import ReadLimits
 from tests.attack_corpus import attack_classes, ordinary_queries
 from tests.integration.canary import SECRET, Canary, canary_in
-from tests.integration.conftest import create_database, drop_database
+from tests.integration.conftest import create_database, drop_database, run_async
 
 CLASSES = attack_classes()
+LIMITS = ReadLimits(max_rows=1_000, max_bytes=4 * 1024 * 1024)
 # What a contained statement gets here; a reader's session has some more.
 BRIEFLY_MILLISECONDS = 150
 
@@ -70,6 +75,37 @@ def test_what_passes_of_the_attacks_ends_and_changes_nothing(canary: Canary) -> 
                 | asyncpg.ProgramLimitExceededError,
             ), (attack, answer.error)
     assert canary.state() == before
+
+
+async def _answers(url: str, statements: list[str], limits: ReadLimits) -> list[Rows]:
+    """Run statements as `penstock sql` does; of those that fail, nothing."""
+    answers = []
+    async with open_session(url, limits, is_embedded=False) as session:
+        for sql in statements:
+            try:
+                answers.append(await session.fetch(check(sql).sql))
+            except QueryError as error:
+                assert SECRET not in str(error)
+                assert str(error).isprintable()
+    return answers
+
+
+def test_a_reading_session_ends_what_passes_within_its_limits(canary: Canary) -> None:
+    attacks = [each.sql for group in CLASSES for each in group.contained]
+    limits = replace(LIMITS, statement_timeout_seconds=BRIEFLY_MILLISECONDS / 1000)
+    answers = run_async(_answers(canary.url, attacks, limits))
+    assert all(len(each.rows) <= limits.max_rows for each in answers)
+    assert SECRET not in repr(answers)
+    assert canary.state() == canary.at_first
+
+
+def test_a_reading_session_answers_each_ordinary_query(canary: Canary) -> None:
+    queries = ordinary_queries()
+    answers = run_async(_answers(canary.url, queries, LIMITS))
+    assert [tuple(each.columns) for each in answers] == [
+        check(sql).columns for sql in queries
+    ]
+    assert not any(each.is_cut for each in answers)
 
 
 OVERLOADS = """

@@ -8,17 +8,17 @@
 WITH sample AS MATERIALIZED (
     (SELECT level, service, host, tag FROM logs
      WHERE ts > $1::timestamptz - interval '15 minutes' AND ts <= $1
-     LIMIT 4000)
+     LIMIT 2000)
     UNION ALL
     (SELECT level, service, host, tag FROM logs
      WHERE ts > $1::timestamptz - interval '1 day'
        AND ts <= $1::timestamptz - interval '15 minutes'
-     LIMIT 4000)
+     LIMIT 2000)
     UNION ALL
     (SELECT level, service, host, tag FROM logs
      WHERE ts > $1::timestamptz - interval '8 days'
        AND ts <= $1::timestamptz - interval '1 day'
-     LIMIT 4000)
+     LIMIT 2000)
 )
 SELECT seen.kind, seen.value, count(*) AS rows
 FROM sample,
@@ -35,17 +35,17 @@ LIMIT 400
 WITH RECURSIVE sample AS MATERIALIZED (
     (SELECT attributes FROM logs
      WHERE ts > $1::timestamptz - interval '15 minutes' AND ts <= $1
-     LIMIT 1000)
+     LIMIT 300)
     UNION ALL
     (SELECT attributes FROM logs
      WHERE ts > $1::timestamptz - interval '1 day'
        AND ts <= $1::timestamptz - interval '15 minutes'
-     LIMIT 1000)
+     LIMIT 300)
     UNION ALL
     (SELECT attributes FROM logs
      WHERE ts > $1::timestamptz - interval '8 days'
        AND ts <= $1::timestamptz - interval '1 day'
-     LIMIT 1000)
+     LIMIT 300)
 ), found (path, value, depth) AS (
     SELECT jsonb_build_array(each.key), each.value, 1
     FROM sample, LATERAL jsonb_each(attributes) AS each

@@ -15,7 +15,7 @@ from typing import Any
 from pglast import ast
 from pglast.parser import ParseError, parse_sql
 
-from penstock.ask.allowed import EXPLAIN_OPTIONS, VIEWS
+from penstock.ask.allowed import EXPLAIN_OPTIONS, MAX_PLANNED_BYTES, VIEWS
 from penstock.ask.bounds import check_text, syntax_error
 from penstock.ask.nodes import is_a
 from penstock.ask.queries import Queries
@@ -75,6 +75,12 @@ def check(sql: str, *, relations: Mapping[str, Collection[str]] = VIEWS) -> Guar
         columns = queries.check(node, None)
     except RecursionError:
         raise Refused("the statement is nested too deeply") from None
+    if queries.relations * len(sql) > MAX_PLANNED_BYTES:
+        raise Refused(
+            f"a statement of this length ({len(sql)}) may name"
+            f" {MAX_PLANNED_BYTES // len(sql)} relations in FROM, and this names"
+            f" {queries.relations}; shorten its lists"
+        )
     if not columns:
         raise Refused("SELECT has no result columns")
     return Guarded(

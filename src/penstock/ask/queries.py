@@ -30,12 +30,15 @@ _PENDING = With((), -1)
 
 
 class Queries:
-    """Checks one statement; `read` are the views that it reads."""
+    """Checks one statement; `read` are the views that it reads.
+
+    `relations` is how often it, and what it repeats, names a view or function in FROM.
+    """
 
     def __init__(self, source: str, views: Mapping[str, Collection[str]]) -> None:
         self.read: set[str] = set()
         self._views = views
-        self._relations = 0
+        self.relations = 0
         self._expressions = Expressions(source, self.check)
 
     def check(
@@ -101,6 +104,12 @@ class Queries:
             columns = self._expressions.check_column(value, scope)
             if is_a(value.fields[-1], ast.A_Star):
                 return columns
+            if columns and scope.parent is None:
+                # asyncpg cannot read it: a row's columns have codecs of ours.
+                row = shown(value.fields[-1].sval)
+                raise Refused(
+                    f"{row} is a whole row: write {row}.*, or to_jsonb({row})"
+                )
         else:
             self._expressions.check(value, scope)
         if is_a(value, ast.A_Indirection) and is_a(value.indirection[-1], ast.A_Star):
@@ -150,7 +159,7 @@ class Queries:
         def told(columns: Columns) -> None:
             withs[node.ctename] = With(renamed(columns, names))
 
-        before = self._relations
+        before = self.relations
         columns = self.check(node.ctequery, scope, told if is_recursive else None)
         columns = renamed(columns, names)
         if (search := node.search_clause) is not None:
@@ -161,7 +170,7 @@ class Queries:
             self._expressions.check(cycle.cycle_mark_default, scope)
         # What is not materialized is planned anew at each mention.
         is_inlined = node.ctematerialized.name == "CTEMaterializeNever"
-        weight = self._relations - before if is_inlined else 1
+        weight = self.relations - before if is_inlined else 1
         withs[node.ctename] = With(columns, max(weight, 1))
 
     # --- FROM
@@ -194,8 +203,8 @@ class Queries:
         raise Refused(f"{type(node).__name__} is nothing that FROM may hold")
 
     def _count(self, relations: int) -> None:
-        self._relations += relations
-        if self._relations > MAX_RELATIONS:
+        self.relations += relations
+        if self.relations > MAX_RELATIONS:
             raise Refused(
                 f"the statement has more than {MAX_RELATIONS} relations in FROM"
             )
@@ -219,7 +228,9 @@ class Queries:
             reason = relation_reason(schema, name, views)
             raise Refused(f"{shown(full)} may not be read: {reason}")
         self.read.add(name)
-        return _aliased(node.alias, name, tuple(self._views[name]), view=name)
+        source = _aliased(node.alias, name, tuple(self._views[name]), view=name)
+        (item,) = source.items
+        return Source((replace(item, is_stored=True),), source.columns)
 
     def _function(self, node: Any, scope: Scope) -> Source:
         self._count(1)
