@@ -197,9 +197,14 @@ SEARCHING: Mapping[str, int] = {
 }
 MAX_SOUGHT_CHARACTERS = 100
 # The same of arrays and of JSON: one side has to be a value that is written out, or one
-# that a view's row has. These write one out.
+# that a view's row has. These make of such values no larger one than they are together.
 CONTAINMENT = frozenset(("@>", "<@", "&&"))
-WRITTEN_OUT = frozenset(("jsonb_build_array", "jsonb_build_object", "to_jsonb"))
+KEEPING_SMALL = frozenset(
+    """
+    btrim chr concat initcap jsonb_build_array jsonb_build_object left lower ltrim md5
+    right rtrim split_part substr substring to_jsonb upper
+    """.split()
+)
 RANGES = frozenset(
     ("daterange", "int4range", "int8range", "numrange", "tsrange", "tstzrange")
 )

@@ -12,18 +12,20 @@ from pglast import ast
 
 from penstock.ask.allowed import (
     CONTAINMENT,
+    KEEPING_SMALL,
     MAX_FILL_CHARACTERS,
     MAX_SERIES_ROWS,
     MAX_SOUGHT_CHARACTERS,
     MAX_WRITTEN_ELEMENTS,
     RANGES,
     SEARCHING,
-    WRITTEN_OUT,
 )
 from penstock.ask.nodes import is_a, text_of
 from penstock.ask.refusal import Refused
 from penstock.ask.scopes import Scope
 
+# They try each character of the one for each of the other.
+_OF_CHARACTERS = frozenset(("btrim", "ltrim", "rtrim", "translate"))
 _FILLING = frozenset(("repeat", "lpad", "rpad"))
 # %10s, %-10s, %2$10s: the width; %*s takes it from an argument.
 _FORMAT_WIDTH = re.compile(r"%(?:\d+\$)?-?(\*|\d+)")
@@ -70,9 +72,11 @@ def _is_small(node: Any, scope: Scope) -> bool:
     if is_a(node, ast.FuncCall):
         name = node.funcname[-1].sval
         return name in RANGES or (
-            name in WRITTEN_OUT
+            name in KEEPING_SMALL
             and all(_is_small(each, scope) for each in node.args or ())
         )
+    if is_a(node, ast.CoalesceExpr):
+        return all(_is_small(each, scope) for each in node.args)
     if is_a(node, ast.A_Expr):  # attributes->'tags'
         return all(
             each is None or _is_small(each, scope) for each in (node.lexpr, node.rexpr)
@@ -131,19 +135,13 @@ def _check_fill(name: str, length: Any) -> None:
 
 
 def _check_sought(name: str, sought: Any, scope: Scope) -> None:
-    """Refuse what is looked for in a text, if it may be long.
-
-    A column of a view may: a message in a message. What a query makes may be larger.
-    """
+    """Refuse what is looked for in a text, if it may be long."""
     if is_a(sought, ast.TypeCast):
         return _check_sought(name, sought.arg, scope)
     if is_a(sought, ast.A_Const):
         if len(getattr(sought.val, "sval", "") or "") <= MAX_SOUGHT_CHARACTERS:
             return None
-    elif is_a(sought, ast.ColumnRef):
-        if name != "translate" and scope.is_stored(text_of(sought.fields)):
-            return None
-    elif is_a(sought, ast.FuncCall) and sought.funcname[-1].sval == "chr":
+    elif name not in _OF_CHARACTERS and _is_small(sought, scope):
         return None
     raise Refused(
         f"what {name}() looks for has to be a text in quotes, of at most"
