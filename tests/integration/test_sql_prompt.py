@@ -136,12 +136,15 @@ def prompt(asked: Database, state: Path) -> Iterator[Terminal]:
 def ask(prompt: Terminal, statement: str, answer: str) -> str:
     """Type a statement; return what is shown until an answer that it does not say."""
     prompt.type(statement + ENTER)
-    return prompt.wait_for(answer)
+    shown = prompt.wait_for(answer)
+    prompt.wait_for("penstock>")  # what is typed before that may be dropped
+    return shown
 
 
 def test_statements_are_answered_until_the_end(prompt: Terminal) -> None:
     assert "42" in ask(prompt, "select 40 + 2 as answer;", "(1 row, ")
     prompt.type(ENTER)
+    prompt.wait_for("penstock>")
     assert "44" in ask(prompt, "select 40 + 4 as answer;", "(1 row, ")
     prompt.type("\\q" + ENTER)
     assert prompt.ended() == 0
@@ -151,7 +154,6 @@ def test_a_statement_may_have_many_lines(prompt: Terminal) -> None:
     prompt.type("select 40 +" + ENTER)
     prompt.wait_for("...")
     assert "42" in ask(prompt, "2 as answer;", "(1 row, ")
-    prompt.wait_for("penstock>")
     prompt.type(CTRL_D)
     assert prompt.ended() == 0
 
@@ -174,10 +176,12 @@ def test_ctrl_c_ends_the_statement_and_not_the_prompt(
         prompt.type(CTRL_C)
         prompt.wait_for("the statement was cancelled")
         wait_until(lambda: not asleep_in(asked), "it is ended on the server")
+        prompt.wait_for("penstock>")
         assert "42" in ask(prompt, "select 40 + 2 as n;", "(1 row, ")
         prompt.type("select 1")
         prompt.wait_for("select 1")
         prompt.type(CTRL_C)  # what is typed is dropped
+        prompt.wait_for("penstock>")
         assert "43" in ask(prompt, "select 40 + 3 as n;", "(1 row, ")
 
 
@@ -205,8 +209,8 @@ def test_the_history_is_kept_for_its_owner_only(asked: Database, state: Path) ->
 
 
 def test_a_long_result_goes_through_the_pager(prompt: Terminal) -> None:
-    ask(prompt, "select 'a long one' from generate_series(1, 100);", "paged:")
-    prompt.wait_for("(100 rows, ")
+    statement = "select 'a long one' from generate_series(1, 100);"
+    assert "paged:" in ask(prompt, statement, "(100 rows, ")
 
 
 def test_commands_say_what_there_is(prompt: Terminal) -> None:
