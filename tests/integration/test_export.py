@@ -8,14 +8,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from orjson import Fragment
 
 from penstock.embedded import EmbeddedPostgres
+from penstock.export.parquet import Parquet
+from penstock.export.progress import Progress
+from penstock.export.target import Names, ParquetFile
+from penstock.search.statements import Key
+from penstock.search.times import Window
 from tests.integration.conftest import (
     Database,
     Here,
@@ -27,6 +33,7 @@ from tests.integration.conftest import (
     wait_until,
 )
 
+pyarrow = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
 ROWS = 30_000
@@ -279,16 +286,13 @@ def test_parquet_without_pyarrow_says_what_to_install(
 # --- memory
 
 
-@pytest.mark.parametrize("name", ["x.csv", "x.parquet"])
-def test_memory_does_not_grow_with_the_rows(
-    filled: Database, tmp_path: Path, name: str
-) -> None:
+def test_memory_does_not_grow_with_the_rows(filled: Database, tmp_path: Path) -> None:
     peaks = []
     for most in (10_000, ROWS):
         process = psutil.Popen(
             penstock(
                 *("export", *WINDOW, "--database-url", filled.url, f"id:<={most}"),
-                *("-o", str(tmp_path / name), "--force"),
+                *("-o", str(tmp_path / "x.csv"), "--force"),
             ),
             stderr=subprocess.DEVNULL,
             env=clean_environment(),
@@ -302,3 +306,22 @@ def test_memory_does_not_grow_with_the_rows(
         assert process.wait() == 0
         peaks.append(peak)
     assert peaks[1] - peaks[0] < 12 * 1024 * 1024
+
+
+def test_arrow_holds_a_group_of_rows_and_not_the_file(tmp_path: Path) -> None:
+    """Of 160 MB of rows."""
+    pages = 16
+    now = datetime.now(UTC)
+    nothing = Fragment("{}")
+    window = Window(now, now + timedelta(days=1))
+    target = ParquetFile(Names(tmp_path / "x.parquet"), Parquet(), Progress({}, window))
+    pool = pyarrow.default_memory_pool()
+    for number in range(pages):
+        rows = [
+            (n, now, None, None, None, "t", f"{number} {n} {'x' * 1000}", nothing)
+            for n in range(10_000)
+        ]
+        target.write(rows, Key(now, number))
+    target.finish()
+    assert pool.max_memory() < 120 * 1024 * 1024
+    assert pq.read_metadata(tmp_path / "x.parquet").num_rows == pages * 10_000

@@ -38,7 +38,9 @@ def show_rows(
         printers[form](found.columns, found.rows)
     count = len(found.rows)
     duration = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-    click.echo(f"({count:,} row{'' if count == 1 else 's'}, {duration})", err=True)
+    # A program that takes JSON or CSV and shows what is on stderr shows errors with it.
+    if form == "table" or sys.stderr.isatty():
+        click.echo(f"({count:,} row{'' if count == 1 else 's'}, {duration})", err=True)
     if found.is_cut:
         click.echo(f"penstock: {_cut(count, limits)}", err=True)
 

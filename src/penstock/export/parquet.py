@@ -17,7 +17,7 @@ from penstock.search.statements import PAGE_COLUMNS
 # Rows that are found together, and skipped together, by who reads the file; no more
 # bytes than are well in memory.
 GROUP_ROWS = 100_000
-GROUP_BYTES = 64 * 1024 * 1024
+GROUP_BYTES = 32 * 1024 * 1024
 # zstd is as fast to read as pyarrow's default, and takes half the room for logs.
 COMPRESSION = "zstd"
 
