@@ -1,5 +1,6 @@
 """The API answers as its own description says, whatever it is asked (schemathesis)."""
 
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from benchmarks.fake_model import fake_model, sql
 from penstock.embedded import EmbeddedPostgres
 from penstock.http.openapi import description, own_paths
 from tests.integration.conftest import (
+    PATIENCE_SECONDS,
     Program,
     Sender,
     create_database,
@@ -49,10 +51,22 @@ def _served(
         with Sender(program.port) as sender:
             sender.send(range(200), "c")
             sender.acks(1)
+        _ask_once(program.http_port)
         yield program
     finally:
         program.end()
         drop_database(database)
+
+
+def _ask_once(http_port: int) -> None:
+    """Have the model's SDK imported, for longer than schemathesis waits."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{http_port}/api/ask",
+        b'{"question": "q"}',
+        {"Authorization": f"Bearer {TOKEN}"},
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answered:
+        assert answered.status == 200
 
 
 @schemathesis.serializer("application/x-ndjson", "application/msgpack")

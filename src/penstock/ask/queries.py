@@ -312,7 +312,8 @@ def _has_no_rows(node: Any) -> bool:
         return node.funcname[-1].sval in TEXT_ARRAYS
     if is_a(node, ast.A_ArrayExpr):
         return all(is_a(each, ast.A_Const, ast.TypeCast) for each in node.elements)
-    return is_a(node, ast.TypeCast)  # no type of rows may be named
+    # No type of rows may be named; but unnest(tsvector) has columns of its own.
+    return is_a(node, ast.TypeCast) and bool(node.typeName.arrayBounds)
 
 
 def _is_name_in(node: Any, columns: Collection[str]) -> bool:

@@ -27,6 +27,7 @@ from penstock.cli.database import (
     database_options,
     found_database,
 )
+from penstock.cli.output import print_problem
 from penstock.errors import PenstockError, UnavailableError
 from penstock.reader import Rows, open_session
 from penstock.settings import Settings
@@ -218,7 +219,7 @@ class _Asking:
             except UnavailableError:
                 raise
             except PenstockError as error:  # the conversation goes on
-                click.echo(f"penstock: {error}", err=True)
+                print_problem(error)
             question = None
 
     def _next(self) -> str:
@@ -244,7 +245,7 @@ class _Asking:
                 try:
                     return self._run(answer)
                 except MendableError as error:
-                    click.echo(f"penstock: {error}; asking for other SQL", err=True)
+                    print_problem(f"{error}; asking for other SQL")
                     answer = self._await(self._conversation.mend(answer, error))
         finally:
             show_cost(self._conversation.spent)

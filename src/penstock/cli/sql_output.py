@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from penstock.cli.output import print_csv, print_json, table_text
+from penstock.cli.output import print_csv, print_json, print_problem, table_text
 from penstock.cli.sql_place import place_of
 from penstock.errors import PenstockError
 from penstock.reader import Rows
@@ -68,6 +68,6 @@ def _cut(count: int, limits: ReadLimits) -> str:
 
 def show_error(error: PenstockError, statement: str) -> None:
     """Print what went wrong, and where in the statement."""
-    click.echo(f"penstock: {error}", err=True)
+    print_problem(error)
     if place := place_of(error, statement):
         click.echo(place, err=True)
