@@ -18,7 +18,7 @@ from tests.integration.conftest import (
 
 TOKEN = "a-token"
 # Of each operation; all together have some 15 s.
-EXAMPLES = 30
+EXAMPLES = 20
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,10 @@ def as_it_is(context: schemathesis.SerializationContext, value: object) -> bytes
     return str(value).encode(errors="surrogatepass")
 
 
-SCHEMA = schemathesis.openapi.from_dict(description(own_paths()))
+# What /api/tail answers does not end by itself; tests of its own hold it to its form.
+SCHEMA = schemathesis.openapi.from_dict(description(own_paths())).exclude(
+    path="/api/tail"
+)
 
 
 @SCHEMA.parametrize()

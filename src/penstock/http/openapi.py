@@ -233,6 +233,14 @@ _SCHEMAS: Schema = {
             "total": _COUNT,
         }
     ),
+    "Event": _object(
+        {
+            "event": {"enum": ["row", "live", "missed"]},
+            "data": {"type": "string", "description": "JSON."},
+        },
+        id=_TEXT,
+        retry={"type": "integer"},
+    ),
     "Receipt": _object(
         {
             "stored": _COUNT,
@@ -318,7 +326,7 @@ def own_paths() -> Schema:
 def _tail() -> Schema:
     described = operation(
         "Rows as they are committed, as server-sent events",
-        _TEXT,
+        _ref("Event"),
         _READING_ERRORS,
         operationId="tail",
         description=(
@@ -342,7 +350,7 @@ def _tail() -> Schema:
                 " first. As Last-Event-ID.",
                 pattern="^[0-9]{1,19}$",
             ),
-            header("Last-Event-ID", "The id of the last row.", pattern="^[0-9]{1,19}$"),
+            header("Last-Event-ID", "The id of the last row.", pattern="^[0-9]{0,19}$"),
         ],
     )
     content = described["responses"]["200"]["content"]

@@ -10,6 +10,7 @@ from penstock.http.search import (
     HISTOGRAM_PARAMETERS,
     SEARCH_PARAMETERS,
 )
+from penstock.http.tail import TAIL_PARAMETERS
 from penstock.model import Receipt, Submission
 from penstock.settings import Settings
 
@@ -22,7 +23,16 @@ def open_session() -> Any:
     return nullcontext()
 
 
-ROUTES = api_routes(Settings(database_url=""), submit=submit, open_session=open_session)
+def looking(*looked_for: object) -> Any:
+    return nullcontext()
+
+
+ROUTES = api_routes(
+    Settings(database_url=""),
+    submit=submit,
+    open_session=open_session,
+    looking=looking,
+)
 PATHS = description(own_paths())["paths"]
 
 
@@ -36,8 +46,10 @@ def test_each_parameter_that_is_taken_is_in_it() -> None:
         "/api/search": SEARCH_PARAMETERS,
         "/api/histogram": HISTOGRAM_PARAMETERS,
         "/api/fields": FIELDS_PARAMETERS,
+        "/api/tail": TAIL_PARAMETERS,
     }.items():
-        told = {each["name"] for each in PATHS[path]["get"]["parameters"]}
+        parameters = PATHS[path]["get"]["parameters"]
+        told = {each["name"] for each in parameters if each["in"] == "query"}
         assert told == taken
 
 
