@@ -35,6 +35,7 @@ NAMES: Final = (
     "outage",
     "growth",
     "disk",
+    "queries",
 )
 FLUENT_BIT: Final = "fluent_bit"
 ALL: Final = (*NAMES[:4], FLUENT_BIT, *NAMES[4:])

@@ -34,6 +34,7 @@ TITLES: Final = {
     "outage": "While PostgreSQL is away",
     "growth": "As the table grows",
     "disk": "On disk",
+    "queries": "A search",
 }
 
 

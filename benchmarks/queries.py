@@ -68,15 +68,15 @@ RARE_WORD_SECONDS: Final = 1.0
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what can be asked for."""
     add = parser.add_argument
-    add("--rows", type=positive, default=4_000_000, help="rows of the last hours")
-    add("--hours", type=positive, default=2, help="hours they are spread over")
+    add("--rows", type=positive, default=2_000_000, help="rows of the last hours")
+    add("--hours", type=positive, default=1, help="hours they are spread over")
     add(
         "--fresh-rows",
         type=positive,
         default=100_000,
         help="those of them that have just come: not in the BRIN yet",
     )
-    add("--sealed-rows", type=positive, default=1_000_000, help="rows of a sealed day")
+    add("--sealed-rows", type=positive, default=500_000, help="rows of a sealed day")
     add("--asked", type=positive, default=5, help="times each question is measured")
     add("--seed", type=int, default=1)
 
@@ -351,13 +351,13 @@ def sheets(result: Result) -> list[Sheet]:
         [
             each["name"],
             f"{each['rows']:,}",
-            f"{1000 * each['search_seconds']:,.0f}",
-            f"{1000 * each['by_hand_seconds']:,.0f}",
+            f"{1000 * each['search_seconds']:,.1f}",
+            f"{1000 * each['by_hand_seconds']:,.1f}",
         ]
         for each in result["questions"]
     ]
     rows.append(
-        ["(opening a session)", "", f"{1000 * result['opened_seconds']:,.0f}", ""]
+        ["(opening a session)", "", f"{1000 * result['opened_seconds']:,.1f}", ""]
     )
     return [Sheet(title, ["", "rows", "search, ms", "by hand, ms"], rows)]
 

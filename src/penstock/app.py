@@ -20,6 +20,8 @@ import uvloop
 
 from penstock import config
 from penstock.allocation import keep_large_blocks
+from penstock.ask.audit import Audit
+from penstock.ask.lazily import conversations
 from penstock.errors import UnavailableError
 from penstock.flow import GC_THRESHOLD, Flow
 from penstock.http.api import api_routes
@@ -127,6 +129,11 @@ class Server:
             self._metrics, self._flow = _flow_here(settings, spool_dir)
         else:
             self._metrics, self._flow = _flow_of_workers(settings, spool_dir, count)
+        reading_url = settings.api.api_database_url or settings.database_url
+        reading = partial(
+            open_session, reading_url, settings.reading, is_embedded=is_embedded
+        )
+        key, url = config.model_access()
         self._http = HttpServer(
             settings.http,
             self._metrics,
@@ -136,11 +143,13 @@ class Server:
                 settings,
                 submit=self._flow.submit,
                 looking=self._flow.looking,
-                open_session=partial(
-                    open_session,
-                    settings.api.api_database_url or settings.database_url,
-                    settings.reading,
-                    is_embedded=is_embedded,
+                open_session=reading,
+                converse=conversations(
+                    settings.ask,
+                    Audit(reading_url, asked_by="/api/ask", is_embedded=is_embedded),
+                    reading,
+                    environment_key=key,
+                    environment_url=url,
                 ),
             ),
         )

@@ -25,6 +25,8 @@ TIME = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)"
 ID_OR_TIME = re.compile(f"({ID}|{TIME})")
 # Long beside a page's run, short beside the age of what a page shows.
 NOW = timedelta(hours=1)
+# Behind the count of rows.
+TOOK = re.compile(r"(?:(?<=row)|(?<=rows)), \d+(?:\.\d)? m?s\)")
 
 
 class Exchange(NamedTuple):
@@ -100,9 +102,10 @@ def parse_blocks(markdown: str) -> list[DocBlock]:
 def agree(shown: str, printed: str) -> bool:
     """Whether a command prints what its page shows, but for what is of that run.
 
-    All is compared to the letter except an id, and a time that is now: a time that a
-    record was given is the same in every run.
+    All is compared to the letter except an id, how long a statement took, and a time
+    that is now: a time that a record was given is the same in every run.
     """
+    shown, printed = (TOOK.sub(")", each) for each in (shown, printed))
     ours, theirs = ID_OR_TIME.split(shown), ID_OR_TIME.split(printed)
     # The parts in between stand at even places, ids and times at odd ones.
     return ours[::2] == theirs[::2] and all(

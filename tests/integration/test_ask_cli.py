@@ -354,7 +354,9 @@ class Terminal:
 
 def test_at_a_terminal_it_asks_runs_draws_and_goes_on(ask: Ask) -> None:
     ask.model.will(sql(SERIES, "시간별 이벤트"), sql(COUNT), sql(COUNT))
-    at = Terminal(ask, "시간별로 몇 개?", columns=60)
+    at = Terminal(ask, columns=60)
+    at.until("Question: ")
+    at.type("시간별로 몇 개?\n")
     at.until("Run it? [y/N]: ")
     assert "시간별 이벤트" in at.shown
     assert "FROM logs" in at.shown

@@ -15,7 +15,8 @@ from tests.integration.canary import SECRET, Canary, canary_in
 from tests.integration.conftest import create_database, drop_database
 from tests.integration.sql_writer import SqlWriter
 
-EXAMPLES = 1_000
+# Ten seconds of two busy cores.
+EXAMPLES = 500
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """`penstock search` as people use it: options, forms, terminals, errors."""
 
+import asyncio
 import csv
 import fcntl
 import io
@@ -389,3 +390,24 @@ def test_the_embedded_database_is_searched_where_it_is(
 
     assert ended.returncode == 3
     assert "penstock up" in ended.stderr
+
+
+def test_a_search_that_takes_too_long_is_ended_and_says_so(
+    search: Search, stored: Database
+) -> None:
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        other = runner.run(asyncpg.connect(stored.url))
+        runner.run(other.execute("BEGIN; LOCK logs"))
+        ended = search("--statement-timeout-seconds", "0.1", "a")
+        runner.run(other.close())
+
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert "penstock: " in ended.stderr.splitlines()[-1]
+    assert "0.1 s" in ended.stderr
+
+
+def test_a_limit_that_is_none_is_said_in_a_line(search: Search) -> None:
+    line = the_line(search("--statement-timeout-seconds", "x", "a"), 2)
+
+    assert "--statement-timeout-seconds is 'x', not a number" in line

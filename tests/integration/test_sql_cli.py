@@ -484,3 +484,23 @@ def test_ctrl_c_is_exit_code_130_with_a_postgresql_of_ones_own(sql: Sql) -> None
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, "", "")
     wait_until(lambda: not asleep_in(sql.database), "it is ended on the server")
+
+
+ESCAPES = "E'\\x1b]0;owned\\x07' || chr(155) || '31m' || chr(8238)"
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_no_form_lets_a_log_line_command_a_terminal(sql: Sql, form: str) -> None:
+    url = sql.database.url
+    shown = on_terminal(
+        "sql", "--database-url", url, "-o", form, f"SELECT {ESCAPES} AS message"
+    )
+    assert not re.search("\x1b]|\x07|[\x80-\x9f\u202e]", shown)
+
+
+def test_an_error_that_quotes_a_log_line_does_not_command_the_terminal(
+    sql: Sql,
+) -> None:
+    line = the_line(sql.run(f"SELECT ({ESCAPES} || tag)::int FROM logs"), 1)
+    assert "\\x1b]0;owned\\x07\\x9b31m" in line
+    assert line.isprintable()

@@ -40,8 +40,8 @@ transaction_timestamp
 """
 _TEXTS = """
 ascii bit_length btrim casefold char_length character_length chr concat concat_ws
-convert_from convert_to decode encode format initcap is_normalized left length
-like_escape lower lpad ltrim md5 normalize octet_length overlay parse_ident position
+convert_from convert_to decode encode format initcap left length
+like_escape lower lpad ltrim md5 octet_length overlay parse_ident position
 quote_ident quote_literal quote_nullable regexp_count regexp_instr regexp_like
 regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table
 regexp_substr repeat replace reverse right rpad rtrim similar_escape similar_to_escape
@@ -180,13 +180,43 @@ EXPLAIN_OPTIONS = frozenset(
     ("verbose", "costs", "format", "summary", "buffers", "memory")
 )
 
+# Of these the argument with this number is what is looked for, in all of the first one:
+# their time is the product of both, and PostgreSQL does not look meanwhile whether a
+# statement's time is up (translate() of 10 MB by 10,000 characters ran for minutes).
+SEARCHING: Mapping[str, int] = {
+    "btrim": 1,
+    "ltrim": 1,
+    "position": 1,
+    "replace": 1,
+    "rtrim": 1,
+    "split_part": 1,
+    "string_to_array": 1,
+    "string_to_table": 1,
+    "strpos": 1,
+    "translate": 1,
+}
+MAX_SOUGHT_CHARACTERS = 100
+# The same of arrays and of JSON: one side has to be a value that is written out, or one
+# that a view's row has. These make of such values no larger one than they are together.
+CONTAINMENT = frozenset(("@>", "<@", "&&"))
+KEEPING_SMALL = frozenset(
+    """
+    btrim chr concat initcap jsonb_build_array jsonb_build_object left lower ltrim md5
+    right rtrim split_part substr substring to_jsonb upper
+    """.split()
+)
+RANGES = frozenset(
+    ("daterange", "int4range", "int8range", "numrange", "tsrange", "tstzrange")
+)
+MAX_WRITTEN_ELEMENTS = 1_000
+
 # A length that a text is filled up to. A screen has some hundred columns.
 MAX_FILL_CHARACTERS = 10_000
 # A series of seconds of a quarter of a year has 8 million.
 MAX_SERIES_ROWS = 10_000_000
 # Views and functions in FROM. What the planner does grows with their number, partitions
-# and all, and it does not look whether its time is up.
+# and all, and it seldom looks whether its time is up.
 MAX_RELATIONS = 24
-# Their number times the statement's bytes: each partition gets a copy of the conditions.
+# Their number times the statement's bytes: each day's table gets a copy of conditions.
 # A list of 3,000 ids over a year of days takes the planner 1 s and 300 MB.
 MAX_PLANNED_BYTES = 192 * 1024

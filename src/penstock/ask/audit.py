@@ -21,8 +21,11 @@ from penstock.ask.context import Example
 from penstock.errors import DatabaseUnavailableError, PenstockError
 from penstock.postgres.blocks import read_blocks
 from penstock.postgres.connection import connect, without_password
+from penstock.postgres.urls import url_as
 from penstock.postgres.words import unavailable
 
+# What we log in as where the cluster is ours (sink/sql/roles.sql).
+ASKER = "penstock_asker"
 # Rows by their key: nothing here takes long, unless something is wrong.
 LIMITS = {"statement_timeout": "10s", "lock_timeout": "5s"}
 # From here on a member of a role need not be one who may take it (SET ROLE).
@@ -55,10 +58,15 @@ class Finished:
 
 
 class Audit:
-    """The record in one database."""
+    """The record in one database.
 
-    def __init__(self, database_url: str, *, asked_by: str) -> None:
-        self._url = database_url
+    `is_embedded`: the URL is that of a cluster of our own.
+    """
+
+    def __init__(
+        self, database_url: str, *, asked_by: str, is_embedded: bool = False
+    ) -> None:
+        self._url = url_as(database_url, ASKER) if is_embedded else database_url
         self._asked_by = asked_by
         self._blocks = read_blocks("penstock.ask", "audit")
 

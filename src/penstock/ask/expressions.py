@@ -24,7 +24,7 @@ from penstock.ask.nodes import is_a, text_of
 from penstock.ask.reasons import function_reason, type_reason
 from penstock.ask.refusal import Refused, shown
 from penstock.ask.scopes import Item, Scope, has_surely
-from penstock.ask.sizes import check_call_sizes, check_type_sizes
+from penstock.ask.sizes import check_call_sizes, check_containment, check_type_sizes
 
 QueryCheck = Callable[[Any, Scope], tuple[str, ...]]
 
@@ -111,6 +111,7 @@ class Expressions:
         # BETWEEN has its word for a name, not an operator's.
         if "BETWEEN" not in node.kind.name:
             self._check_operator(node.name)
+            check_containment(node, scope)
         self._check_fields(node, scope, but="name")
 
     def _check_sublink(self, node: Any, scope: Scope) -> None:
@@ -204,7 +205,7 @@ class Expressions:
             if name in ("logs", "rejected_event"):
                 raise Refused(f"{name} is a view: write FROM {name}, without brackets")
             raise Refused(f"{shown(name)}() is refused: {function_reason(name)}")
-        check_call_sizes(node, name)
+        check_call_sizes(node, name, scope)
         _check_configuration(node, name)
         self._check_fields(node, scope, but="funcname")
 

@@ -4,6 +4,7 @@ It owns what is said when one of them is missing. It must not read the environme
 stands there comes in.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -36,10 +37,6 @@ async def open_model(
         PenstockError: the SDK is not installed.
         SettingsError: no key, or no price for a model that has a limit.
     """
-    try:
-        from penstock.ask.model import Model
-    except ImportError as error:
-        raise PenstockError(NOT_INSTALLED) from error
     prices = read_prices(settings.ask_prices)
     models = (settings.ask_model, settings.ask_repair_model)
     check_prices(models, prices, settings.ask_spend_per_day)
@@ -51,7 +48,17 @@ async def open_model(
     base_url = settings.ask_base_url or environment_url
     if base_url and not base_url.startswith(("http://", "https://")):
         raise SettingsError("ask_base_url is no http:// or https:// address")
-    model = Model(settings, api_key=api_key, base_url=base_url, prices=prices)
+
+    def opened() -> "Model":
+        try:
+            from penstock.ask.model import Model
+        except ImportError as error:
+            raise PenstockError(NOT_INSTALLED) from error
+        return Model(settings, api_key=api_key, base_url=base_url, prices=prices)
+
+    # The SDK takes a second or two to be imported, which a server's other work is not
+    # to wait for.
+    model = await asyncio.to_thread(opened)
     try:
         yield model
     finally:

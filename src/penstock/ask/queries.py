@@ -228,7 +228,9 @@ class Queries:
             reason = relation_reason(schema, name, views)
             raise Refused(f"{shown(full)} may not be read: {reason}")
         self.read.add(name)
-        return _aliased(node.alias, name, tuple(self._views[name]), view=name)
+        source = _aliased(node.alias, name, tuple(self._views[name]), view=name)
+        (item,) = source.items
+        return Source((replace(item, is_stored=True),), source.columns)
 
     def _function(self, node: Any, scope: Scope) -> Source:
         self._count(1)
@@ -310,7 +312,8 @@ def _has_no_rows(node: Any) -> bool:
         return node.funcname[-1].sval in TEXT_ARRAYS
     if is_a(node, ast.A_ArrayExpr):
         return all(is_a(each, ast.A_Const, ast.TypeCast) for each in node.elements)
-    return is_a(node, ast.TypeCast)  # no type of rows may be named
+    # No type of rows may be named; but unnest(tsvector) has columns of its own.
+    return is_a(node, ast.TypeCast) and bool(node.typeName.arrayBounds)
 
 
 def _is_name_in(node: Any, columns: Collection[str]) -> bool:

@@ -26,13 +26,15 @@ class Item:
     `name` is None where none can be used; `view` is set where the item is a view under
     its own name, so that the schema may stand before it. `is_row` is whether the name
     alone is a row: that of `generate_series(1, 3) AS n(x)` is a number, and `(n).x` is
-    x(n), a call.
+    x(n), a call. `is_stored` is whether its columns are those of a view's rows, and not
+    what a query has made.
     """
 
     name: str | None
     columns: tuple[str, ...]
     view: str | None = None
     is_row: bool = True
+    is_stored: bool = False
 
     def has(self, name: str) -> bool:
         """Tell whether a name behind the dot is certain to be a column."""
@@ -105,6 +107,15 @@ class Scope:
                 return True
             scope = scope.parent
         return False
+
+    def is_stored(self, names: Sequence[str]) -> bool:
+        """Tell whether a name can only be a column of a view's."""
+        *owner, column = names
+        if owner:
+            item = self.find_item(owner[-1], *owner[:-1])
+            return item is not None and item.is_stored
+        holders = [item for item in self.visible() if column in item.columns]
+        return bool(holders) and all(item.is_stored for item in holders)
 
     def visible(self) -> list[Item]:
         """Return all items that can be seen, the nearest first."""

@@ -10,27 +10,78 @@ from typing import Any
 
 from pglast import ast
 
-from penstock.ask.allowed import MAX_FILL_CHARACTERS, MAX_SERIES_ROWS
-from penstock.ask.nodes import is_a
+from penstock.ask.allowed import (
+    CONTAINMENT,
+    KEEPING_SMALL,
+    MAX_FILL_CHARACTERS,
+    MAX_SERIES_ROWS,
+    MAX_SOUGHT_CHARACTERS,
+    MAX_WRITTEN_ELEMENTS,
+    RANGES,
+    SEARCHING,
+)
+from penstock.ask.nodes import is_a, text_of
 from penstock.ask.refusal import Refused
+from penstock.ask.scopes import Scope
 
+# They try each character of the one for each of the other.
+_OF_CHARACTERS = frozenset(("btrim", "ltrim", "rtrim", "translate"))
 _FILLING = frozenset(("repeat", "lpad", "rpad"))
 # %10s, %-10s, %2$10s: the width; %*s takes it from an argument.
 _FORMAT_WIDTH = re.compile(r"%(?:\d+\$)?-?(\*|\d+)")
 _PADDED_TYPES = frozenset(("bpchar", "bit"))
 
 
-def check_call_sizes(node: Any, name: str) -> None:
+def check_call_sizes(node: Any, name: str, scope: Scope) -> None:
     """Refuse a call whose constants alone ask for too much."""
     arguments = [
         each.arg if is_a(each, ast.NamedArgExpr) else each for each in node.args or ()
     ]
-    if name in _FILLING and len(arguments) > 1:
+    if name in SEARCHING and len(arguments) > SEARCHING[name]:
+        _check_sought(name, arguments[SEARCHING[name]], scope)
+    elif name in _FILLING and len(arguments) > 1:
         _check_fill(name, arguments[1])
     elif name == "format" and arguments:
         _check_format(arguments[0])
     elif name == "generate_series" and len(arguments) > 1:
         _check_series(arguments)
+
+
+def check_containment(node: Any, scope: Scope) -> None:
+    """Refuse a comparison of all elements with all, where both sides may have many."""
+    if node.name[-1].sval in CONTAINMENT and not (
+        _is_small(node.lexpr, scope) or _is_small(node.rexpr, scope)
+    ):
+        raise Refused(
+            f"one side of {node.name[-1].sval} has to be written out, or a column of a"
+            " view: both may be of any size"
+        )
+
+
+def _is_small(node: Any, scope: Scope) -> bool:
+    if is_a(node, ast.TypeCast):
+        return _is_small(node.arg, scope)
+    if is_a(node, ast.A_Const, ast.SQLValueFunction):
+        return True
+    if is_a(node, ast.A_ArrayExpr):
+        return len(node.elements or ()) <= MAX_WRITTEN_ELEMENTS and all(
+            _is_small(each, scope) for each in node.elements or ()
+        )
+    if is_a(node, ast.ColumnRef):
+        return scope.is_stored(text_of(node.fields))
+    if is_a(node, ast.FuncCall):
+        name = node.funcname[-1].sval
+        return name in RANGES or (
+            name in KEEPING_SMALL
+            and all(_is_small(each, scope) for each in node.args or ())
+        )
+    if is_a(node, ast.CoalesceExpr):
+        return all(_is_small(each, scope) for each in node.args)
+    if is_a(node, ast.A_Expr):  # attributes->'tags'
+        return all(
+            each is None or _is_small(each, scope) for each in (node.lexpr, node.rexpr)
+        )
+    return is_a(node, ast.A_Indirection) and _is_small(node.arg, scope)
 
 
 def check_type_sizes(node: Any, name: str) -> None:
@@ -81,6 +132,21 @@ def _check_fill(name: str, length: Any) -> None:
             )
     elif number > MAX_FILL_CHARACTERS:
         raise Refused(f"{name}() makes at most {MAX_FILL_CHARACTERS} characters here")
+
+
+def _check_sought(name: str, sought: Any, scope: Scope) -> None:
+    """Refuse what is looked for in a text, if it may be long."""
+    if is_a(sought, ast.TypeCast):
+        return _check_sought(name, sought.arg, scope)
+    if is_a(sought, ast.A_Const):
+        if len(getattr(sought.val, "sval", "") or "") <= MAX_SOUGHT_CHARACTERS:
+            return None
+    elif name not in _OF_CHARACTERS and _is_small(sought, scope):
+        return None
+    raise Refused(
+        f"what {name}() looks for has to be a text in quotes, of at most"
+        f" {MAX_SOUGHT_CHARACTERS} characters, or a column of a view"
+    )
 
 
 def _check_format(text: Any) -> None:

@@ -27,6 +27,7 @@ from penstock.cli.database import (
     database_options,
     found_database,
 )
+from penstock.cli.output import print_problem
 from penstock.errors import PenstockError, UnavailableError
 from penstock.reader import Rows, open_session
 from penstock.settings import Settings
@@ -175,7 +176,7 @@ def _conversing(
                 runner.run(let_reader_read(url))
             conversation = Conversation(
                 model=model,
-                audit=Audit(url, asked_by="penstock ask"),
+                audit=Audit(url, asked_by="penstock ask", is_embedded=is_embedded),
                 open_session=lambda: open_session(
                     url, settings.reading, is_embedded=is_embedded
                 ),
@@ -218,7 +219,7 @@ class _Asking:
             except UnavailableError:
                 raise
             except PenstockError as error:  # the conversation goes on
-                click.echo(f"penstock: {error}", err=True)
+                print_problem(error)
             question = None
 
     def _next(self) -> str:
@@ -244,7 +245,7 @@ class _Asking:
                 try:
                     return self._run(answer)
                 except MendableError as error:
-                    click.echo(f"penstock: {error}; asking for other SQL", err=True)
+                    print_problem(f"{error}; asking for other SQL")
                     answer = self._await(self._conversation.mend(answer, error))
         finally:
             show_cost(self._conversation.spent)

@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "search": "search",
     "tail": "tail",
     "sql": "sql",
+    "export": "export",
     "ask": "ask",
     "rejected": "rejected",
     "db": "db",
@@ -93,7 +94,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         cli.main(args=argv, prog_name="penstock")
     except PenstockError as error:
+        # What it needs takes a while to import.
+        from penstock.cli.output import print_problem
+
         problems = error.problems if isinstance(error, SettingsError) else (str(error),)
         for problem in problems:
-            click.echo(f"penstock: {problem}", err=True)
+            print_problem(problem)
         sys.exit(error.exit_code)

@@ -6,6 +6,8 @@ what the rows are.
 
 import csv
 import io
+import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +28,9 @@ SHOWN_CONTROLS = {
     code: f"\\u{code:04x}"
     for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
+# Of these orjson leaves to the terminal what is not ASCII. JSON has a way to write them
+# that means the same.
+_LEFT_IN_JSON = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # Where there is no terminal a table is as wide as its values.
 WIDE = 1_000_000
 # On a terminal long values are folded, and columns are no narrower than this: a line
@@ -72,17 +77,30 @@ def print_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         )
     for row in rows:
         record = dict(zip(columns, row, strict=True))
-        click.echo(orjson.dumps(record, default=str).decode())
+        line = orjson.dumps(record, default=str).decode()
+        click.echo(_LEFT_IN_JSON.sub(_in_json, line))
+
+
+def _in_json(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a header and the rows."""
+    """Print a header and the rows: for a program as they are stored."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([as_text(value) for value in row] for row in rows)
-    # As it is stored: without `color` click would take out escape sequences.
-    click.echo(text.getvalue(), nl=False, color=True)
+    found = text.getvalue()
+    if sys.stdout.isatty():
+        found = found.translate(SHOWN_CONTROLS)
+    # Without `color` click would take out escape sequences.
+    click.echo(found, nl=False, color=True)
+
+
+def print_problem(text: object) -> None:
+    """Print on stderr what is wrong; it may tell what a log line says."""
+    click.echo(f"penstock: {text}".translate(SHOWN_CONTROLS), err=True)
 
 
 def as_text(value: Any) -> str:

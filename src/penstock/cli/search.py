@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from penstock.cli.database import (
     found_database,
 )
 from penstock.cli.filter_arguments import FilterCommand, filter_argument
+from penstock.cli.read_options import read_limits
 from penstock.cli.search_output import (
     show_context,
     show_count,
@@ -89,6 +91,11 @@ CONTEXT_REACH = timedelta(hours=1)
 )
 @click.option("--show-sql", is_flag=True, help="Print the SQL, and run nothing.")
 @click.option("--utc", is_flag=True, help="Times in UTC, typed and shown.")
+@click.option(
+    "--statement-timeout-seconds",
+    metavar="SECONDS",
+    help=f"How long it may take. Default: {ReadLimits().statement_timeout_seconds:g}.",
+)
 @click.option("--no-pager", is_flag=True, help="Write long tables straight out.")
 @database_options
 @config_file_option
@@ -98,6 +105,7 @@ def command(
     data_dir: str | None,
     config_file: str | None,
     show_sql: bool,
+    statement_timeout_seconds: str | None,
     **options: Any,
 ) -> None:
     """Find rows of logs: all of a window's by default, the newest first.
@@ -128,18 +136,24 @@ def command(
         click.echo(f"{written_out(request.query())};")
         return
     form = request.form
+    flags = {"statement_timeout_seconds": statement_timeout_seconds}
+    limits = read_limits(config_file, flags)
     click.echo(f"window: {describe_window(request.window, form.zone)}", err=True)
     is_embedded = config.database_url(database_url, config_file) is None
     with found_database(database_url, data_dir, config_file=config_file) as url:
-        show = asyncio.run(_ask(url, request, is_embedded=is_embedded))
+        show = asyncio.run(_ask(url, request, limits, is_embedded=is_embedded))
     show()
 
 
-async def _ask(url: str, request: Request, *, is_embedded: bool) -> Callable[[], None]:
+async def _ask(
+    url: str, request: Request, limits: ReadLimits, *, is_embedded: bool
+) -> Callable[[], None]:
     """Ask for it; return what shows the answer, when the database is not needed."""
+    # One more than is shown; who wants more than the settings' has said so by --limit.
+    limits = replace(limits, max_rows=max(limits.max_rows, request.row_limit + 1))
     if is_embedded:
         await let_reader_read(url)
-    async with open_session(url, ReadLimits(), is_embedded=is_embedded) as session:
+    async with open_session(url, limits, is_embedded=is_embedded) as session:
         if request.is_count:
             return await _count(session, request)
         if request.is_histogram:

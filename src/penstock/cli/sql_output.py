@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from penstock.cli.output import print_csv, print_json, table_text
+from penstock.cli.output import print_csv, print_json, print_problem, table_text
 from penstock.cli.sql_place import place_of
 from penstock.errors import PenstockError
 from penstock.reader import Rows
@@ -38,7 +38,9 @@ def show_rows(
         printers[form](found.columns, found.rows)
     count = len(found.rows)
     duration = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-    click.echo(f"({count:,} row{'' if count == 1 else 's'}, {duration})", err=True)
+    # A program that takes JSON or CSV and shows what is on stderr shows errors with it.
+    if form == "table" or sys.stderr.isatty():
+        click.echo(f"({count:,} row{'' if count == 1 else 's'}, {duration})", err=True)
     if found.is_cut:
         click.echo(f"penstock: {_cut(count, limits)}", err=True)
 
@@ -68,6 +70,6 @@ def _cut(count: int, limits: ReadLimits) -> str:
 
 def show_error(error: PenstockError, statement: str) -> None:
     """Print what went wrong, and where in the statement."""
-    click.echo(f"penstock: {error}", err=True)
+    print_problem(error)
     if place := place_of(error, statement):
         click.echo(place, err=True)

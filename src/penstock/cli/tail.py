@@ -18,6 +18,7 @@ from penstock.cli.database import config_file_option
 from penstock.cli.event_stream import Event, Server, Tail
 from penstock.cli.filter_arguments import FilterCommand, filter_argument, read_filter
 from penstock.cli.local_zone import LocalZone
+from penstock.cli.output import print_problem
 from penstock.cli.tail_view import Writer, writer_of
 from penstock.errors import SettingsError
 from penstock.http.token import NOT_SENDABLE, is_sendable
@@ -178,7 +179,7 @@ def _say_of(event: Event, is_all_asked: bool) -> None:
 
 
 def _say(text: str) -> None:
-    click.echo(f"penstock: {text}", err=True)
+    print_problem(text)
 
 
 def _end_if_nobody_reads() -> None:

@@ -4,6 +4,8 @@ It owns which there are, and what each may have of us. It must not know what a h
 does.
 """
 
+from penstock.http.ask import MAX_BODY_BYTES, Ask, Converse
+from penstock.http.ask import SECONDS as ASK_SECONDS
 from penstock.http.bodies import BODY_SECONDS
 from penstock.http.ingest import Ingest, Submit
 from penstock.http.openapi import handler_of_description, own_paths
@@ -20,6 +22,7 @@ def api_routes(
     submit: Submit,
     open_session: OpenSession,
     looking: Looking,
+    converse: Converse,
 ) -> tuple[Route, ...]:
     """Return all routes.
 
@@ -27,6 +30,7 @@ def api_routes(
         submit: stores a message, and returns when it is committed.
         open_session: opens a session that reads, for a block.
         looking: begins to look for rows that are committed, for a block.
+        converse: begins a conversation with a model, in a time zone.
     """
     readers = Readers(open_session, settings.api.api_max_sessions)
     search, tail = Search(readers), Tail(readers, looking)
@@ -49,6 +53,12 @@ def api_routes(
             {"POST": ingest.post},
             settings.ingest.ingest_max_body_bytes,
             BODY_SECONDS + settings.ingest.ingest_commit_seconds,
+        ),
+        Route(
+            "/api/ask",
+            {"POST": Ask(converse).post},
+            MAX_BODY_BYTES,
+            BODY_SECONDS + ASK_SECONDS,
         ),
         Route("/api/openapi.json", {"GET": handler_of_description(own_paths())}),
     )

@@ -31,8 +31,11 @@ _WORDS = {
     401: "The token is missing or wrong.",
     403: "Without a token, a request by another's page or name is not answered.",
     408: "The body did not come to its end in time.",
+    404: "There is no such conversation, or it is over.",
     413: "The body is larger than it may be.",
     415: "The body's encoding is none that is understood.",
+    422: "The model's SQL cannot be run, also after repairs.",
+    502: "The model refuses, or what it answers is of no use.",
     503: "Not now; `Retry-After` says when to come again.",
     504: "The statement took longer than `statement_timeout_seconds`.",
 }
@@ -241,6 +244,38 @@ _SCHEMAS: Schema = {
         id=_TEXT,
         retry={"type": "integer"},
     ),
+    "Answered": _object(
+        {
+            "conversation": {"type": "string", "description": "For what follows."},
+            "kind": {"enum": ["sql", "ask_back", "no_answer"]},
+            "reading": {
+                "type": "string",
+                "description": "How the question was read; or what is asked back; or"
+                " why there is no answer.",
+            },
+            "sql": _TEXT_OR_NULL,
+            "assumptions": _array(_TEXT),
+            "since": _TEXT,
+            "until": _TEXT,
+            "time_zone": _TEXT,
+            "repairs": _COUNT,
+            "cost_usd": {"type": ["number", "null"]},
+            "result": {
+                "description": "Null where the SQL was not run.",
+                "oneOf": [
+                    {"type": "null"},
+                    _object(
+                        {
+                            "columns": _array(_TEXT),
+                            "types": _array(_TEXT),
+                            "rows": _array(_array({})),
+                            "is_cut": {"type": "boolean"},
+                        }
+                    ),
+                ],
+            },
+        }
+    ),
     "Receipt": _object(
         {
             "stored": _COUNT,
@@ -312,6 +347,7 @@ def own_paths() -> Schema:
         },
         "/api/tail": {"get": _tail()},
         "/api/ingest": {"post": _ingest()},
+        "/api/ask": {"post": _ask()},
         "/api/openapi.json": {
             "get": operation(
                 "This description",
@@ -321,6 +357,32 @@ def own_paths() -> Schema:
             )
         },
     }
+
+
+def _ask() -> Schema:
+    body: dict[str, Schema] = {
+        "question": {"type": "string", "description": "In any language."},
+        "conversation": {
+            "type": "string",
+            "description": "Of an answer before: the question follows it.",
+        },
+        "run": {
+            "type": "boolean",
+            "default": False,
+            "description": "Run the SQL; without a question, that of the last answer.",
+        },
+        "time_zone": {"type": "string", "default": "UTC"},
+    }
+    return operation(
+        "SQL for a question in plain language, and its rows",
+        _ref("Answered"),
+        (400, 401, 403, 404, 408, 413, 422, 502, 503, 504),
+        operationId="ask",
+        requestBody={
+            "required": True,
+            "content": {"application/json": {"schema": _object({}, **body)}},
+        },
+    )
 
 
 def _tail() -> Schema:

@@ -9,15 +9,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import orjson
 
 from penstock.live.feed import MAX_FEED_BYTES, Feed, LiveRow, Reason
 from penstock.model import Committed
-from penstock.rows.decoding import StoredRow, stored_rows
+from penstock.rows.decoding import StoredRow, row_starts
 from penstock.telemetry.live import LiveMetrics
 
 logger = logging.getLogger(__name__)
@@ -25,17 +24,31 @@ logger = logging.getLogger(__name__)
 # What is committed and not looked at yet, at most: what two writers commit at once, so
 # that a single large commit is seen whole. They are out of the ring's count by then.
 MAX_WAITING_BYTES = 16 * 1024 * 1024
+# What has waited for longer is not looked at, while more than a little waits behind it:
+# who looks on wants to see what is now, and how a burst has ended.
+MAX_WAITING_SECONDS = 1.0
+KEPT_BYTES = 1024 * 1024
 # A turn of the loop that takes as long is one nobody notices: an ack is later by that.
 SLICE_SECONDS = 0.002
-# Of the loop's time: half a million rows a second can be looked through with it for a
-# word, and some 30,000 be read whole. What is received and stored has the rest.
-SHARE = 0.25
+# Of the loop's time, while others want it too and while nobody does. Even of a tenth of
+# it half a million rows a second can be looked through for a word; they can be read
+# whole at some 12,000, and at five times that in the half.
+BUSY_SHARE = 0.1
+IDLE_SHARE = 0.5
+# Rows between two looks at the clock, which cost a third of a microsecond: at most some
+# tens of microseconds' work, or as many large rows.
+ROWS_A_LOOK = 4
+# A timer that comes so much late has waited for others' turns: the loop's own timers
+# are of a millisecond.
+LATE_SECONDS = 0.002
 
 
 class Matcher(Protocol):
     """A filter: `search.matching.Matcher` is the real one."""
 
     def may_hold(self, lowered: bytes) -> bool: ...
+
+    def candidates(self, lowered: bytes, starts: Sequence[int]) -> Sequence[int]: ...
 
     def holds(self, row: StoredRow) -> bool: ...
 
@@ -47,6 +60,7 @@ class _Waiting(NamedTuple):
     data: bytes
     rows: int
     refused: frozenset[int]
+    since: float  # by the clock
 
 
 class Subscription:
@@ -66,17 +80,22 @@ class Hub:
         metrics: LiveMetrics,
         *,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
-        clock: Callable[[], float] = time.perf_counter,
+        kept_bytes: int = KEPT_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+        worked: Callable[[], float] = time.thread_time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._metrics = metrics
         self._max_waiting_bytes = max_waiting_bytes
+        self._kept_bytes = kept_bytes
         self._clock = clock
+        self._worked = worked
         self._sleep = sleep
         self._subscriptions: dict[Subscription, None] = {}
         self._waiting: deque[_Waiting] = deque()
         self.waiting_bytes = 0  # of what was not looked at, or not all of it
         self._segments = 0
+        self._share = BUSY_SHARE
         self._is_closed = False
         self._something_waits = asyncio.Event()
 
@@ -84,21 +103,21 @@ class Hub:
         """Be told what a COMMIT has stored."""
         if not self._subscriptions:
             return
+        now = self._clock()
         for place, segment in enumerate(committed.segments):
             encoded = segment.encoded
             if not encoded.rows:
                 continue
             refused = committed.refused.get(place, frozenset())
             self._waiting.append(
-                _Waiting(self._segments, encoded.data, encoded.rows, refused)
+                _Waiting(self._segments, encoded.data, encoded.rows, refused, now)
             )
             self._segments += 1
             self.waiting_bytes += len(encoded.data)
         while self.waiting_bytes > self._max_waiting_bytes and len(self._waiting) > 1:
-            # The oldest: who looks on wants to see what is now.
             dropped = self._waiting.popleft()
             self.waiting_bytes -= len(dropped.data)
-            self._drop(dropped)
+            self._drop(dropped, self._readers_of(dropped))
         self._something_waits.set()
 
     def subscribe(
@@ -142,66 +161,106 @@ class Hub:
                     self.unsubscribe(each)
 
     async def _look_at_all(self) -> None:
-        begun = self._clock()
+        begun = self._worked()
         for _ in self._looks():
-            taken = self._clock() - begun
+            taken = self._worked() - begun
             if taken >= SLICE_SECONDS:
-                await self._sleep(taken / SHARE - taken)
-                begun = self._clock()
-        taken = self._clock() - begun
+                await self._rest(taken)
+                begun = self._worked()
         # However often little is committed, it comes to no more than the share.
-        await self._sleep(taken / SHARE - taken)
+        await self._rest(self._worked() - begun)
+
+    async def _rest(self, taken: float) -> None:
+        """Leave others their time for what was taken, and see whether they want it."""
+        seconds = taken / self._share - taken
+        begun = self._clock()
+        await self._sleep(seconds)
+        is_late = self._clock() - begun - seconds > LATE_SECONDS
+        self._share = BUSY_SHARE if is_late else IDLE_SHARE
 
     def _looks(self) -> Iterator[None]:
         """Look at all that waits; yield after each short piece of work."""
         while self._waiting:
             waiting = self._waiting.popleft()
             try:
-                interested = self._interested(waiting)
+                lowered = waiting.data.lower()
+                interested = [
+                    each
+                    for each in self._readers_of(waiting)
+                    if each.matcher.may_hold(lowered)
+                ]
                 yield
                 if not interested:
                     continue
-                for number, row in enumerate(stored_rows(waiting.data)):
+                if self._is_too_late_for(waiting):
+                    self._drop(waiting, interested)
+                    continue
+                starts = row_starts(waiting.data)
+                readers = _by_row(interested, lowered, starts)
+                for place, number in enumerate(sorted(readers)):
                     if number not in waiting.refused:
-                        self._show(row, interested)
-                    yield
+                        row = StoredRow(waiting.data, starts[number])
+                        self._show(row, readers[number])
+                    if place % ROWS_A_LOOK == 0:
+                        yield
             finally:
                 self.waiting_bytes -= len(waiting.data)
 
-    def _interested(self, waiting: _Waiting) -> list[Subscription]:
-        """Return those who may find something in it."""
-        lowered = waiting.data.lower()
-        return [
-            each
-            for each in self._subscriptions
-            if each.since <= waiting.number and each.matcher.may_hold(lowered)
-        ]
+    def _is_too_late_for(self, waiting: _Waiting) -> bool:
+        behind_bytes = self.waiting_bytes - len(waiting.data)
+        is_late = self._clock() - waiting.since > MAX_WAITING_SECONDS
+        return is_late and behind_bytes > self._kept_bytes
 
-    def _show(self, row: StoredRow, interested: list[Subscription]) -> None:
+    def _show(self, row: StoredRow, readers: list[Subscription]) -> None:
         shown: LiveRow | None = None
-        for each in interested:
-            if not each.feed.is_closed and each.matcher.holds(row):
+        for each in readers:
+            feed = each.feed
+            if feed.is_closed or not each.matcher.holds(row):
+                continue
+            if feed.is_full:  # whoever does not read costs little
+                feed.miss(1, "slow_reader")
+                self._metrics.missed("slow_reader", 1)
+            else:
                 if shown is None:
                     shown = LiveRow(row.id, as_json(row))
-                if not each.feed.put(shown):
+                if not feed.put(shown):
                     self._metrics.missed("slow_reader", 1)
 
-    def _drop(self, waiting: _Waiting) -> None:
+    def _readers_of(self, waiting: _Waiting) -> list[Subscription]:
+        return [each for each in self._subscriptions if each.since <= waiting.number]
+
+    def _drop(self, waiting: _Waiting, readers: list[Subscription]) -> None:
         reason: Reason = "busy"
         rows = waiting.rows - len(waiting.refused)
-        for each in self._subscriptions:
-            if each.since <= waiting.number:
-                each.feed.miss(rows, reason)
-                self._metrics.missed(reason, rows)
+        for each in readers:
+            each.feed.miss(rows, reason)
+            self._metrics.missed(reason, rows)
+
+
+def _by_row(
+    readers: list[Subscription], lowered: bytes, starts: list[int]
+) -> dict[int, list[Subscription]]:
+    """Return who may want a row, by its number."""
+    if len(readers) == 1:
+        numbers = readers[0].matcher.candidates(lowered, starts)
+        return dict.fromkeys(numbers, readers)
+    by_row: dict[int, list[Subscription]] = {}
+    for each in readers:
+        for number in each.matcher.candidates(lowered, starts):
+            by_row.setdefault(number, []).append(each)
+    return by_row
 
 
 def as_json(row: StoredRow) -> bytes:
     """Return a row as the HTTP API has it: the id as text, the time in UTC."""
-    ts = row.ts
-    columns: Mapping[str, object] = row.as_dict() | {
+    columns = {
         "id": str(row.id),
-        "ts": ts
-        if isinstance(ts, str)
-        else datetime.isoformat(ts.astimezone(UTC)).replace("+00:00", "Z"),
+        "ts": row.ts,
+        "level": row.text("level"),
+        "service": row.text("service"),
+        "host": row.text("host"),
+        "tag": row.text("tag"),
+        "message": row.text("message"),
+        "attributes": orjson.Fragment(row.attributes),
     }
-    return orjson.dumps(columns)
+    return orjson.dumps(columns, option=orjson.OPT_UTC_Z)

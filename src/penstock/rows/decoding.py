@@ -1,24 +1,30 @@
 """Rows again, of the binary COPY tuples that they were written as.
 
-It owns how a tuple's fields are found, and their values; only what is asked for is
-decoded, as all rows pass by here while somebody looks at them. It must not write any.
+It owns how tuples and their fields are found, and their values; only what is asked for
+is decoded, as all rows pass by here while somebody looks. It must not write
+any.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import Any
-
-import orjson
 
 from penstock.rows.copy_format import COLUMNS
 from penstock.rows.times import MICROSECONDS, PG_EPOCH_MICROSECONDS
 
 # The number of fields; id and ts, each behind its length.
 _HEAD = struct.Struct(">hiqiq")
-_unpack_head_from = _HEAD.unpack_from
+_ID_AT = struct.calcsize(">hi")
+_TS_AT = struct.calcsize(">hiqi")
+_unpack_number_from = struct.Struct(">q").unpack_from
 _unpack_length_from = struct.Struct(">i").unpack_from
+# A tuple's head. Nothing else in a tuple has these bytes: texts and JSON have no NUL,
+# and a length that ends with an 8, or has one before zeros, stands before that many
+# bytes of them. Only within an id and a time may they be, which are passed over.
+_HEADS = re.compile(rb"\0\x08\0\0\0\x08.{8}\0\0\0\x08.{8}", re.DOTALL)
+# Of a length's first byte: a null's is -1.
+_SIGN = 0x80
 # Where `tag` begins, the first field whose length varies.
 _FIRST_BYTES = _HEAD.size
 # The fields from tag on, without attributes, by their place among those that vary.
@@ -31,30 +37,25 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class StoredRow:
     """One row of `logs`, as its tuple has it."""
 
-    def __init__(self, data: bytes, start: int, fields: tuple[int, ...]) -> None:
-        """Be the row of the tuple that begins at `start`.
+    __slots__ = ("_data", "_fields", "_start")
 
-        Args:
-            fields: where tag, level, service, host, message and attributes begin,
-                their lengths included, and where the tuple ends.
-        """
+    def __init__(self, data: bytes, start: int) -> None:
+        """Be the row of the tuple that begins at `start`."""
         self._data = data
         self._start = start
-        self._fields = fields
-
-    @cached_property
-    def _head(self) -> tuple[int, ...]:
-        return _unpack_head_from(self._data, self._start)
+        self._fields: tuple[int, ...] | None = None
 
     @property
     def id(self) -> int:
         """Return the id."""
-        return self._head[2]
+        row_id: int = _unpack_number_from(self._data, self._start + _ID_AT)[0]
+        return row_id
 
     @property
     def microseconds(self) -> int:
         """Return the time, in microseconds since 1970."""
-        return self._head[4] + PG_EPOCH_MICROSECONDS
+        since: int = _unpack_number_from(self._data, self._start + _TS_AT)[0]
+        return since + PG_EPOCH_MICROSECONDS
 
     @property
     def ts(self) -> datetime | str:
@@ -64,18 +65,14 @@ class StoredRow:
         except OverflowError:
             return str(self.microseconds // MICROSECONDS)
 
-    @property
-    def tuple_bytes(self) -> bytes:
-        """Return the tuple."""
-        return self._data[self._start : self._fields[-1]]
-
     def raw(self, column: str) -> bytes | None:
         """Return the UTF-8 of tag, level, service, host or message; None for null."""
         place = _PLACES[column]
-        begin = self._fields[place]
-        if _unpack_length_from(self._data, begin)[0] < 0:
+        data, fields = self._data, self._fields or self._find_fields()
+        begin = fields[place]
+        if data[begin] & _SIGN:
             return None
-        return self._data[begin + 4 : self._fields[place + 1]]
+        return data[begin + 4 : fields[place + 1]]
 
     def text(self, column: str) -> str | None:
         """Return the text of tag, level, service, host or message; None for null."""
@@ -85,34 +82,13 @@ class StoredRow:
     @property
     def attributes(self) -> bytes:
         """Return the JSON text of the attributes, an object."""
-        return self._data[self._fields[5] + 4 + _VERSION_BYTES : self._fields[6]]
+        fields = self._fields or self._find_fields()
+        return self._data[fields[5] + 4 + _VERSION_BYTES : fields[6]]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the columns by their names, as orjson writes them."""
-        return {
-            "id": self.id,
-            "ts": self.ts,
-            "level": self.text("level"),
-            "service": self.text("service"),
-            "host": self.text("host"),
-            "tag": self.text("tag"),
-            "message": self.text("message"),
-            "attributes": orjson.Fragment(self.attributes),
-        }
-
-
-def first_id_of(data: bytes) -> int:
-    """Return the id of the first of some tuples."""
-    row_id: int = _unpack_head_from(data)[2]
-    return row_id
-
-
-def stored_rows(data: bytes) -> Iterator[StoredRow]:
-    """Yield the rows of tuples that stand one behind the other."""
-    start, end = 0, len(data)
-    length_at = _unpack_length_from
-    while start < end:
-        tag = start + _FIRST_BYTES
+    def _find_fields(self) -> tuple[int, ...]:
+        """Find where tag and all behind it begin, lengths included, and the end."""
+        data, length_at = self._data, _unpack_length_from
+        tag = self._start + _FIRST_BYTES
         # A null's length is -1, and tag and attributes are never null.
         level = tag + 4 + length_at(data, tag)[0]
         length = length_at(data, level)[0]
@@ -123,7 +99,17 @@ def stored_rows(data: bytes) -> Iterator[StoredRow]:
         message = host + 4 + length if length > 0 else host + 4
         length = length_at(data, message)[0]
         attributes = message + 4 + length if length > 0 else message + 4
-        next_start = attributes + 4 + length_at(data, attributes)[0]
-        fields = (tag, level, service, host, message, attributes, next_start)
-        yield StoredRow(data, start, fields)
-        start = next_start
+        end = attributes + 4 + length_at(data, attributes)[0]
+        self._fields = (tag, level, service, host, message, attributes, end)
+        return self._fields
+
+
+def row_starts(data: bytes) -> list[int]:
+    """Return where each of some tuples begins that stand one behind the other."""
+    return [found.start() for found in _HEADS.finditer(data)]
+
+
+def stored_rows(data: bytes) -> Iterator[StoredRow]:
+    """Yield the rows of tuples that stand one behind the other."""
+    for start in row_starts(data):
+        yield StoredRow(data, start)

@@ -10,9 +10,9 @@ from typing import Any
 
 from penstock.search.compile import Query
 
-_PLACE = re.compile(r"\$([0-9]+)(::[a-z]+(?:\[\])?)?")
+_PLACE = re.compile(r"\$([0-9]+)(::[a-z][a-z0-9]*(?:\[\])?)?")
 # Where a literal has that type as it stands.
-_OWN = ("::text", "::bigint", "::int", "::numeric")
+_OWN = ("::text", "::bigint", "::int", "::numeric", "::float8")
 
 
 def written_out(query: Query) -> str:
@@ -25,7 +25,7 @@ def written_out(query: Query) -> str:
 
 
 def _literal(value: Any, cast: str) -> str:
-    if isinstance(value, int | Decimal):
+    if isinstance(value, int | float | Decimal):
         return f"{value:f}" if isinstance(value, Decimal) else str(value)
     if isinstance(value, list):
         return f"ARRAY[{', '.join(_quoted(each) for each in value)}]::text[]"

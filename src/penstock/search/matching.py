@@ -10,7 +10,7 @@ decoded.
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
@@ -41,7 +41,7 @@ from penstock.search.filters import (
     wildcard_parts,
 )
 from penstock.search.jsonb import MISSING, jsonb_text, value_at
-from penstock.search.needles import may_hold, needles_of
+from penstock.search.needles import candidates, may_hold, needles_of
 
 Comparison = Callable[[Any, Any], bool]
 _COMPARISONS: dict[str, Comparison] = {
@@ -99,6 +99,14 @@ class Matcher:
             lowered: the tuples of rows, `bytes.lower` of them.
         """
         return may_hold(self._needles, lowered)
+
+    def candidates(self, lowered: bytes, starts: Sequence[int]) -> Sequence[int]:
+        """Return the numbers, in order, of the rows that it may hold for.
+
+        Args:
+            starts: where each tuple begins.
+        """
+        return candidates(self._needles, lowered, starts)
 
 
 def _predicate(filter: Filter, cases: Cases) -> Predicate:

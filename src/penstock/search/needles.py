@@ -8,7 +8,8 @@ backslashes and controls. Letters of ASCII are compared in lower case. Pure.
 
 import re
 import struct
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 
 from penstock.search.cases import Cases
 from penstock.search.filters import (
@@ -64,6 +65,52 @@ def needles_of(filter: Filter, cases: Cases) -> Needles:
 def may_hold(needles: Needles, lowered: bytes) -> bool:
     """Tell whether all needles are in bytes that `bytes.lower` was applied to."""
     return all(any(map(lowered.__contains__, each)) for each in needles)
+
+
+def candidates(
+    needles: Needles, lowered: bytes, starts: Sequence[int]
+) -> Sequence[int]:
+    """Return the numbers of the rows that have all needles, of those that begin so.
+
+    Args:
+        lowered: the rows, in lower case.
+    """
+    numbers: Sequence[int] = range(len(starts))
+    ends = [*starts[1:], len(lowered)]
+    for place, alternatives in enumerate(needles):
+        if place == 0:
+            numbers = _with_one(alternatives, lowered, starts, ends)
+        else:
+            numbers = [
+                number
+                for number in numbers
+                if _has_one(alternatives, lowered, starts[number], ends[number])
+            ]
+    return numbers
+
+
+def _with_one(
+    alternatives: Iterable[bytes],
+    lowered: bytes,
+    starts: Sequence[int],
+    ends: Sequence[int],
+) -> list[int]:
+    """Return the numbers of the rows that have an alternative: the quickest way."""
+    found: set[int] = set()
+    for each in alternatives:
+        place = lowered.find(each)
+        while place >= 0:
+            number = bisect_right(starts, place) - 1
+            # No needle goes over a row's end: it would begin with another's head.
+            found.add(number)
+            place = lowered.find(each, ends[number])
+    return sorted(found)
+
+
+def _has_one(
+    alternatives: Iterable[bytes], lowered: bytes, start: int, end: int
+) -> bool:
+    return any(lowered.find(each, start, end) >= 0 for each in alternatives)
 
 
 def _one_of(all_needles: Iterable[Needles]) -> Needles:

@@ -20,8 +20,8 @@ MAX_CHARACTERS = 1_000
 # PostgreSQL takes 255 (DUPMAX), RE2 1000.
 MAX_REPEAT = 255
 # Characters and classes, each as often as it is repeated: either machine has a copy of
-# it for each. Of what may be left out, as in (?:a?b?){100}, PostgreSQL's time to read it
-# grows with the cube: a second at this size.
+# it for each. Of what may be left out, as in (?:a?b?){100}, PostgreSQL's time to read
+# it grows with the cube: a second at this size.
 MAX_SIZE = 500
 MAX_DEPTH = 20
 

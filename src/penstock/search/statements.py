@@ -121,11 +121,13 @@ def histogram(
         origin: a time that a bin starts at.
     """
     parameters = Parameters()
-    every = parameters.add(f"{step.total_seconds():f} s", "text")
+    # Immutable, so that it is one value to the planner: a text that is cast to an
+    # interval is read anew for each row.
+    every = f"make_interval(secs => {parameters.add(step.total_seconds(), 'float8')})"
     start = parameters.add(origin, "timestamptz")
     where = _where(filter, window, parameters)
     return Query(
-        f"SELECT date_bin({every}::interval, ts, {start}) AS start, level, count(*)\n"
+        f"SELECT date_bin({every}, ts, {start}) AS start, level, count(*)\n"
         f"FROM logs\nWHERE {where}\nGROUP BY 1, 2\nORDER BY 1, 2",
         parameters.values,
     )

@@ -225,7 +225,7 @@ class _Making:
             # So that a server which logs in as the owner can give up its rights.
             await self._add_member(WRITER, place["login"])
         if self._is_ours:
-            for role in (WRITER, READER):
+            for role in (WRITER, READER, ASKER):
                 await self._execute("let_log_in", role=role)
             await self._execute("limit_reader")
         if self._hands_over:

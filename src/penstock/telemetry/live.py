@@ -15,8 +15,7 @@ class LiveMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._readers = Gauge(
             "penstock_tail_readers",
-            "Readers that are shown rows as they are committed. With workers each"
-            " reader counts in each worker.",
+            "Readers that are shown rows as they are committed.",
             registry=registry,
         )
         self._missed = Counter(

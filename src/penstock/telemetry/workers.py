@@ -24,8 +24,8 @@ OF_THE_WHOLE: Final = frozenset(
         "penstock_default_partition_rows",
     }
 )
-# Levels that are as the worst worker's.
-WORST: Final = frozenset({"penstock_spool_failing"})
+# Levels that are as the worst worker's, or the busiest's: each has all who look on.
+WORST: Final = frozenset({"penstock_spool_failing", "penstock_tail_readers"})
 # Levels that were counted up and are no less when the worker is gone.
 KEPT: Final = frozenset({"penstock_recovered_events", "penstock_spool_lost_events"})
 # Told of each worker too: the system spreads connections by chance.

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from pglast import ast
 
 from penstock.ask import bounds
 from penstock.ask.guard import VIEWS, Guarded, Refused, check
@@ -131,6 +132,54 @@ def test_foreign_names_cannot_break_the_line() -> None:
         line = refusal(sql)
         assert line.isprintable()
         assert len(line) <= MAX_LINE_CHARACTERS + 3
+
+
+# --- what another version of the parser may bring
+
+# What `queries` reads of each node by name: a field that is not here is not looked at.
+FIELDS = {
+    ast.SelectStmt: """
+        distinctClause intoClause targetList fromClause whereClause groupClause
+        groupDistinct havingClause windowClause valuesLists sortClause limitOffset
+        limitCount limitOption lockingClause withClause op all larg rarg
+    """,
+    ast.WithClause: "ctes recursive location",
+    ast.CommonTableExpr: """
+        ctename aliascolnames ctematerialized ctequery search_clause cycle_clause
+        location cterecursive cterefcount ctecolnames ctecoltypes ctecoltypmods
+        ctecolcollations
+    """,
+    ast.CTESearchClause: """
+        search_col_list search_breadth_first search_seq_column location
+    """,
+    ast.CTECycleClause: """
+        cycle_col_list cycle_mark_column cycle_mark_value cycle_mark_default
+        cycle_path_column location cycle_mark_type cycle_mark_typmod
+        cycle_mark_collation cycle_mark_neop
+    """,
+    ast.RangeVar: "catalogname schemaname relname inh relpersistence alias location",
+    ast.RangeSubselect: "lateral subquery alias",
+    ast.RangeFunction: "lateral ordinality is_rowsfrom functions alias coldeflist",
+    ast.JoinExpr: """
+        jointype isNatural larg rarg usingClause join_using_alias quals alias rtindex
+    """,
+    ast.Alias: "aliasname colnames",
+    ast.ResTarget: "name indirection val location",
+    ast.ColumnRef: "fields location",
+    ast.A_Indirection: "arg indirection",
+    ast.TypeName: "names typeOid setof pct_type typmods typemod arrayBounds location",
+    ast.ColumnDef: """
+        colname typeName compression inhcount is_local is_not_null is_from_type storage
+        storage_name raw_default cooked_default identity identitySequence generated
+        collClause collOid constraints fdwoptions location
+    """,
+    ast.ExplainStmt: "query options",
+}
+
+
+@pytest.mark.parametrize("node", FIELDS, ids=lambda node: node.__name__)
+def test_no_field_of_a_query_is_one_that_nobody_looks_at(node) -> None:
+    assert set(node.__slots__) <= set(FIELDS[node].split())
 
 
 # --- what the parser must not see

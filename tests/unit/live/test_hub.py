@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgpack
 import pytest
@@ -11,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.live.feed import Feed, LiveRow, Missed
-from penstock.live.hub import SHARE, Hub, Subscription
+from penstock.live.hub import (
+    BUSY_SHARE,
+    IDLE_SHARE,
+    MAX_WAITING_SECONDS,
+    SLICE_SECONDS,
+    Hub,
+    Subscription,
+)
 from penstock.model import Committed, Delivery, Segment, SourceId
 from penstock.rows import RowEncoder
 from penstock.rows.decoding import StoredRow
@@ -35,6 +43,11 @@ def committed(
     *segments: Iterable[int], refused: dict[int, frozenset[int]] | None = None
 ) -> Committed:
     return Committed(tuple(map(segment_of, segments)), refused or {})
+
+
+def new_hub(metrics: Metrics | None = None, **limits: Any) -> Hub:
+    """A hub to which no time passes, however busy the machine is."""
+    return Hub((metrics or Metrics()).live, clock=lambda: 0.0, **limits)
 
 
 @asynccontextmanager
@@ -88,7 +101,7 @@ def test_a_fast_reader_gets_exactly_what_was_stored_and_is_its_own(
     expected: list[int] = []
 
     async def run() -> Reader:
-        async with running(Hub(Metrics().live)) as hub:
+        async with running(new_hub()) as hub:
             hub.committed(committed([least + 1]))  # nobody looked yet
             subscription = hub.subscribe(Matcher(parse(f"n:>{least}"), unicode_cases()))
             reader = Reader(subscription)
@@ -115,7 +128,7 @@ def test_a_fast_reader_gets_exactly_what_was_stored_and_is_its_own(
 
 async def test_a_reader_that_does_not_read_is_told_how_many_it_missed() -> None:
     metrics = Metrics()
-    async with running(Hub(metrics.live)) as hub:
+    async with running(new_hub(metrics)) as hub:
         slow = hub.subscribe(ALL, max_bytes=2_000)
         fast = Reader(hub.subscribe(ALL))
         reading = asyncio.create_task(fast.read())
@@ -135,7 +148,7 @@ async def test_a_reader_that_does_not_read_is_told_how_many_it_missed() -> None:
 
 async def test_what_nobody_has_looked_at_yet_is_bounded_and_told() -> None:
     metrics = Metrics()
-    hub = Hub(metrics.live, max_waiting_bytes=5_000)
+    hub = new_hub(metrics, max_waiting_bytes=5_000)
     reader = Reader(hub.subscribe(ALL))
     for start in range(0, 1_000, 10):
         hub.committed(committed(range(start, start + 10)))
@@ -150,6 +163,20 @@ async def test_what_nobody_has_looked_at_yet_is_bounded_and_told() -> None:
     assert missed_of(metrics, "busy") == reader.missed > 0
 
 
+async def test_what_cannot_be_a_readers_is_not_told_as_missed() -> None:
+    now = [0.0]
+    hub = Hub(Metrics().live, clock=lambda: now[0], kept_bytes=0)
+    some = Reader(hub.subscribe(Matcher(parse("nowhere"), unicode_cases())))
+    hub.committed(committed(range(10), range(10)))
+    now[0] += MAX_WAITING_SECONDS + 0.1
+    async with running(hub):
+        await looked_at(hub)
+        hub.close()
+        await some.read()
+
+    assert some.missed == 0
+
+
 async def test_without_readers_nothing_is_kept() -> None:
     hub = Hub(Metrics().live)
     hub.committed(committed(range(10)))
@@ -161,7 +188,12 @@ async def test_without_readers_nothing_is_kept() -> None:
     assert hub.waiting_bytes == 0
 
 
-async def test_looking_takes_no_more_than_its_share_of_the_loop() -> None:
+@pytest.mark.parametrize(
+    ("late", "share"), [(0.0, IDLE_SHARE), (0.003, BUSY_SHARE)], ids=["idle", "busy"]
+)
+async def test_looking_takes_no_more_than_its_share_of_the_loop(
+    late: float, share: float
+) -> None:
     now = [0.0]
     slept: list[float] = []
 
@@ -169,23 +201,42 @@ async def test_looking_takes_no_more_than_its_share_of_the_loop() -> None:
         def may_hold(self, lowered: bytes) -> bool:
             return True
 
+        def candidates(self, lowered: bytes, starts: Sequence[int]) -> Sequence[int]:
+            return range(len(starts))
+
         def holds(self, row: StoredRow) -> bool:
             now[0] += 0.0005
             return False
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
-        now[0] += seconds
+        now[0] += seconds + late
 
-    hub = Hub(Metrics().live, clock=lambda: now[0], sleep=sleep)
+    hub = Hub(Metrics().live, clock=lambda: now[0], worked=lambda: now[0], sleep=sleep)
     hub.subscribe(Slow())
     hub.committed(committed(range(100)))
     async with running(hub):
         await looked_at(hub)
 
-    busy = 100 * 0.0005
     assert len(slept) > 10, "in slices"
-    assert busy / now[0] == pytest.approx(SHARE, abs=0.01)
+    slices = len(slept) - 1  # what is left after the last one is not waited for here
+    assert slices * SLICE_SECONDS / sum(slept[:-1]) <= share / (1 - share) + 0.05
+
+
+async def test_what_has_waited_for_long_is_told_and_not_shown() -> None:
+    now = [0.0]
+    hub = Hub(Metrics().live, clock=lambda: now[0], kept_bytes=200)
+    reader = Reader(hub.subscribe(ALL))
+    hub.committed(committed(range(10), refused={0: frozenset([3])}))
+    hub.committed(committed(range(10, 12)))
+    now[0] += MAX_WAITING_SECONDS + 0.1
+    hub.committed(committed(range(12, 14)))
+    async with running(hub):
+        await looked_at(hub)
+        hub.close()
+        await reader.read()
+
+    assert (reader.missed, reader.numbers) == (9, [10, 11, 12, 13])
 
 
 async def test_a_matcher_with_a_bug_ends_its_readers_and_nobody_else() -> None:
@@ -193,10 +244,13 @@ async def test_a_matcher_with_a_bug_ends_its_readers_and_nobody_else() -> None:
         def may_hold(self, lowered: bytes) -> bool:
             return True
 
+        def candidates(self, lowered: bytes, starts: Sequence[int]) -> Sequence[int]:
+            return range(len(starts))
+
         def holds(self, row: StoredRow) -> bool:
             raise ValueError("a bug")
 
-    async with running(Hub(Metrics().live)) as hub:
+    async with running(new_hub()) as hub:
         broken = hub.subscribe(Broken())
         hub.committed(committed(range(3)))
         assert await broken.feed.take(60.0) is None

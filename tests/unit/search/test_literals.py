@@ -33,3 +33,18 @@ def test_a_page_is_written_out_as_somebody_would_type_it() -> None:
         "ORDER BY ts DESC, id DESC\n"
         "LIMIT 5"
     )
+
+
+def test_a_histogram_is_written_out_too() -> None:
+    step = timedelta(minutes=2)
+    query = statements.histogram(parse(""), DAY, step=step, origin=START)
+
+    assert written_out(query) == (
+        "SELECT date_bin(make_interval(secs => 120.0), ts,"
+        " timestamptz '2026-11-05 00:00:00+00:00') AS start, level, count(*)\n"
+        "FROM logs\n"
+        "WHERE ts >= timestamptz '2026-11-05 00:00:00+00:00'"
+        " AND ts < timestamptz '2026-11-06 00:00:00+00:00'\n"
+        "GROUP BY 1, 2\n"
+        "ORDER BY 1, 2"
+    )

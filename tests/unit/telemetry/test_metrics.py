@@ -180,6 +180,7 @@ def test_labels_come_from_small_sets(metrics: Metrics) -> None:
         "penstock_received_events": {"mode"},
         "penstock_received_frames": {"mode"},
         "penstock_rejected_events": {"reason"},
+        "penstock_tail_missed_rows": {"reason"},
     }
 
 

@@ -259,7 +259,8 @@ WHERE rolname = 'penstock_writer' AND rolname <> session_user
   )
 
 -- is_readable --
--- In a cluster of our own: whether `penstock sql` can log in and has something to read.
+-- In a cluster of our own: whether `penstock sql` and `ask` can log in, and have
+-- something to read.
 SELECT EXISTS (
     SELECT FROM pg_roles
     WHERE rolname = 'penstock_reader' AND rolcanlogin AND rolconnlimit >= 0
@@ -268,4 +269,10 @@ SELECT EXISTS (
     WHERE rolname = 'penstock_query'
       AND has_schema_privilege(pg_roles.oid, pg_namespace.oid, 'USAGE')
       AND pg_has_role('penstock_reader', pg_roles.oid, 'SET')
+) AND EXISTS (
+    SELECT FROM pg_roles
+    WHERE rolname = 'penstock_asker' AND rolcanlogin
+      AND has_column_privilege(
+          oid, to_regclass('penstock_question'), 'question', 'INSERT'
+      )
 )
