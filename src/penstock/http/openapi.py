@@ -236,6 +236,14 @@ _SCHEMAS: Schema = {
             "total": _COUNT,
         }
     ),
+    "Event": _object(
+        {
+            "event": {"enum": ["row", "live", "missed"]},
+            "data": {"type": "string", "description": "JSON."},
+        },
+        id=_TEXT,
+        retry={"type": "integer"},
+    ),
     "Answered": _object(
         {
             "conversation": {"type": "string", "description": "For what follows."},
@@ -380,7 +388,7 @@ def _ask() -> Schema:
 def _tail() -> Schema:
     described = operation(
         "Rows as they are committed, as server-sent events",
-        _TEXT,
+        _ref("Event"),
         _READING_ERRORS,
         operationId="tail",
         description=(
@@ -404,7 +412,7 @@ def _tail() -> Schema:
                 " first. As Last-Event-ID.",
                 pattern="^[0-9]{1,19}$",
             ),
-            header("Last-Event-ID", "The id of the last row.", pattern="^[0-9]{1,19}$"),
+            header("Last-Event-ID", "The id of the last row.", pattern="^[0-9]{0,19}$"),
         ],
     )
     content = described["responses"]["200"]["content"]
