@@ -202,7 +202,7 @@ CONTAINMENT = frozenset(("@>", "<@", "&&"))
 KEEPING_SMALL = frozenset(
     """
     btrim chr concat initcap jsonb_build_array jsonb_build_object left lower ltrim md5
-    right rtrim split_part substr substring to_jsonb upper
+    right rtrim split_part string_to_array substr substring to_jsonb upper
     """.split()
 )
 RANGES = frozenset(

@@ -38,6 +38,10 @@ WIDE = 1_000_000
 LEAST_COLUMN = 8
 # A column's padding and its line.
 COLUMN_FRAME = 3
+# What a person looks through. A table measures and folds each of its values, a second
+# for so many; as JSON and CSV they take some hundredths.
+MOST_CELLS = 20_000
+MOST_CHARACTERS = 10_000  # of a value
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -47,12 +51,22 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table as wide as the terminal, or as its values where there is none."""
+    """Return a table as wide as the terminal, or as its values where there is none.
+
+    What is more than anybody looks through is left out, and said so on stderr.
+    """
     table = Table()
     for name in columns:
         table.add_column(name.translate(SHOWN_CONTROLS), overflow="fold")
-    for row in rows:
-        table.add_row(*[as_text(value).translate(SHOWN_CONTROLS) for value in row])
+    shown = rows[: max(MOST_CELLS // max(len(columns), 1), 1)]
+    for row in shown:
+        table.add_row(*[_in_table(value) for value in row])
+    if len(shown) < len(rows):
+        click.echo(
+            f"penstock: the table has the first {len(shown):,} of {len(rows):,} rows;"
+            " -o json and -o csv have all",
+            err=True,
+        )
     console = Console(markup=False, highlight=False, emoji=False)
     width = console.width if console.is_terminal else WIDE
     width = max(width, len(columns) * (LEAST_COLUMN + COLUMN_FRAME) + 1)
@@ -61,6 +75,13 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     with console.capture() as captured:
         console.print(table)
     return captured.get()
+
+
+def _in_table(value: Any) -> str:
+    text = as_text(value)
+    if len(text) > MOST_CHARACTERS:
+        text = f"{text[:MOST_CHARACTERS]}... ({len(text):,} characters)"
+    return text.translate(SHOWN_CONTROLS)
 
 
 def print_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

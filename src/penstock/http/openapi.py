@@ -5,13 +5,21 @@ A test sees that each route is in it and nothing else is, and another (schemathe
 that the server answers as it says.
 """
 
-from typing import Any
-
 import orjson
 from aiohttp import web
 
 from penstock import __version__
 from penstock.http.answers import JSON, answer
+from penstock.http.openapi_schemas import SCHEMAS, TEXT
+from penstock.http.openapi_terms import (
+    Schema,
+    header,
+    number_parameter,
+    object_of,
+    operation,
+    parameter,
+    ref,
+)
 from penstock.http.routes import Handler
 from penstock.http.search import (
     DEFAULT_BINS,
@@ -23,24 +31,6 @@ from penstock.http.search import (
     ORDERS,
 )
 from penstock.http.tail import MOST_ROWS as MOST_HISTORY_ROWS
-
-Schema = dict[str, Any]
-
-_WORDS = {
-    400: "What was asked is not understood; the error says what of it, and where.",
-    401: "The token is missing or wrong.",
-    403: "Without a token, a request by another's page or name is not answered.",
-    408: "The body did not come to its end in time.",
-    404: "There is no such conversation, or it is over.",
-    413: "The body is larger than it may be.",
-    415: "The body's encoding is none that is understood.",
-    422: "The model's SQL cannot be run, also after repairs.",
-    502: "The model refuses, or what it answers is of no use.",
-    503: "Not now; `Retry-After` says when to come again.",
-    504: "The statement took longer than `statement_timeout_seconds`.",
-}
-_ERROR = {"$ref": "#/components/schemas/Error"}
-_LEVELS = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
 
 
 def handler_of_description(paths: Schema) -> Handler:
@@ -73,212 +63,10 @@ def description(paths: Schema) -> Schema:
                     "description": "`http_token`, where one is set.",
                 }
             },
-            "schemas": _SCHEMAS,
+            "schemas": SCHEMAS,
         },
     }
 
-
-def operation(
-    summary: str,
-    answer_schema: Schema,
-    errors: tuple[int, ...],
-    **more: Any,
-) -> Schema:
-    """Return one operation: what it answers when all is well, and what else it may."""
-    responses: Schema = {
-        "200": {
-            "description": "All is well.",
-            "content": {"application/json": {"schema": answer_schema}},
-        }
-    }
-    return {
-        "summary": summary,
-        **more,
-        "responses": responses | {str(each): error_response(each) for each in errors},
-    }
-
-
-def error_response(status: int) -> Schema:
-    """Return how an error is answered."""
-    response: Schema = {
-        "description": _WORDS[status],
-        "content": {"application/json": {"schema": _ERROR}},
-    }
-    header = {401: "WWW-Authenticate", 503: "Retry-After"}.get(status)
-    if header is not None:
-        response["headers"] = {header: {"schema": {"type": "string"}}}
-    return response
-
-
-def parameter(name: str, description: str, **schema: Any) -> Schema:
-    """Return a parameter that stands behind the `?`."""
-    return {
-        "name": name,
-        "in": "query",
-        "description": description,
-        "schema": {"type": "string", **schema},
-    }
-
-
-def header(name: str, description: str, **schema: Any) -> Schema:
-    """Return a parameter that is a header."""
-    return {**parameter(name, description, **schema), "in": "header"}
-
-
-def number_parameter(name: str, text: str, most: int, default: int) -> Schema:
-    """Return a parameter that is a whole number, from 1."""
-    return parameter(
-        name, text, type="integer", minimum=1, maximum=most, default=default
-    )
-
-
-def _object(required: dict[str, Schema], **optional: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": {**required, **optional},
-        "required": list(required),
-        "additionalProperties": False,
-    }
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _array(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-_TEXT: Schema = {"type": "string"}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
-_TIME: Schema = {"type": "string", "format": "date-time"}
-_TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
-_ASKED: dict[str, Schema] = {
-    "filter": {"type": "string", "description": "The filter, as it was understood."},
-    "window": _object({"start": _TIME, "end": _TIME}),
-}
-
-_SCHEMAS: Schema = {
-    "Error": _object({"error": {"type": "string", "description": "One line."}}),
-    "Row": {
-        "type": "object",
-        "description": "The fields that were asked for; all columns by default.",
-        "properties": {
-            "id": {"type": "string", "pattern": "^-?[0-9]+$"},
-            "ts": _TIME,
-            "level": {"enum": [*_LEVELS, None]},
-            "service": _TEXT_OR_NULL,
-            "host": _TEXT_OR_NULL,
-            "tag": _TEXT,
-            "message": _TEXT_OR_NULL,
-            "attributes": {"description": "All else of the record."},
-        },
-    },
-    "Page": _object(
-        {
-            **_ASKED,
-            "rows": _array(_ref("Row")),
-            "next": {
-                "type": ["string", "null"],
-                "description": "The `cursor` of the next page; null on the last one.",
-            },
-            "is_cut": {
-                "type": "boolean",
-                "description": "`max_bytes` ended the page before `limit` did.",
-            },
-        }
-    ),
-    "Histogram": _object(
-        {
-            **_ASKED,
-            "step_seconds": {"type": "number"},
-            "bins": _array(
-                _object(
-                    {
-                        "start": _TIME,
-                        "count": _COUNT,
-                        "levels": {
-                            "type": "object",
-                            "description": "By level; `none` are rows without one.",
-                            "additionalProperties": _COUNT,
-                        },
-                    }
-                )
-            ),
-        }
-    ),
-    "Keys": _object(
-        {
-            **_ASKED,
-            "fields": _array(
-                _object(
-                    {
-                        "field": _TEXT,
-                        "path": _array(_TEXT),
-                        "types": {
-                            "type": "object",
-                            "additionalProperties": _COUNT,
-                        },
-                        "count": _COUNT,
-                    }
-                )
-            ),
-            "distinct": _COUNT,
-            "sample_rows": _COUNT,
-        }
-    ),
-    "Values": _object(
-        {
-            **_ASKED,
-            "field": _TEXT,
-            "values": _array(_object({"value": _TEXT_OR_NULL, "count": _COUNT})),
-            "distinct": _COUNT,
-            "total": _COUNT,
-        }
-    ),
-    "Answered": _object(
-        {
-            "conversation": {"type": "string", "description": "For what follows."},
-            "kind": {"enum": ["sql", "ask_back", "no_answer"]},
-            "reading": {
-                "type": "string",
-                "description": "How the question was read; or what is asked back; or"
-                " why there is no answer.",
-            },
-            "sql": _TEXT_OR_NULL,
-            "assumptions": _array(_TEXT),
-            "since": _TEXT,
-            "until": _TEXT,
-            "time_zone": _TEXT,
-            "repairs": _COUNT,
-            "cost_usd": {"type": ["number", "null"]},
-            "result": {
-                "description": "Null where the SQL was not run.",
-                "oneOf": [
-                    {"type": "null"},
-                    _object(
-                        {
-                            "columns": _array(_TEXT),
-                            "types": _array(_TEXT),
-                            "rows": _array(_array({})),
-                            "is_cut": {"type": "boolean"},
-                        }
-                    ),
-                ],
-            },
-        }
-    ),
-    "Receipt": _object(
-        {
-            "stored": _COUNT,
-            "rejected": _COUNT,
-            "duplicate": _COUNT,
-        },
-        errors=_array(
-            _object({"line": {"type": "integer", "minimum": 1}, "error": _TEXT})
-        ),
-    ),
-}
 
 _SEARCHED = [
     parameter("q", "The filter; docs/search.md has the language."),
@@ -296,7 +84,7 @@ def own_paths() -> Schema:
         "/api/search": {
             "get": operation(
                 "A page of rows",
-                _ref("Page"),
+                ref("Page"),
                 _READING_ERRORS,
                 operationId="search",
                 parameters=[
@@ -313,7 +101,7 @@ def own_paths() -> Schema:
         "/api/histogram": {
             "get": operation(
                 "Rows by time and level",
-                _ref("Histogram"),
+                ref("Histogram"),
                 _READING_ERRORS,
                 operationId="histogram",
                 parameters=[
@@ -325,7 +113,7 @@ def own_paths() -> Schema:
         "/api/fields": {
             "get": operation(
                 "The fields there are, or the values that most rows have of one",
-                {"oneOf": [_ref("Keys"), _ref("Values")]},
+                {"oneOf": [ref("Keys"), ref("Values")]},
                 _READING_ERRORS,
                 operationId="fields",
                 parameters=[
@@ -367,12 +155,12 @@ def _ask() -> Schema:
     }
     return operation(
         "SQL for a question in plain language, and its rows",
-        _ref("Answered"),
+        ref("Answered"),
         (400, 401, 403, 404, 408, 413, 422, 502, 503, 504),
         operationId="ask",
         requestBody={
             "required": True,
-            "content": {"application/json": {"schema": _object({}, **body)}},
+            "content": {"application/json": {"schema": object_of({}, **body)}},
         },
     )
 
@@ -380,7 +168,7 @@ def _ask() -> Schema:
 def _tail() -> Schema:
     described = operation(
         "Rows as they are committed, as server-sent events",
-        _TEXT,
+        ref("Event"),
         _READING_ERRORS,
         operationId="tail",
         description=(
@@ -404,7 +192,7 @@ def _tail() -> Schema:
                 " first. As Last-Event-ID.",
                 pattern="^[0-9]{1,19}$",
             ),
-            header("Last-Event-ID", "The id of the last row.", pattern="^[0-9]{1,19}$"),
+            header("Last-Event-ID", "The id of the last row.", pattern="^[0-9]{0,19}$"),
         ],
     )
     content = described["responses"]["200"]["content"]
@@ -416,14 +204,14 @@ def _ingest() -> Schema:
     record: Schema = {"type": "object"}
     return operation(
         "Store records; answered when they are committed",
-        _ref("Receipt"),
+        ref("Receipt"),
         (400, 401, 403, 408, 413, 415, 503),
         operationId="ingest",
         parameters=[
             parameter("tag", "The tag of all of them, 1,024 bytes at most."),
             {
                 **parameter("time_key", "The key that is the event's time."),
-                "schema": {"type": "array", "items": _TEXT, "maxItems": 8},
+                "schema": {"type": "array", "items": TEXT, "maxItems": 8},
                 "explode": True,
             },
             header("Fluent-Tag", "The tag, where the address has none."),

@@ -123,8 +123,10 @@ def _read(request: web.BaseRequest) -> _Asked:
     window = Window(searched.window.start, datetime.now(UTC) + AHEAD)
     is_of_window = any(parameters.text(name) for name in ("since", "last"))
     default = SINCE_ROWS if is_of_window else 0
-    last = parameters.text("after") or request.headers.get("Last-Event-ID")
-    if not last:
+    last = parameters.text("after")
+    if last is None:
+        last = request.headers.get("Last-Event-ID") or None
+    if last is None:
         rows = parameters.number("rows", default, 0, MOST_ROWS)
         return _Asked(searched.filter, window, rows, None)
     parameters.number("rows", default, 0, MOST_ROWS)

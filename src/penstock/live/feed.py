@@ -43,6 +43,7 @@ class Feed:
         self._max_bytes = max_bytes
         self._items: deque[Item] = deque()
         self._size_bytes = 0
+        self.is_full = False  # a row was missed, and nothing has been taken since
         self._is_closed = False
         self._something_waits = asyncio.Event()
 
@@ -56,6 +57,8 @@ class Feed:
         size_bytes = len(row.json) + ROW_OVERHEAD_BYTES
         # One row is taken however large it is: else it could never be read.
         if self._size_bytes and self._size_bytes + size_bytes > self._max_bytes:
+            self.is_full = True
+        if self.is_full:
             self.miss(1, "slow_reader")
             return False
         self._items.append(row)
@@ -89,6 +92,7 @@ class Feed:
         items = list(self._items)
         self._items.clear()
         self._size_bytes = 0
+        self.is_full = False
         if not self._is_closed:
             self._something_waits.clear()
         return items

@@ -117,7 +117,7 @@ class Hub:
         while self.waiting_bytes > self._max_waiting_bytes and len(self._waiting) > 1:
             dropped = self._waiting.popleft()
             self.waiting_bytes -= len(dropped.data)
-            self._drop(dropped)
+            self._drop(dropped, self._readers_of(dropped))
         self._something_waits.set()
 
     def subscribe(
@@ -183,17 +183,17 @@ class Hub:
         while self._waiting:
             waiting = self._waiting.popleft()
             try:
-                if self._is_too_late_for(waiting):
-                    self._drop(waiting)
-                    continue
                 lowered = waiting.data.lower()
                 interested = [
                     each
-                    for each in self._subscriptions
-                    if each.since <= waiting.number and each.matcher.may_hold(lowered)
+                    for each in self._readers_of(waiting)
+                    if each.matcher.may_hold(lowered)
                 ]
                 yield
                 if not interested:
+                    continue
+                if self._is_too_late_for(waiting):
+                    self._drop(waiting, interested)
                     continue
                 starts = row_starts(waiting.data)
                 readers = _by_row(interested, lowered, starts)
@@ -214,19 +214,27 @@ class Hub:
     def _show(self, row: StoredRow, readers: list[Subscription]) -> None:
         shown: LiveRow | None = None
         for each in readers:
-            if not each.feed.is_closed and each.matcher.holds(row):
+            feed = each.feed
+            if feed.is_closed or not each.matcher.holds(row):
+                continue
+            if feed.is_full:  # whoever does not read costs little
+                feed.miss(1, "slow_reader")
+                self._metrics.missed("slow_reader", 1)
+            else:
                 if shown is None:
                     shown = LiveRow(row.id, as_json(row))
-                if not each.feed.put(shown):
+                if not feed.put(shown):
                     self._metrics.missed("slow_reader", 1)
 
-    def _drop(self, waiting: _Waiting) -> None:
+    def _readers_of(self, waiting: _Waiting) -> list[Subscription]:
+        return [each for each in self._subscriptions if each.since <= waiting.number]
+
+    def _drop(self, waiting: _Waiting, readers: list[Subscription]) -> None:
         reason: Reason = "busy"
         rows = waiting.rows - len(waiting.refused)
-        for each in self._subscriptions:
-            if each.since <= waiting.number:
-                each.feed.miss(rows, reason)
-                self._metrics.missed(reason, rows)
+        for each in readers:
+            each.feed.miss(rows, reason)
+            self._metrics.missed(reason, rows)
 
 
 def _by_row(

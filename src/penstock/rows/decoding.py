@@ -20,8 +20,8 @@ _TS_AT = struct.calcsize(">hiqi")
 _unpack_number_from = struct.Struct(">q").unpack_from
 _unpack_length_from = struct.Struct(">i").unpack_from
 # A tuple's head. Nothing else in a tuple has these bytes: texts and JSON have no NUL,
-# and a length that ends with an 8, or has one before zeros, is followed by as many bytes
-# of those. Only within an id and a time may they be, which are passed over.
+# and a length that ends with an 8, or has one before zeros, stands before that many
+# bytes of them. Only within an id and a time may they be, which are passed over.
 _HEADS = re.compile(rb"\0\x08\0\0\0\x08.{8}\0\0\0\x08.{8}", re.DOTALL)
 # Of a length's first byte: a null's is -1.
 _SIGN = 0x80

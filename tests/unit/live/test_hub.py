@@ -163,6 +163,20 @@ async def test_what_nobody_has_looked_at_yet_is_bounded_and_told() -> None:
     assert missed_of(metrics, "busy") == reader.missed > 0
 
 
+async def test_what_cannot_be_a_readers_is_not_told_as_missed() -> None:
+    now = [0.0]
+    hub = Hub(Metrics().live, clock=lambda: now[0], kept_bytes=0)
+    some = Reader(hub.subscribe(Matcher(parse("nowhere"), unicode_cases())))
+    hub.committed(committed(range(10), range(10)))
+    now[0] += MAX_WAITING_SECONDS + 0.1
+    async with running(hub):
+        await looked_at(hub)
+        hub.close()
+        await some.read()
+
+    assert some.missed == 0
+
+
 async def test_without_readers_nothing_is_kept() -> None:
     hub = Hub(Metrics().live)
     hub.committed(committed(range(10)))
