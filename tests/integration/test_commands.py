@@ -178,10 +178,10 @@ def test_db_says_what_is_applied(data_dir: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "complaint"),
     [
-        ("delete from logs", "read-only"),
-        ("create table t ()", "read-only"),
+        ("delete from logs", "DELETE is refused"),
+        ("create table t ()", "CREATE is refused"),
         ("selec 1", "syntax error"),
-        ("select 1; select 2", "multiple commands"),
+        ("select 1; select 2", "there are 2 statements"),
     ],
 )
 def test_sql_refuses_to_write_and_names_what_is_wrong(
@@ -194,7 +194,7 @@ def test_sql_prints_whole_values_where_there_is_no_terminal(data_dir: str) -> No
     long = "x" * 500
     found = run("sql", "--data-dir", data_dir, f"select '{long}' as value, null as n")
     assert long in found.stdout
-    assert found.stderr == "(1 row)\n"
+    assert found.stderr.startswith("(1 row, ")
 
 
 def test_doctor_finds_a_database_and_says_so(data_dir: str) -> None:
@@ -220,7 +220,7 @@ def test_the_help_page_lists_the_exit_code_of_ctrl_c() -> None:
 
 def test_the_help_page_names_every_command() -> None:
     page = run("--help").stdout
-    for name in ("up", "serve", "send", "sql", "db", "doctor"):
+    for name in ("up", "serve", "send", "search", "tail", "sql", "export", "ask", "db"):
         assert f"\n  {name} " in page
 
 
