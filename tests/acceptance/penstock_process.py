@@ -240,11 +240,13 @@ class Penstock:
 
     def metric(self, name: str) -> float:
         """Return a metric, named with its labels as /metrics writes them; 0 if new."""
+        return self.metrics(name)[0]
+
+    def metrics(self, *names: str) -> list[float]:
+        """Return several, all of one moment."""
         _, body = self.http("/metrics")
-        for line in body.splitlines():
-            if line.startswith(f"{name} "):
-                return float(line.rpartition(" ")[2])
-        return 0.0
+        found = dict(line.rsplit(" ", 1) for line in body.splitlines() if " " in line)
+        return [float(found.get(name, 0)) for name in names]
 
     # What is in its database.
 
