@@ -34,8 +34,8 @@ NPM_CI  := npm ci --ignore-scripts --no-audit --no-fund $(if $(V),,--loglevel=er
 PYTEST := $(BIN)/python -m pytest
 # All tests but those of the docs' commands, in two halves that take about the same.
 UNIT    := tests/unit tests/property
-LOGGED  := $(UNIT) tests/acceptance
-SHOWN   := tests/integration tests/torture
+LOGGED  := $(UNIT) tests/acceptance tests/torture
+SHOWN   := tests/integration
 
 # A person's own module path has no place in the project's environment.
 unexport PYTHONPATH PYTHONHOME

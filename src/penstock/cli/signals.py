@@ -22,7 +22,18 @@ def interrupt_on_stop_signals() -> None:
     """
     for number in STOP_SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+            is_twice = number == signal.SIGHUP
+            handler = _interrupt_once if is_twice else signal.default_int_handler
+            signal.signal(number, handler)
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    """Interrupt, and be deaf from then on: the second one would end the cleaning up.
+
+    A closed terminal sends SIGHUP twice: from the shell, and from the system after it.
+    """
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 @contextmanager
@@ -42,7 +53,7 @@ def keep_cleaning_up(on_impatience: Callable[[], None] | None = None) -> None:
 
     Args:
         on_impatience: called when one comes all the same. Not for SIGHUP, which a
-            closed terminal sends twice: from the shell, and from the system after it.
+            closed terminal sends twice.
     """
 
     def take_note(number: int, frame: FrameType | None) -> None:

@@ -252,7 +252,9 @@ class EmbeddedPostgres:
             if self._wait_until_ready():
                 return
             said = directory.log.read_bytes()[log_begin:].decode(errors="replace")
-            reason = complaints(said)[-1]
+            # A backend of before that notices meanwhile has a word in the same log.
+            reasons = complaints(said)
+            reason = next(filter(_LEFTOVERS.search, reasons), reasons[-1])
             if not _LEFTOVERS.search(reason) or time.monotonic() > give_up:
                 raise EmbeddedPostgresError(
                     f"PostgreSQL does not start in {directory.pgdata}: {reason}"
