@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from penstock.embedded import EmbeddedPostgres, url_as
+from penstock.errors import DatabaseUnavailableError
 from penstock.sink import migrations
 from penstock.sink.maintenance import maintain
 from penstock.sink.migrations import migrate
@@ -58,6 +59,24 @@ async def person(database: Database) -> AsyncIterator[asyncpg.Connection]:
 
 
 # --- making them
+
+
+WAITS = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid <> $1"
+
+
+async def test_a_connection_that_is_lost_in_the_middle_is_a_database_out_of_reach(
+    database: Database, person: asyncpg.Connection
+) -> None:
+    await person.execute("SELECT pg_advisory_lock(hashtext('penstock.migrations'))")
+    working = asyncio.ensure_future(make_roles(database.url))
+    for _ in range(2_000):
+        pid = await person.fetchval(WAITS, person.get_server_pid())
+        if pid is not None:
+            break
+        await asyncio.sleep(0.01)
+    await person.execute("SELECT pg_terminate_backend($1)", pid)
+    with pytest.raises(DatabaseUnavailableError):
+        await working
 
 
 async def test_to_make_them_again_does_no_harm_and_takes_back_what_is_too_much(

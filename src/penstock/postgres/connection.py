@@ -45,6 +45,10 @@ CONNECTION_ERRORS = (
     ValueError,  # a URL that is none
 )
 
+# What ends work on a connection that was open: PostgreSQL's own word, or its silence. A
+# transaction that ends on a lost connection says only that (InterfaceError).
+LOST_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
 # How an OSError's number stands in asyncio's texts, which join those of all addresses.
 ERRNO = re.compile(r"\[Errno (\d+)\]")
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import asyncpg
 
 from penstock.errors import DatabaseUnavailableError, NotOwnerError
-from penstock.postgres.connection import connect, without_password
+from penstock.postgres.connection import LOST_ERRORS, connect, without_password
 from penstock.postgres.words import describe, unavailable
 from penstock.sink.roles import grant_again
 from penstock.sink.sql import Migration, load_blocks, load_migrations
@@ -58,7 +58,7 @@ async def migrate(database_url: str) -> list[Migration]:
             f"the schema is not up to date, and this login may not change it:"
             f" {describe(error)}; run `penstock db migrate` as the owner of its tables"
         ) from error
-    except asyncpg.PostgresError as error:
+    except LOST_ERRORS as error:
         raise DatabaseUnavailableError(
             f"the schema cannot be brought up to date: {describe(error)}"
         ) from error
@@ -80,7 +80,7 @@ async def migration_status(database_url: str) -> list[MigrationStatus]:
             for row in await connection.fetch(blocks["applied"]):
                 status = MigrationStatus(*row)
                 applied[status.version] = status
-    except asyncpg.PostgresError as error:
+    except LOST_ERRORS as error:
         raise unavailable(error, without_password(database_url)) from error
     finally:
         await connection.close()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from penstock.errors import DatabaseUnavailableError, PenstockError
-from penstock.postgres.connection import connect, without_password
+from penstock.postgres.connection import LOST_ERRORS, connect, without_password
 from penstock.postgres.words import describe, unavailable
 from penstock.sink.sql import load_blocks
 
@@ -70,7 +70,7 @@ async def make_roles(
         return making.report
     except asyncpg.InsufficientPrivilegeError as error:
         raise PenstockError(f"the roles cannot be made: {describe(error)}") from error
-    except asyncpg.PostgresError as error:
+    except LOST_ERRORS as error:
         raise unavailable(error, without_password(database_url)) from error
     finally:
         await connection.close()
@@ -126,7 +126,7 @@ async def let_reader_read(database_url: str) -> None:
     try:
         is_readable = await connection.fetchval(blocks["is_readable"])
         is_migrated = await connection.fetchrow(blocks["place"]) is not None
-    except asyncpg.PostgresError as error:
+    except LOST_ERRORS as error:
         raise unavailable(error, without_password(database_url)) from error
     finally:
         await connection.close()
