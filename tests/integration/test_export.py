@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow
+import pyarrow.parquet as pq
 import pytest
 from orjson import Fragment
 
@@ -32,9 +34,6 @@ from tests.integration.conftest import (
     the_line,
     wait_until,
 )
-
-pyarrow = pytest.importorskip("pyarrow")
-pq = pytest.importorskip("pyarrow.parquet")
 
 ROWS = 30_000
 # More than a page of them, which is enough where nothing is interrupted.
