@@ -12,9 +12,9 @@ import pytest
 
 from penstock.errors import TransientSinkError
 from penstock.model import Batch, Day
+from penstock.pieces import PIECE_BYTES
 from penstock.postgres.connection import connect
 from penstock.settings import PartitionSettings
-from penstock.sink.copy import PIECE_BYTES
 from penstock.sink.partitions import POSTPONE_SECONDS, Partitions
 from penstock.sink.postgres import MOST_REJECTED_ROWS, PostgresWriter
 from tests import msgpack_bytes as m

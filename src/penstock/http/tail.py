@@ -5,7 +5,7 @@ without a row twice: the feed begins first, then the database is asked; what is 
 is left out of the feed. How rows get into a feed is for `live`.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from penstock.http.parameters import SEARCHED, Parameters
 from penstock.http.readers import Readers
 from penstock.http.search import fields_of, row_as_json
 from penstock.live.feed import Feed, LiveRow, Missed
+from penstock.pieces import joined
 from penstock.rows.copy_format import ID_EPOCH_MICROSECONDS, RECEIVER_BITS
 from penstock.search.cases import CASES_QUERY, Cases, cases_of, unicode_cases
 from penstock.search.filters import And, Field, Filter, FilterError
@@ -42,8 +43,6 @@ OVERLAP = timedelta(seconds=60)
 LATENESS = timedelta(minutes=5)
 # And so much newer: clocks differ.
 AHEAD = timedelta(days=1)
-# What is written to a client at once; more waits in its feed, where it is counted.
-PIECE_BYTES = 64 * 1024
 _ID_EPOCH = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
     microseconds=ID_EPOCH_MICROSECONDS
 )
@@ -144,7 +143,7 @@ def _live_row(row: tuple[Any, ...]) -> LiveRow:
 
 
 async def _send_history(events: EventStream, history: _History) -> None:
-    for piece in _joined(map(_row_event, history.rows)):
+    for piece in joined(map(_row_event, history.rows)):
         await events.send_bytes(piece)
     told = {
         "history": len(history.rows),
@@ -166,7 +165,7 @@ async def _pieces(feed: Feed, known: frozenset[int]) -> AsyncIterator[bytes]:
             for item in items
             if isinstance(item, Missed) or item.id not in known
         )
-        for piece in _joined(events):
+        for piece in joined(events):
             yield piece
 
 
@@ -177,17 +176,3 @@ def _row_event(row: LiveRow) -> bytes:
 def _missed_event(missed: Missed) -> bytes:
     told = orjson.dumps({"rows": missed.rows, "reason": missed.reason})
     return b"event: missed\ndata: %b\n\n" % told
-
-
-def _joined(events: Iterable[bytes]) -> Iterable[bytes]:
-    waiting: list[bytes] = []
-    size_bytes = 0
-    for event in events:
-        waiting.append(event)
-        size_bytes += len(event)
-        if size_bytes >= PIECE_BYTES:
-            yield b"".join(waiting)
-            waiting.clear()
-            size_bytes = 0
-    if waiting:
-        yield b"".join(waiting)

@@ -9,22 +9,19 @@ one goes to `rejected_event`.
 """
 
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
 import asyncpg
 
 from penstock.errors import PermanentSinkError
 from penstock.model import Segment
+from penstock.pieces import joined
 from penstock.postgres.connection import KeptAlive, unless_lost
 from penstock.rows.copy_format import COLUMNS, COPY_HEADER, COPY_TRAILER, row_bounds
 from penstock.sink.classify import classify
 from penstock.sink.day_table import LOGS, Table
 from penstock.sink.sql import load_blocks
-
-# Small pieces are joined up to this size, the socket's buffer or so: each that is
-# written costs a message's head and a place in a list.
-PIECE_BYTES = 64 * 1024
 
 # PostgreSQL documentation, "Message Formats", CopyData: its length counts itself.
 _pack_copy_data_head = struct.Struct(">ci").pack
@@ -137,22 +134,8 @@ async def _written(
     """
     yield COPY_HEADER
     messages: list[bytes] = []
-    for piece in _joined(pieces):
+    for piece in joined(pieces):
         messages.append(_pack_copy_data_head(b"d", len(piece) + _LENGTH_BYTES))
         messages.append(piece)
     connection.stream.writelines(messages)
     yield COPY_TRAILER
-
-
-def _joined(pieces: Sequence[bytes]) -> Iterator[bytes]:
-    waiting: list[bytes] = []
-    size_bytes = 0
-    for piece in pieces:
-        waiting.append(piece)
-        size_bytes += len(piece)
-        if size_bytes >= PIECE_BYTES:
-            yield b"".join(waiting)
-            waiting.clear()
-            size_bytes = 0
-    if waiting:
-        yield b"".join(waiting)
