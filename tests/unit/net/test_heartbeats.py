@@ -186,17 +186,18 @@ def test_a_flood_is_answered_in_part_and_the_rest_is_dropped(
 
 def test_a_port_that_is_taken_for_udp_is_a_clear_error(runner: asyncio.Runner) -> None:
     async def scenario() -> None:
-        async with client() as other:
-            port = other.own.getsockname()[1]
+        # An address of its own: on HERE another test's TCP may have the same number.
+        async with client("127.0.0.3") as other:
+            here, port = other.own.getsockname()
             from penstock.errors import UnavailableError
             from penstock.settings import ListenSettings
 
             with pytest.raises(
-                UnavailableError, match=f"UDP on {HERE}:{port}: it is in"
+                UnavailableError, match=f"UDP on {here}:{port}: it is in"
             ):
-                async with listening(ListenSettings(host=HERE, port=port)):
+                async with listening(ListenSettings(host=here, port=port)):
                     pass
-            settings = ListenSettings(host=HERE, port=port, heartbeats="off")
+            settings = ListenSettings(host=here, port=port, heartbeats="off")
             async with listening(settings) as it:
                 assert it.port == port
 
