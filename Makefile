@@ -28,6 +28,7 @@ UNFINISHED := $(VENV)/.penstock-unfinished
 # fetched to build it with. PIP_USER=0 because some have `user = true` in their settings.
 PIP     := PIP_USER=0 $(BIN)/python -m pip --disable-pip-version-check --no-input
 INSTALL := $(PIP) install $(if $(V),,-qq) --require-hashes --only-binary :all:
+BARMAN  := $(INSTALL) --no-deps -r requirements/barman.txt
 HINT    := (echo "make: not installed; V=1 shows all that pip says" >&2; exit 1)
 NPM_CI  := npm ci --ignore-scripts --no-audit --no-fund $(if $(V),,--loglevel=error)
 
@@ -139,7 +140,7 @@ clean: ## remove all that these targets made
 
 # A changed lock makes the environment anew, so that it holds what the lock names and
 # nothing that an older lock did.
-$(CREATED): requirements/run.txt requirements/dev.txt
+$(CREATED): requirements/run.txt requirements/dev.txt requirements/barman.txt
 	@found=; \
 	for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
 	  if $$python -c 'import sys; v = sys.version_info; \
@@ -162,6 +163,7 @@ $(RUN): $(CREATED)
 	@echo "make: installing what Penstock runs on"
 	@touch $(UNFINISHED)
 	@$(INSTALL) -r requirements/run.txt || $(HINT)
+	@$(BARMAN) || $(HINT)
 	@rm $(UNFINISHED) && touch $@
 
 $(DEV): $(RUN)
@@ -211,8 +213,9 @@ lock: $(CREATED) ## resolve pyproject.toml into requirements/*.txt
 	@PIP_USER=0 $(LOCKING)/bin/python -m pip --disable-pip-version-check install -qq \
 	  --require-hashes --only-binary :all: -r requirements/lock.txt || $(HINT)
 	$(COMPILE) $(ARGS) requirements/lock.in -o requirements/lock.txt
-	$(COMPILE) $(ARGS) --extra embedded --extra ask pyproject.toml requirements/build.in \
+	$(COMPILE) $(ARGS) --extra embedded --extra ask --extra backup pyproject.toml requirements/build.in \
 	  -o requirements/run.txt
+	$(COMPILE) $(ARGS) --no-deps requirements/barman.in -o requirements/barman.txt
 	$(COMPILE) $(ARGS) --group fuzz -o requirements/fuzz.txt
-	$(COMPILE) $(ARGS) --extra embedded --extra ask --extra export --group dev \
+	$(COMPILE) $(ARGS) --extra embedded --extra ask --extra export --extra backup --group dev \
 	  -c requirements/run.txt pyproject.toml requirements/build.in -o requirements/dev.txt

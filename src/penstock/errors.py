@@ -8,12 +8,18 @@
     │   ├── DatabaseUnavailableError
     │   │   └── NotOwnerError      only the owner of the tables may do that
     │   ├── EmbeddedPostgresError
+    │   ├── StoreError           the place of backups cannot be read or written
+    │   │   ├── AbsentError        the object is not there
+    │   │   └── TakenError         the object is there already
     │   └── ModelUnavailableError  nobody answers at the model's API, or not in time
     ├── ModelError             the model's answer is of no use
     ├── QueryError             the database refused or ended a statement of somebody's
     │   ├── QueryTimeoutError    it took longer than it may
     │   ├── QueryCancelledError  somebody has ended it
     │   └── QueryTooLargeError   a row is larger than a session takes
+    ├── BackupError            a backup cannot be made, read or restored
+    │   ├── CorruptError         what the store holds is not what was stored
+    │   └── LockedError          somebody else is changing the store
     └── SinkError              a batch was not stored
         ├── TransientSinkError   try again: connection, resources, shutdown
         │   ├── DetachedError        a day's table has left logs: through logs
@@ -77,6 +83,18 @@ class EmbeddedPostgresError(UnavailableError):
     """The embedded PostgreSQL cannot be started or used."""
 
 
+class StoreError(UnavailableError):
+    """The place where backups are cannot be read or written."""
+
+
+class AbsentError(StoreError):
+    """The object is not in the store."""
+
+
+class TakenError(StoreError):
+    """The object is in the store already."""
+
+
 class ModelUnavailableError(UnavailableError):
     """The model's API is out of reach, overloaded, or too slow."""
 
@@ -120,6 +138,18 @@ class QueryCancelledError(QueryError):
 
 class QueryTooLargeError(QueryError):
     """A row of the result is larger than a session takes."""
+
+
+class BackupError(PenstockError):
+    """A backup cannot be made, read or restored as asked."""
+
+
+class CorruptError(BackupError):
+    """What the store holds is not what was stored; the message names the object."""
+
+
+class LockedError(BackupError):
+    """Somebody else is changing the store at this moment."""
 
 
 class SinkError(PenstockError):

@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "export": "export",
     "ask": "ask",
     "rejected": "rejected",
+    "backup": "backup",
     "db": "db",
     "doctor": "doctor",
     "config": "config",

@@ -23,6 +23,7 @@ from penstock.settings import (
     Accepted,
     ApiSettings,
     AskSettings,
+    BackupSettings,
     ColumnSettings,
     CopySettings,
     HttpSettings,
@@ -60,6 +61,7 @@ CONCERNS: dict[str, type] = {
     "reading": ReadLimits,
     "process": ProcessSettings,
     "ask": AskSettings,
+    "backup": BackupSettings,
 }
 # The flag, and the variable, that name the configuration file.
 CONFIG_FILE = "config"

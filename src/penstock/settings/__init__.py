@@ -10,6 +10,7 @@ documentation.
 from dataclasses import dataclass, field
 
 from penstock.settings.asking import AskSettings
+from penstock.settings.backup import BackupSettings
 from penstock.settings.declared import Accepted, check_settings, is_reloaded
 from penstock.settings.process import (
     ApiSettings,
@@ -41,6 +42,7 @@ __all__ = [
     "Accepted",
     "ApiSettings",
     "AskSettings",
+    "BackupSettings",
     "ColumnSettings",
     "CopySettings",
     "HttpSettings",
@@ -88,3 +90,4 @@ class Settings:
     reading: ReadLimits = field(default_factory=ReadLimits)
     process: ProcessSettings = field(default_factory=ProcessSettings)
     ask: AskSettings = field(default_factory=AskSettings)
+    backup: BackupSettings = field(default_factory=BackupSettings)
