@@ -170,8 +170,8 @@ def _split_password(database_url: str) -> tuple[str, str]:
         return split_password(database_url)
     except ValueError as error:
         raise BackupError(
-            f"the database's URL cannot be given to {PG_DUMP}: {error}; use a client key"
-            " without a password"
+            f"the database's URL cannot be given to {PG_DUMP}: {error}; use a"
+            " client key without a password"
         ) from error
 
 
