@@ -5,4 +5,6 @@ or questions. Inside, each module uses only those named before it:
 
     store.py        the port: what a place for backups can do
     manifest.py     what a backup says of itself
+    programs.py     pg_dump, pg_restore, psql: which of them, and how they are started
+    checksum.py     how many rows a table has, and their sum
 """
