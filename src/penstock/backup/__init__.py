@@ -3,6 +3,7 @@
 Owns what is in the store and how it gets there and back. Must not know ingest, search
 or questions. Inside, each module uses only those named before it:
 
-    store.py        the port: what a place for backups can do
-    manifest.py     what a backup says of itself
+    store.py            the port: what a place for backups can do
+    manifest.py         what a backup says of itself
+    metrics_file.py     what the commands tell Prometheus
 """
