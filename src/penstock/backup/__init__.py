@@ -3,8 +3,19 @@
 Owns what is in the store and how it gets there and back. Must not know ingest, search
 or questions. Inside, each module uses only those named before it:
 
-    store.py        the port: what a place for backups can do
-    manifest.py     what a backup says of itself
-    programs.py     pg_dump, pg_restore, psql: which of them, and how they are started
-    checksum.py     how many rows a table has, and their sum
+    store.py            the port: what a place for backups can do
+    manifest.py         what a backup says of itself
+    metrics_file.py     what the commands tell Prometheus
+    catalogue.py        all backups of a store, and what verifying them gave
+    retention.py        which of them stay, and what nothing refers to any more
+    prune.py            removing the others
+    programs.py         pg_dump, pg_restore, psql: which of them, how they are started
+    checksum.py         how many rows a table has, and their sum
+    archive.py          a dump through pg_restore: its statements, its rows
+    loading.py          a part's rows into a table
+    target.py           where a backup is restored to, and how far a restore came
+    restore_whole.py    into an empty database
+    restore_days.py     days, into one that is in use
+    restore.py          what is asked for, and what has been done
+    verify.py           restoring into a scratch PostgreSQL, and comparing
 """

@@ -17,14 +17,14 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import NamedTuple
 
+from penstock.backup.programs import Programs
 from penstock.errors import BackupError, CorruptError
 
 # asyncio reads so much at a time at most; a pipe that holds less is read more often.
 PIPE_BYTES = 256 * 1024
 # What pg_restore may have said last, of all that it has said.
 LAST_WORDS_BYTES = 4096
-# Nothing of the shell's: PGOPTIONS or a locale must not change what it prints.
-ENVIRONMENT = {"PATH": os.defpath, "LANG": "C", "TZ": "UTC"}
+PG_RESTORE = "pg_restore"
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s",.()]+)'
 _COPY = re.compile(rf"COPY ({_NAME})\.({_NAME}) \((.*)\) FROM stdin;\n")
@@ -79,12 +79,13 @@ class Archive:
 
     def __init__(
         self,
-        pg_restore: str,
+        programs: Programs,
         chunks: Iterator[bytes],
         name: str,
         *options: str,
     ) -> None:
-        self._command = [pg_restore, "--format=custom", "--file=-", *options]
+        self._programs = programs
+        self._options = ["--format=custom", "--file=-", *options]
         self._chunks = chunks
         self._name = name
         self._buffer = b""
@@ -93,7 +94,13 @@ class Archive:
         self._said = tempfile.TemporaryFile()
 
     async def __aenter__(self) -> "Archive":
-        self._process = self._start()
+        self._process = self._programs.popen(
+            PG_RESTORE,
+            self._options,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+        )
         assert self._process.stdout is not None
         _widen(self._process.stdout.fileno())
         self._feeder = threading.Thread(
@@ -118,22 +125,6 @@ class Archive:
         self._process.wait()
         self._transport.close()
         self._said.close()
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        try:
-            return subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._said,
-                env=ENVIRONMENT,
-                # Ctrl-C on the terminal is for us to act on.
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise BackupError(
-                f"cannot run {self._command[0]}: {error.strerror}"
-            ) from error
 
     async def read(self) -> bytes:
         """Return what comes next, b"" at the end.
@@ -220,8 +211,8 @@ class Archive:
             words = self._last_words()
             if _TOO_NEW.search(words):
                 raise BackupError(
-                    f"{self._command[0]} cannot read {self._name}: {words}; name"
-                    " programs as new as those that made it by --backup-pg-bin"
+                    f"pg_restore {self._programs.version} cannot read {self._name}:"
+                    f" {words}; name the directory of one that can with --backup-pg-bin"
                 )
             raise CorruptError(f"{self._name} is no whole dump: {words}")
 
