@@ -4,6 +4,7 @@ Owns what pg_dump is told and what becomes of its exit code and its words. Must 
 where the bytes go.
 """
 
+import os
 import re
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from penstock.errors import BackupError
 
 # As long as the sessions of our own wait (backup.sql, limit_waiting).
 LOCK_WAIT_MILLISECONDS = 60_000
+# It tells the server to stop what it does, and ends.
+STOP_SECONDS = 5.0
 # What it says of an error fits a line.
 MOST_WORDS = 600
 # From here on --compress names a method, and partitions can be left out by their table.
@@ -68,12 +71,16 @@ class PgDump:
         with self._lock:
             self._is_stopped = True
             if not self._has_ended:
-                self._process.kill()
+                self._signal(signal.SIGTERM)
 
     def close(self) -> None:
         """End it, if it has not, and let go of what it needed."""
         self.stop()
-        self._process.wait()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
         with self._lock:
             self._has_ended = True
         assert self._process.stdout is not None
@@ -94,6 +101,12 @@ class PgDump:
             raise PgDumpError(
                 f"{PG_DUMP} of {self._what} failed: {_how(code, self._said())}"
             )
+
+    def _signal(self, number: signal.Signals) -> None:
+        # With its children, if somebody has put a script in its place: it has a session
+        # of its own.
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, number)
 
     def _said(self) -> str:
         size_bytes = self._words.seek(0, 2)

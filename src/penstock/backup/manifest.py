@@ -37,7 +37,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     inserted_rows: int
     updated_rows: int
     deleted_rows: int
-    # Since when rows are counted: a crash loses the counts, and somebody may reset them.
+    # Since when rows are counted: a crash loses the counts, anybody may reset them.
     counted_since: str = ""
     # Pages that a change would have cleared at once; None where nobody may look.
     frozen_pages: int | None = None
