@@ -44,8 +44,12 @@ SELECT current_database()::text AS database,
        (SELECT oid FROM pg_database WHERE datname = current_database()) AS database_oid,
        current_user::text AS login,
        to_regclass('logs')::oid AS logs,
+       (SELECT format('%I.%I', home.nspname, one.relname)
+        FROM pg_class AS one JOIN pg_namespace AS home ON home.oid = one.relnamespace
+        WHERE one.oid = to_regclass('logs')) AS logs_in_sql,
        to_regclass('penstock_schema')::oid AS schema_table,
        to_regclass('penstock_day')::oid AS day_table,
+       has_function_privilege('pg_control_system()', 'EXECUTE') AS may_identify,
        current_setting('track_counts')::boolean AS counts_changes,
        current_setting('block_size')::integer AS block_bytes
 
