@@ -11,4 +11,5 @@ or questions. Inside, each module uses only those named before it:
     s3.py           ... in a bucket
     stores.py       which of them a URL is
     manifest.py     what a backup says of itself
+    lock.py         who is changing a store now
 """
