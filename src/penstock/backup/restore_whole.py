@@ -1,7 +1,7 @@
 """A restore into an empty database: schema, small tables, days, indexes, in order.
 
-It owns how each of these is made and that each can be interrupted. Nobody else is to use the
-database until it is done. It must not decide whether the database is empty.
+It owns how each of these is made and that each can be interrupted. Nobody else is to
+use the database until it is done. It must not decide whether the database is empty.
 """
 
 from collections.abc import Collection
