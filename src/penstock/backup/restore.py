@@ -23,10 +23,11 @@ from penstock.backup.restore_whole import (
 from penstock.backup.target import (
     Target,
     begin,
+    forget_nothing,
     look,
     refusals_in_words,
 )
-from penstock.errors import BackupError
+from penstock.errors import BackupError, PenstockError
 from penstock.postgres.connection import connect
 from penstock.sink.migrations import migrate
 from penstock.sink.sql import load_migrations
@@ -204,7 +205,11 @@ async def _into_ours(run: _Run, parts: Sequence[Part]) -> None:
     async def one(part: Part) -> None:
         run.tell(part, await days.restore(part))
 
-    await each_at_once(parts, one, run.jobs)
+    try:
+        await each_at_once(parts, one, run.jobs)
+    except PenstockError:
+        await forget_nothing(run.keeper, target)
+        raise
     await run.keeper.execute(target.block("forget_progress"))
     if wanted.is_whole:
         run.done.notes.append(

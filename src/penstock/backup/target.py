@@ -4,6 +4,7 @@ It owns the table penstock_restore, by which a restore that was interrupted goes
 the words for what PostgreSQL refuses. It must not read a dump.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -219,6 +220,13 @@ async def begin(
         await connection.execute(target.block("make_progress"))
         if scope is not None and begun is None:
             await target.note(connection, BEGUN + scope)
+
+
+async def forget_nothing(connection: asyncpg.Connection, target: Target) -> None:
+    """Take away what remembers how far a restore is, where it has done nothing."""
+    with contextlib.suppress(*LOST_ERRORS):
+        if not await connection.fetch(target.block("progress")):
+            await connection.execute(target.block("forget_progress"))
 
 
 async def open_step(target: Target, step: str) -> tuple[asyncpg.Connection, int | None]:
