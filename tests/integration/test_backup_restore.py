@@ -239,7 +239,7 @@ def test_a_day_that_is_as_in_the_backup_is_let_alone(
     number = used.value(f"SELECT pg_relation_filenode('{TABLE}')")
     before = contents(used)
     said = restored(here, *backup.into(used))
-    assert "as they are in the backup already" in said
+    assert "their rows are there already" in said
     assert contents(used) == before
     assert used.value(f"SELECT pg_relation_filenode('{TABLE}')") == number
 
@@ -293,7 +293,8 @@ def test_rows_outside_of_days_are_added_where_they_are_missing_and_to_their_days
 def test_ingest_of_the_day_that_is_restored_goes_on(backup: Backup, used: Database):
     used.fetch(f"DROP TABLE {TABLE}")
     with session(used) as holder:
-        hold_note(holder, backup, TABLE)
+        holder("BEGIN")
+        holder("LOCK TABLE penstock_day IN EXCLUSIVE MODE")
         with started(*backup.into(used, "--day", DAY)) as process:
             wait_until(lambda: is_waiting(used), "the restore is about to commit")
             late = (

@@ -138,7 +138,7 @@ def _restore(
         dumps = Dumps(store, programs, on_bytes)
 
         def on_part(table: str, rows: int | None) -> None:
-            said = "restored already" if rows is None else f"{rows:,} rows"
+            said = "there already" if rows is None else f"{rows:,} rows"
             if not bar.disable:
                 bar.console.print(f"{table}: {said}")
 
@@ -159,7 +159,7 @@ def _print(manifest: Manifest, restored: Restored, place: str, seconds: float) -
         click.echo(f"penstock: {note}", err=True)
     if restored.untouched:
         click.echo(
-            f"penstock: as they are in the backup already: {_some(restored.untouched)}",
+            f"penstock: their rows are there already: {_some(restored.untouched)}",
             err=True,
         )
     tables = len(restored.rows)

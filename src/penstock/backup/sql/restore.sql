@@ -128,6 +128,13 @@ SELECT count(*) FROM (
     SELECT * FROM pg_temp.penstock_beside
 ) AS lost
 
+-- count_missing --
+SELECT count(*) FROM (
+    SELECT * FROM pg_temp.penstock_beside
+    EXCEPT ALL
+    SELECT * FROM {table} WHERE $1::text IS NULL OR tag = $1
+) AS missing
+
 -- near_beside --
 -- The tables in which rows of a part may be that has no day: those of their days by now,
 -- and those that are no day's.
