@@ -244,6 +244,15 @@ def test_a_day_that_is_as_in_the_backup_is_let_alone(
     assert used.value(f"SELECT pg_relation_filenode('{TABLE}')") == number
 
 
+def test_a_day_that_has_more_than_the_backup_is_let_alone(
+    here: Here, backup: Backup, used: Database
+):
+    late = "INSERT INTO logs (id, ts, tag, attributes) VALUES (88, $1, 'late', '{}')"
+    used.fetch(late, datetime(2025, 11, 27, 10, tzinfo=UTC))
+    restored(here, *backup.into(used))
+    assert used.value(f"SELECT count(*) FROM {TABLE}") == 361
+
+
 def test_a_sealed_day_that_is_replaced_is_to_be_sealed_again(
     here: Here, backup: Backup, used: Database
 ):
