@@ -40,7 +40,11 @@ from penstock.sink.migrations import migrate
 from penstock.sink.partitions import Partitions
 from penstock.sink.postgres import PostgresWriter
 from penstock.sink.roles import make_roles
+from tests.s3_server import module_s3, s3, s3_server
 from tests.workers import AS_SETTING
+
+# Fixtures that are made elsewhere.
+__all__ = ["module_s3", "s3", "s3_server"]
 
 # Two busy cores start PostgreSQL in some seconds; nothing takes this long unless
 # something is wrong.

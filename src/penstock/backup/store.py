@@ -1,12 +1,14 @@
 """The port to where backups are: what a store can do, whatever it is.
 
-It owns the words of that. It must not know S3, files, or what a backup is. All of it
-blocks and may be called from several threads.
+It owns the words of that, and which names an object can have. It must not know S3,
+files, or what a backup is. All of it blocks and may be called from several threads.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from datetime import datetime
 from typing import NamedTuple, Protocol
+
+from penstock.errors import StoreError
 
 
 class Entry(NamedTuple):
@@ -67,6 +69,26 @@ class Store(Protocol):
         """
         ...
 
+    def replace(self, key: str, data: bytes, *, expected: bytes) -> None:
+        """Store `data` in place of exactly `expected`: of several at once one succeeds.
+
+        What takes turns at a key must never write the same bytes twice.
+
+        Raises:
+            TakenError: something else is there, or nothing any more.
+            StoreError: it cannot be stored.
+        """
+        ...
+
+    def age_seconds(self, key: str) -> float:
+        """Return how long ago an object was stored, by the store's own clock.
+
+        Raises:
+            AbsentError: nothing is there.
+            StoreError: it cannot be looked at.
+        """
+        ...
+
     def read(self, key: str) -> bytes:
         """Return a small object.
 
@@ -76,10 +98,11 @@ class Store(Protocol):
         """
         ...
 
-    def open(self, key: str, *, size_bytes: int, sha256: str) -> Iterator[bytes]:
+    def open(self, key: str, *, size_bytes: int, sha256: str) -> Generator[bytes]:
         """Yield an object's bytes; at its end it is known to be what was stored.
 
-        A connection that is cut is made again where it was.
+        A connection that is cut is made again where it was. It may be left before its
+        end; `close` of the generator ends the connection.
 
         Raises:
             AbsentError: nothing is there.
@@ -102,9 +125,22 @@ class Store(Protocol):
         ...
 
     def unfinished(self, *, older_than_seconds: float) -> Iterator[str]:
-        """Yield the keys of what was begun so long ago and never ended (multipart)."""
+        """Yield the keys of what was begun so long ago and never ended (multipart).
+
+        Raises StoreError.
+        """
         ...
 
     def abandon(self, *, older_than_seconds: float) -> int:
-        """Remove what was begun so long ago and never ended; return how many."""
+        """Remove what was begun so long ago and never ended; return how many.
+
+        Raises StoreError.
+        """
         ...
+
+
+def check_key(key: str) -> None:
+    """Raise StoreError if a name would lead out of the store; a manifest may be odd."""
+    parts = key.split("/")
+    if not all(parts) or {".", ".."} & set(parts) or not key.isprintable():
+        raise StoreError(f"{key!r} is no name that an object of a store can have")
