@@ -85,6 +85,10 @@ class Barman:
         return f"barman/{self._name}/wals/"
 
     @property
+    def base_prefix(self) -> str:
+        return f"barman/{self._name}/base/"
+
+    @property
     def archive_program(self) -> str:
         return self._program("wal-archive")
 
@@ -252,7 +256,6 @@ def _base_of(listed: dict[str, Any]) -> BaseBackup:
         id=listed["backup_id"],
         began_at=_moment(listed["begin_time_iso"]),
         ended_at=_moment(ended) if is_done and ended else None,
-        size_bytes=listed.get("size"),
         timeline=int(listed["timeline"] or 0),
         first_wal=listed.get("begin_wal") or "",
         last_wal=listed.get("end_wal") or "",

@@ -4,12 +4,14 @@ It owns what has to be so before: the WAL is archived, and the server's files ar
 this machine. It must not know barman.
 """
 
+from collections import defaultdict
 from pathlib import Path
 
 import asyncpg
 
 from penstock.backup.physical import BaseBackup, Physical, Retention
 from penstock.backup.sql import load_blocks
+from penstock.backup.store import Store
 from penstock.errors import BackupError
 from penstock.postgres.archiver import read_archiver
 
@@ -53,10 +55,10 @@ def refuse_unless_here(data_directory: str) -> None:
     try:
         version.read_bytes()
     except OSError as error:
+        where = data_directory or "their directory"
         raise BackupError(
-            f"barman reads PostgreSQL's files, and {data_directory or 'their directory'}"
-            f" cannot be read here ({error.strerror}): run this on its machine, as root"
-            " or as its user; for a container, in one that has its volume at that path"
+            f"barman reads PostgreSQL's files, and {where} cannot be read here"
+            f" ({error.strerror}): run this on its machine, as root or as its user; for a container, in one that has its volume at that path"
         ) from error
 
 
@@ -73,11 +75,20 @@ def take(
     physical.take(database_url, jobs)
     made = [base for base in physical.bases() if base.id not in before]
     if not made or not made[-1].is_complete:
-        raise BackupError(
-            f"the base backup is not in {physical.place}, nobody knows why"
-        )
+        raise BackupError(f"no base backup has come to {physical.place}")
     removed = prune(physical, policy) if policy is not None else []
     return made[-1], removed
+
+
+def with_sizes(
+    bases: list[BaseBackup], physical: Physical, store: Store
+) -> list[BaseBackup]:
+    """Return base backups with what each takes in the store. Raises StoreError."""
+    sizes: dict[str, int] = defaultdict(int)
+    for entry in store.entries(physical.base_prefix):
+        name = entry.key.removeprefix(physical.base_prefix).partition("/")[0]
+        sizes[name] += entry.size_bytes
+    return [base._replace(size_bytes=sizes[base.id]) for base in bases]
 
 
 def prune(physical: Physical, policy: Retention) -> list[BaseBackup]:

@@ -16,13 +16,13 @@ class BaseBackup(NamedTuple):
     id: str
     began_at: datetime
     ended_at: datetime | None  # None: it was not finished, and cannot be restored
-    size_bytes: int | None
     timeline: int
     first_wal: str
     last_wal: str
     server_major: int
     system_identifier: str
     problem: str = ""
+    size_bytes: int | None = None  # in the store, where somebody has looked
 
     @property
     def is_complete(self) -> bool:
@@ -48,6 +48,11 @@ class Physical(Protocol):
     @property
     def wal_prefix(self) -> str:
         """What the names of all WAL begin with, within the store."""
+        ...
+
+    @property
+    def base_prefix(self) -> str:
+        """What the names of all base backups' files begin with, within the store."""
         ...
 
     @property

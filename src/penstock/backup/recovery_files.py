@@ -95,10 +95,10 @@ def replayed_segments(log: str) -> int:
 
 
 def _moment(text: str) -> datetime | None:
-    # The server's log has its own zone after the time: ours is UTC.
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
-    except ValueError:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except ValueError:  # a zone by its name, in another server's log
         return None
 
 
@@ -120,4 +120,4 @@ def _write(path: Path, text: str) -> None:
 
 
 def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -7,9 +7,10 @@ import click
 import orjson
 from rich.console import Console
 
-from penstock.backup.base import require_ready, take
+from penstock.backup.base import require_ready, take, with_sizes
 from penstock.backup.lock import store_lock
 from penstock.backup.physical import BaseBackup, Physical, Retention
+from penstock.backup.store import Store
 from penstock.backup.stores import open_store
 from penstock.cli.backup_options import backup_flag, backup_settings, store_options
 from penstock.cli.database import database_options, found_database
@@ -19,7 +20,6 @@ from penstock.cli.signals import stop_signals_interrupting
 from penstock.errors import SettingsError
 from penstock.postgres.connection import LOST_ERRORS, connect, without_password
 from penstock.postgres.words import unavailable
-from penstock.settings import BackupSettings
 
 COLUMNS = ("id", "ended", "size", "PostgreSQL", "timeline", "WAL from", "problem")
 
@@ -87,8 +87,13 @@ def command(
         raise SettingsError("--keep and --keep-days both say what stays: give one")
     settings = backup_settings(store, config_file, **flags)
     barman = barman_of(settings)
+    place = open_store(
+        settings.backup_store,
+        sse=settings.backup_sse,
+        kms_key_id=settings.backup_sse_kms_key_id,
+    )
     if is_listed:
-        print_bases(barman.bases(), output)
+        print_bases(with_sizes(barman.bases(), barman, place), output)
         return
     policy = None
     if keep is not None or keep_days is not None:
@@ -98,7 +103,7 @@ def command(
         found_database(database_url, data_dir, config_file=config_file) as url,
     ):
         asyncio.run(_require_ready(url, barman))
-        made, removed = _take(settings, barman, url, policy)
+        made, removed = _take(barman, place, url, settings.backup_jobs, policy)
     click.echo(f"{made.id} in {barman.place}, {_size(made)}")
     for each in removed:
         click.echo(f"removed {each.id}")
@@ -129,20 +134,16 @@ def print_bases(bases: list[BaseBackup], output: str) -> None:
 
 
 def _take(
-    settings: BackupSettings, physical: Physical, url: str, policy: Retention | None
+    physical: Physical, place: Store, url: str, jobs: int, policy: Retention | None
 ) -> tuple[BaseBackup, list[BaseBackup]]:
-    place = open_store(
-        settings.backup_store,
-        sse=settings.backup_sse,
-        kms_key_id=settings.backup_sse_kms_key_id,
-    )
     console = Console(stderr=True)
     with (
         store_lock(place, "base"),
         # Of how much there is nobody knows before the end.
         console.status(f"base backup to {physical.place}, since {_now()}"),
     ):
-        return take(physical, url, jobs=settings.backup_jobs, policy=policy)
+        made, removed = take(physical, url, jobs=jobs, policy=policy)
+        return with_sizes([made], physical, place)[0], removed
 
 
 async def _require_ready(url: str, physical: Physical) -> None:
