@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +28,7 @@ from penstock.errors import PermanentSinkError, TransientSinkError
 from penstock.model import EncodedRows, RejectedEvent
 from penstock.rows import columns, plain
 from penstock.settings import Accepted, ColumnSettings, is_reloaded
+from penstock.telemetry.backup import FAMILIES, Samples, text_of
 from penstock.telemetry.metrics import Metrics
 from penstock.telemetry.receive import LOGIN_FAILURES
 from penstock.telemetry.workers import MetricsOfAll
@@ -186,13 +188,27 @@ def _size(count: float) -> str:
 def metrics() -> str:
     """Return the table of all metrics."""
     rows = []
-    for family in _used_metrics().registry.collect():
+    used = _used_metrics()
+    with TemporaryDirectory() as directory:
+        file = Path(directory, "backup.prom")
+        file.write_text(text_of(backup_samples()))
+        used.watch_backup_file(file)
+        families = list(used.registry.collect())
+    for family in families:
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = {label for each in family.samples for label in each.labels} - {"le"}
         rows.append(
             (f"`{name}`", family.type, _codes(sorted(labels)), family.documentation)
         )
     return _table(("Name", "Type", "Labels", "What it is"), rows)
+
+
+def backup_samples() -> Samples:
+    """Return a sample of each metric that the backup commands write."""
+    return {
+        (name, (told.label, "") if told.label else None): 0.0
+        for name, told in FAMILIES.items()
+    }
 
 
 class NoSpool:

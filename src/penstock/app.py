@@ -133,6 +133,8 @@ class Server:
         reading = partial(
             open_session, reading_url, settings.reading, is_embedded=is_embedded
         )
+        if settings.backup.backup_metrics_file:
+            self._metrics.watch_backup_file(Path(settings.backup.backup_metrics_file))
         key, url = config.model_access()
         self._http = HttpServer(
             settings.http,

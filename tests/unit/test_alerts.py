@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.buffer.books import Books
 from penstock.buffer.ring import Ring
+from penstock.telemetry.backup import FAMILIES, text_of
 from penstock.telemetry.workers import MetricsOfAll
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +24,7 @@ class NoSpool:
 
 
 @pytest.fixture
-def names() -> set[str]:
+def names(tmp_path: Path) -> set[str]:
     """Every name under which Prometheus has a series of ours, or could have."""
     metrics = MetricsOfAll()
     metrics.expect(1)
@@ -32,6 +33,9 @@ def names() -> set[str]:
     )
     metrics.watch_books(Books(), lambda: 0)
     metrics.watch_spool(NoSpool())
+    backups = tmp_path / "backup.prom"
+    backups.write_text(text_of({(name, None): 0.0 for name in FAMILIES}))
+    metrics.watch_backup_file(backups)
     found = set()
     for family in text_string_to_metric_families(metrics.exposition().decode()):
         suffix = {"counter": "_total", "histogram": "_bucket"}.get(family.type, "")

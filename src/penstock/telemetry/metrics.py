@@ -8,6 +8,7 @@ words; what is a level, such as the ring's bytes, is read when Prometheus asks.
 
 import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from prometheus_client import (
@@ -23,6 +24,7 @@ from penstock import __version__
 from penstock.buffer.books import Books
 from penstock.errors import PermanentSinkError, SinkError, UnknownSinkError
 from penstock.model import Batch, Outcome
+from penstock.telemetry.backup import BackupFile
 from penstock.telemetry.http import HttpMetrics
 from penstock.telemetry.live import LiveMetrics
 from penstock.telemetry.receive import (
@@ -224,6 +226,10 @@ class Metrics:
             ),
         }
         self._watch(levels)
+
+    def watch_backup_file(self, path: Path) -> None:
+        """Show what backup commands write there whenever the metrics are asked for."""
+        BackupFile(path, self.registry)
 
     def _watch(self, levels: Levels) -> None:
         for name, (help_text, read) in levels.items():
