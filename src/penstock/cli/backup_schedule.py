@@ -28,7 +28,7 @@ USER = "penstock"
 DATA_DIR = "/var/lib/penstock"
 
 
-class _TimeOfDay(click.ParamType):
+class _TimeOfDay(click.ParamType[time]):
     """A time such as 02:15."""
 
     name = "time"
