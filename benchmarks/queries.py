@@ -15,11 +15,9 @@ Exit codes: 0 measured, 1 something failed, 2 usage, 130 interrupted.
 
 import argparse
 import asyncio
-import random
-import struct
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,10 +29,9 @@ import asyncpg
 # Run as a file, Python looks for modules beside it, not in the directory above.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import limit, records, stage
-from benchmarks.limit import COPY_HEADER, COPY_TRAILER
+from benchmarks import days, stage
+from benchmarks.days import RARE_WORD
 from benchmarks.question import Place, Question, Result, answer, positive
-from benchmarks.records import Mix
 from benchmarks.report import Sheet, Target
 from benchmarks.stage import StageError
 from penstock.reader import Session, open_session
@@ -45,16 +42,6 @@ from penstock.search.times import Window
 from penstock.settings import ReadLimits
 from penstock.sink.roles import let_reader_read
 
-# A row's tuple: the number of fields, then id and ts, each a length and eight bytes.
-_HEAD: Final = struct.Struct(">hiqiq")
-# PostgreSQL counts microseconds from 2000 on (documentation, 8.5).
-EPOCH_2000: Final = datetime(2000, 1, 1, tzinfo=UTC)
-MICROSECOND: Final = timedelta(microseconds=1)
-BATCH_ROWS: Final = 20_000
-# What several senders at once are apart.
-JITTER_MICROSECONDS: Final = 2_000_000
-RARE_WORD: Final = "xyzzy"
-RARE_ROWS: Final = 5
 # Before the hot rows, whichever day it is: of it only the seal matters.
 SEALED_DAYS_AGO: Final = 3
 SEAL_OPTIONS: Final = ("--seal-message-trgm=on", "--seal-attributes-gin=on")
@@ -102,14 +89,14 @@ def measure(options: argparse.Namespace, place: Place) -> Result:
 async def _measure(
     options: argparse.Namespace, url: str, now: datetime, directory: Path
 ) -> Result:
-    pool = _tuples(options.seed)
+    pool = days.tuples(options.seed)
     sealed_start = (now - timedelta(days=SEALED_DAYS_AGO)).replace(
         hour=0, minute=0, second=0
     )
     connection = await asyncpg.connect(url)
     stage.say(f"storing {options.sealed_rows:,} rows of a day, and sealing it")
     sealed = Window(sealed_start, sealed_start + timedelta(days=1))
-    await _store(connection, pool, options.sealed_rows, sealed)
+    await days.store(connection, pool, options.sealed_rows, sealed.start, sealed.end)
     stage.run_penstock(
         ["db", "maintain", "--database-url", url, *SEAL_OPTIONS],
         directory,
@@ -120,9 +107,9 @@ async def _measure(
     # What has come in the last seconds has no entry in the BRIN (sink.summaries).
     fresh = min(options.fresh_rows, options.rows)
     parting = hot.end - (hot.end - hot.start) / options.rows * fresh
-    await _store(connection, pool, options.rows - fresh, Window(hot.start, parting))
+    await days.store(connection, pool, options.rows - fresh, hot.start, parting)
     await connection.execute("VACUUM (ANALYZE) logs")
-    await _store(connection, pool, fresh, Window(parting, hot.end), rare=0)
+    await days.store(connection, pool, fresh, parting, hot.end, rare=0)
     await let_reader_read(url)
     figures = []
     async with open_session(url, ReadLimits(), is_embedded=True) as session:
@@ -150,79 +137,6 @@ async def _opening(url: str) -> float:
     async with open_session(url, ReadLimits(), is_embedded=True) as session:
         await session.fetch("SELECT 1")
     return time.perf_counter() - started
-
-
-# --- rows
-
-
-def _tuples(seed: int) -> list[bytearray]:
-    """Return rows of the usual mix as COPY tuples, to be given ids and times."""
-    chunks = records.workload(
-        Mix(events=100_000, chunk_events=1_000, seed=seed, now_ns=time.time_ns())
-    )
-    return [
-        bytearray(each)
-        for chunk in chunks
-        for each in _split(limit.binary_tuples(chunk.entries, chunk.tag))
-    ]
-
-
-def _split(data: bytes) -> Iterator[bytes]:
-    place = 0
-    while place < len(data):
-        start = place
-        fields = int.from_bytes(data[place : place + 2], "big")
-        place += 2
-        for _ in range(fields):
-            length = int.from_bytes(data[place : place + 4], "big", signed=True)
-            place += 4 + max(0, length)
-        yield data[start:place]
-
-
-async def _store(
-    connection: asyncpg.Connection,
-    pool: list[bytearray],
-    rows: int,
-    window: Window,
-    *,
-    rare: int = RARE_ROWS,
-) -> None:
-    """Store so many rows, evenly over the window, and the few rare ones."""
-    days = {window.start.date(), (window.end - MICROSECOND).date()}
-    for day in sorted(days):
-        await connection.execute("SELECT penstock_make_day($1)", day)
-    rng = random.Random(rows)
-    first = (window.start - EPOCH_2000) // MICROSECOND
-    span = (window.end - window.start) // MICROSECOND
-    for start in range(0, rows, BATCH_ROWS):
-        batch = bytearray(COPY_HEADER)
-        for number in range(start, min(start + BATCH_ROWS, rows)):
-            each = pool[number % len(pool)]
-            ts = first + span * number // rows
-            ts = max(first, ts - rng.randrange(JITTER_MICROSECONDS))
-            # In the order of arrival, as the receiver's ids are; of one window its own.
-            _HEAD.pack_into(each, 0, 8, 8, first + number, 8, ts)
-            batch += each
-        batch += COPY_TRAILER
-        await connection.copy_to_table(
-            "logs",
-            source=_once(bytes(batch)),
-            columns=limit.COLUMNS.split(", "),
-            format="binary",
-        )
-    await connection.execute(
-        "INSERT INTO logs (id, ts, tag, message, attributes) SELECT n, $1::timestamptz"
-        f" + n * $2::interval, 'rare', 'the word {RARE_WORD} is here',"
-        " jsonb_build_object('request_id', 'rare-' || n)"
-        " FROM generate_series(1, $3::int) AS n",
-        window.start,
-        (window.end - window.start) / (rare + 1),
-        rare,
-    )
-
-
-async def _once(data: bytes) -> Any:
-    yield data
 
 
 # --- questions

@@ -13,6 +13,7 @@ read or write a store.
 import re
 import secrets
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import msgspec
 
@@ -22,6 +23,7 @@ FORMAT = 1
 LOCK_KEY = "lock.json"
 MANIFESTS = "backups/"
 PARTS = "parts/"
+DATABASE = "database"  # the part that is no table of logs
 
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
 
@@ -35,6 +37,8 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     inserted_rows: int
     updated_rows: int
     deleted_rows: int
+    # Since when rows are counted: a crash loses the counts, anybody may reset them.
+    counted_since: str = ""
     # Pages that a change would have cleared at once; None where nobody may look.
     frozen_pages: int | None = None
 
@@ -43,8 +47,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """An object of the store, and what is in it."""
 
     key: str
-    table: str  # logs_20261128, logs_default; "database" for all else
-    day: str | None = None  # 20261128
+    # logs_20261128, logs_default; with the schema (archive.old_logs) where it is not
+    # that of logs; "database" for all else.
+    table: str
+    day: str | None = None  # 20261128, of a table that has its bounds and its name
     rows: int
     # Of the rows, whatever their order: SUM of hashtextextended(row::text, 0).
     checksum: str
@@ -78,6 +84,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...] = ()
     # PostgreSQL's extensions, by name.
     extensions: tuple[str, ...] = ()
+    # Partitions of logs that are in the schema, and whose rows are in no part: dropped
+    # while the backup was made, or another server's (foreign tables).
+    left_out: tuple[str, ...] = ()
     parts: tuple[Part, ...]
 
     @property
@@ -113,7 +122,8 @@ def manifest_key(backup_id: str) -> str:
 
 def part_key(table: str, backup_id: str) -> str:
     """Return where a part is that the backup `backup_id` dumps."""
-    return f"{PARTS}{table}-{backup_id}.dump"
+    # Anybody may give a partition any name: no slash of one makes a directory.
+    return f"{PARTS}{quote(table, safe='')}-{backup_id}.dump"
 
 
 def encode(manifest: Manifest) -> bytes:

@@ -71,7 +71,9 @@ def found_database(
     directory = embedded_data_dir(data_dir, config_file)
     with (
         stop_signals_interrupting(),
-        open_database(directory, create=create) as embedded_url,
+        open_database(
+            directory, create=create, environment=config.s3_variables()
+        ) as embedded_url,
     ):
         try:
             yield embedded_url

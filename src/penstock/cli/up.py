@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from penstock import app
+from penstock import app, config
 from penstock.cli.database import embedded_data_dir
 from penstock.cli.first_steps import print_ready
 from penstock.cli.server_options import (
@@ -54,7 +54,7 @@ def command(data_dir: str | None, **flags: str | None) -> None:
     # Until the server catches signals itself: PostgreSQL is stopped on every way out.
     interrupt_on_stop_signals()
     patience_seconds = settings.process.shutdown_timeout_seconds
-    postgres = EmbeddedPostgres(directory)
+    postgres = EmbeddedPostgres(directory, environment=config.s3_variables())
 
     def load() -> Settings:
         """Read the settings again, of the server on this PostgreSQL."""

@@ -9,6 +9,7 @@ from penstock.config.environment import (
     PREFIX,
     environment_name,
     model_access,
+    s3_variables,
     service_manager,
 )
 from penstock.config.loading import (
@@ -47,6 +48,7 @@ __all__ = [
     "model_access",
     "needs_restart",
     "password_in",
+    "s3_variables",
     "service_manager",
     "setting_value",
     "shared_key",

@@ -78,6 +78,22 @@ def model_access() -> tuple[str, str]:
     )
 
 
+# What boto3, and with it barman, finds its way to S3 by: AWS's own variables, and those
+# of every program that goes through a proxy or has authorities of its own.
+_OF_S3 = re.compile(
+    r"AWS_\w+|(https?|no|all)_proxy|(HTTPS?|NO|ALL)_PROXY"
+    r"|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|SSL_CERT_(FILE|DIR)"
+)
+
+
+def s3_variables() -> dict[str, str]:
+    """Return what a program of somebody else's has to see to reach S3 as we do.
+
+    These are boto3's variables, no settings; they may hold secrets.
+    """
+    return {name: text for name, text in os.environ.items() if _OF_S3.fullmatch(name)}
+
+
 def time_zone_variable() -> str:
     """Return TZ, which is POSIX's, empty if it is not set."""
     return os.environ.get("TZ", "").strip().removeprefix(":")

