@@ -10,6 +10,7 @@ read or write a store.
     lock.json                   who is changing the store now
 """
 
+import hashlib
 import re
 import secrets
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ FORMAT = 1
 LOCK_KEY = "lock.json"
 MANIFESTS = "backups/"
 PARTS = "parts/"
+MOST_NAME = 120
 DATABASE = "database"  # the part that is no table of logs
 
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
@@ -47,8 +49,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """An object of the store, and what is in it."""
 
     key: str
-    # logs_20261128, logs_default; with the schema (archive.old_logs) where it is not
-    # that of logs; "database" for all else.
+    # logs_20261128, logs_default; as SQL has it, with its schema (archive.old_logs,
+    # public."my day"), where it is in another than logs or has an odd name; "database"
+    # for all else.
     table: str
     day: str | None = None  # 20261128, of a table that has its bounds and its name
     rows: int
@@ -78,7 +81,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     # Whose days can be referred to: pg_control_system()'s, empty where it is not let.
     system_identifier: str
     database_oid: int
-    # Tables beside logs, by name, and their rows.
+    # Tables beside logs, as SQL has them (public.rejected_event), and their rows.
     other_rows: dict[str, int]
     # Roles that rights are granted to, or that own something: made before a restore.
     roles: tuple[str, ...] = ()
@@ -122,8 +125,12 @@ def manifest_key(backup_id: str) -> str:
 
 def part_key(table: str, backup_id: str) -> str:
     """Return where a part is that the backup `backup_id` dumps."""
-    # Anybody may give a partition any name: no slash of one makes a directory.
-    return f"{PARTS}{quote(table, safe='')}-{backup_id}.dump"
+    # Anybody may give a partition any name: no slash of one makes a directory, and none
+    # is longer than a file's name may be.
+    name = quote(table, safe="")
+    if len(name) > MOST_NAME:
+        name = f"{name[:MOST_NAME]}.{hashlib.sha256(table.encode()).hexdigest()[:16]}"
+    return f"{PARTS}{name}-{backup_id}.dump"
 
 
 def encode(manifest: Manifest) -> bytes:
