@@ -23,6 +23,7 @@ or questions. Inside, each module uses only those named before it:
     fingerprint.py      what tells that a day has not changed, without reading it
     dump.py             pg_dump as something to read, to its true end
     create.py           all of it: a backup
+    at_once.py          work for each of many things, so many at once
     archive.py          a dump through pg_restore: its statements, its rows
     loading.py          a part's rows into a table
     target.py           where a backup is restored to, and how far a restore came

@@ -1,6 +1,5 @@
 """`penstock backup restore`: a backup, or some of it, into a database."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
@@ -17,8 +16,12 @@ from penstock.backup.restore import Restored, Wanted, restore
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
 from penstock.cli.backup_options import backup_flag, backup_settings, store_options
-from penstock.cli.backup_reading_bar import reading_bar
-from penstock.cli.signals import keep_cleaning_up, stop_signals_interrupting
+from penstock.cli.backup_reading import reading_bar
+from penstock.cli.signals import (
+    keep_cleaning_up,
+    run_stoppable,
+    stop_signals_interrupting,
+)
 from penstock.embedded import open_database
 from penstock.postgres.connection import without_password
 from penstock.settings import BackupSettings
@@ -92,7 +95,7 @@ def command(
         with _database(to_database_url, data_dir) as url:
             restored = _restore(url, settings, place_of_backups, manifest, wanted)
             if data_dir is not None:
-                asyncio.run(make_roles(url, is_ours=True))
+                run_stoppable(make_roles(url, is_ours=True))
             place = without_password(url) if data_dir is None else data_dir
     _print(manifest, restored, place, time.monotonic() - began)
 
@@ -139,7 +142,7 @@ def _restore(
             if not bar.disable:
                 bar.console.print(f"{table}: {said}")
 
-        return asyncio.run(
+        return run_stoppable(
             restore(
                 url,
                 manifest,

@@ -1,6 +1,5 @@
 """`penstock backup verify`: a backup into a scratch PostgreSQL, and compared."""
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,9 +14,13 @@ from penstock.backup.store import Store
 from penstock.backup.stores import open_store
 from penstock.backup.verify import Checked, scratch_postgres, verify
 from penstock.cli.backup_options import backup_flag, backup_settings, store_options
-from penstock.cli.backup_reading_bar import reading_bar
+from penstock.cli.backup_reading import reading_bar
 from penstock.cli.output import print_json, print_problem, print_table
-from penstock.cli.signals import keep_cleaning_up, stop_signals_interrupting
+from penstock.cli.signals import (
+    keep_cleaning_up,
+    run_stoppable,
+    stop_signals_interrupting,
+)
 from penstock.errors import CorruptError, PenstockError, StoreError
 from penstock.settings import BackupSettings
 
@@ -97,7 +100,7 @@ def _verify(
                 said = checked.problem or f"{checked.part.rows:,} rows"
                 bar.console.print(f"{checked.part.table}: {said}")
 
-        return asyncio.run(
+        return run_stoppable(
             verify(url, manifest, dumps, jobs=settings.backup_jobs, on_part=on_part)
         )
 

@@ -1,4 +1,4 @@
-"""How far a backup command is: a bar on a terminal, nothing elsewhere.
+"""How much of a backup is read: a bar on a terminal, nothing elsewhere.
 
 It owns the bar. It must not know what the bytes are.
 """
