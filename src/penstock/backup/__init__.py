@@ -31,4 +31,12 @@ or questions. Inside, each module uses only those named before it:
     restore_days.py     days, into one that is in use
     restore.py          what is asked for, and what has been done
     verify.py           restoring into a scratch PostgreSQL, and comparing
+    physical.py         the port: base backups and WAL, and what is done with them
+    barman.py           ... by barman-cloud's programs
+    base.py             making a base backup, and what has to be so before
+    wal_owner.py        whose WAL is in the archive
+    wal_enable.py       turning the archiving on, up to the first segment
+    target_time.py      the moment that a restore goes to
+    recovery_files.py   what a restored PGDATA is told, and what its log says then
+    recovery.py         base backup, WAL, and a server that is there again
 """

@@ -58,7 +58,8 @@ def refuse_unless_here(data_directory: str) -> None:
         where = data_directory or "their directory"
         raise BackupError(
             f"barman reads PostgreSQL's files, and {where} cannot be read here"
-            f" ({error.strerror}): run this on its machine, as root or as its user; for a container, in one that has its volume at that path"
+            f" ({error.strerror}): run this on its machine, as root or as its"
+            " user; for a container, in one that has its volume at that path"
         ) from error
 
 

@@ -50,3 +50,9 @@ SELECT line FROM taken ORDER BY ctid
 -- Only where the server writes a file of its own (logging_collector).
 SELECT pg_read_file(pg_current_logfile(), greatest(size - 8192, 0), 8192)
 FROM pg_stat_file(pg_current_logfile())
+
+-- first_log --
+SELECT ts FROM logs LIMIT 1
+
+-- size --
+SELECT pg_database_size(current_database())
