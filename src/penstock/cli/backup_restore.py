@@ -1,6 +1,7 @@
 """`penstock backup restore`: a backup, or some of it, into a database."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from penstock.backup.store import Store
 from penstock.backup.stores import open_store
 from penstock.cli.backup_options import backup_flag, backup_settings, store_options
 from penstock.cli.backup_reading import reading_bar
+from penstock.cli.backup_restore_to_time import run
 from penstock.cli.signals import (
     keep_cleaning_up,
     run_stoppable,
@@ -55,6 +57,23 @@ from penstock.sink.roles import make_roles
     is_flag=True,
     help="Delete the rows that are in the way: of the days, or of the tag.",
 )
+@click.option(
+    "--to-time",
+    metavar="TIME",
+    help="All of a PostgreSQL as it was at a moment, from its base backup and its WAL:"
+    " '2026-11-20 14:05:00+09:00', or latest. Into --data-dir or --pgdata.",
+)
+@click.option(
+    "--pgdata",
+    type=click.Path(readable=False),
+    metavar="DIR",
+    help="With --to-time: the data directory of a PostgreSQL that is not embedded.",
+)
+@backup_flag(
+    "backup_wal_server",
+    "NAME",
+    "With --to-time: whose WAL (PENSTOCK_BACKUP_WAL_SERVER).",
+)
 @backup_flag("backup_jobs", "N", "Days at once (PENSTOCK_BACKUP_JOBS).")
 @backup_flag("backup_pg_bin", "DIR", "Where pg_restore is (PENSTOCK_BACKUP_PG_BIN).")
 @store_options
@@ -65,6 +84,8 @@ def command(
     days: tuple[str, ...],
     tag: str | None,
     is_replacing: bool,
+    to_time: str | None,
+    pgdata: str | None,
     store: str | None,
     config_file: str | None,
     **flags: str | None,
@@ -78,9 +99,36 @@ def command(
     Each day is one transaction, and its rows are compared with the backup's before it
     is committed. A restore that was interrupted goes on when it is given again.
 
+    With --to-time it is not such a backup that is restored, but the whole cluster, by
+    the last base backup before that time (`penstock backup base`) and the WAL since
+    (`wal-enable`), into a directory that holds nothing. The time is that of commits,
+    not of log lines; everything committed up to it is there, and nothing later. The
+    store is only read, and the restored server archives nothing until `wal-enable`. The
+    embedded PostgreSQL is started, looked at and stopped: go on with `penstock up
+    --data-dir DIR`. For another, --pgdata gets the files, and the command that starts
+    it is said. It ends with 1 where the archive ends before that time; all that there
+    is has been restored then.
+
+    \b
+    Examples:
+      penstock backup restore latest --data-dir new
+      penstock backup restore latest --day 20261128 --to-database-url URL
+      penstock backup restore --to-time '2026-11-20 14:05:00+09:00' --data-dir new
+      penstock backup restore --to-time latest --pgdata /var/lib/postgresql/18/new
+
     A day older than the server keeps (retention_max_age_days) is dropped again by its
     maintenance.
     """
+    if to_time is not None:
+        if to_database_url or days or tag or is_replacing:
+            raise click.UsageError(
+                "--to-time restores a whole PostgreSQL into --data-dir or --pgdata,"
+                " and goes with no other option of what or where"
+            )
+        settings = backup_settings(store, config_file, **flags)
+        sys.exit(run(to_time, settings, data_dir=data_dir, pgdata=pgdata))
+    if pgdata is not None:
+        raise click.UsageError("--pgdata goes with --to-time")
     if (to_database_url is None) == (data_dir is None):
         raise click.UsageError("give one of --to-database-url and --data-dir")
     settings = backup_settings(store, config_file, **flags)
