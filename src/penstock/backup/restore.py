@@ -23,10 +23,11 @@ from penstock.backup.restore_whole import (
 from penstock.backup.target import (
     Target,
     begin,
+    forget_nothing,
     look,
     refusals_in_words,
 )
-from penstock.errors import BackupError
+from penstock.errors import BackupError, PenstockError
 from penstock.postgres.connection import connect
 from penstock.sink.migrations import migrate
 from penstock.sink.sql import load_migrations
@@ -149,10 +150,15 @@ class _Run:
 async def _into_empty(run: _Run, parts: Sequence[Part]) -> None:
     target, dumps, wanted = run.target, run.dumps, run.wanted
     database = next(part for part in run.manifest.parts if part.table == DATABASE)
-    await begin(run.keeper, target, wanted.words)
     if "pre-data is done" not in target.steps:
         await target.make_roles(run.keeper, run.manifest.roles)
-        await restore_section(target, dumps, database, "pre-data")
+    await begin(run.keeper, target, wanted.words)
+    if "pre-data is done" not in target.steps:
+        try:
+            await restore_section(target, dumps, database, "pre-data")
+        except PenstockError:
+            await forget_nothing(run.keeper, target)
+            raise
     await target.find_logs(run.keeper)
     if DATABASE not in target.steps:
         await restore_small_tables(

@@ -4,6 +4,7 @@ It owns the table penstock_restore, by which a restore that was interrupted goes
 the words for what PostgreSQL refuses. It must not read a dump.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -216,6 +217,14 @@ async def begin(connection: asyncpg.Connection, target: Target, scope: str) -> N
         await connection.execute(target.block("make_progress"))
         if begun is None:
             await target.note(connection, BEGUN + scope)
+
+
+async def forget_nothing(connection: asyncpg.Connection, target: Target) -> None:
+    """Take away what remembers how far a restore is, where it has done nothing."""
+    with contextlib.suppress(*LOST_ERRORS):
+        rows = await connection.fetch(target.block("progress"))
+        if all(row["step"].startswith(BEGUN) for row in rows):
+            await connection.execute(target.block("forget_progress"))
 
 
 async def open_alone(target: Target, step: str) -> asyncpg.Connection:

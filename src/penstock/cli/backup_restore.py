@@ -10,9 +10,8 @@ from pathlib import Path
 import click
 
 from penstock.backup.catalogue import LATEST, find_backup
-from penstock.backup.loading import Dumps
+from penstock.backup.loading import Dumps, reading_programs
 from penstock.backup.manifest import Manifest
-from penstock.backup.programs import find_programs
 from penstock.backup.restore import Restored, Wanted, restore
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
@@ -178,8 +177,7 @@ def _restore(
     manifest: Manifest,
     wanted: Wanted,
 ) -> Restored:
-    major = int(manifest.pg_dump_version.partition(".")[0])
-    programs = find_programs(major, settings.backup_pg_bin)
+    programs = reading_programs(manifest, settings.backup_pg_bin)
     parts = wanted.parts(manifest)
     size_bytes = sum(part.size_bytes for part in parts)
     with reading_bar(size_bytes) as (on_bytes, bar):

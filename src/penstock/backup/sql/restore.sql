@@ -74,7 +74,11 @@ SELECT name FROM pg_settings
 SELECT nspname::text
 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE relname = 'logs' AND relkind = 'p'
-  AND to_regclass(format('%I.penstock_schema', nspname)) IS NOT NULL
+  AND EXISTS (
+      SELECT FROM pg_class AS beside
+      WHERE beside.relname = 'penstock_schema'
+        AND beside.relnamespace = pg_class.relnamespace
+  )
 
 -- keep_seals --
 -- Rows that were copied with FREEZE are what the seal makes of a day. The tables are
