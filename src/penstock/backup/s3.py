@@ -124,7 +124,8 @@ class S3Store:
             # A console makes "folders" of such objects.
             if not each["Key"].endswith("/"):
                 key = each["Key"].removeprefix(self._prefix)
-                yield Entry(key, each["Size"], each["LastModified"])
+                modified_at = each["LastModified"].astimezone(UTC)
+                yield Entry(key, each["Size"], modified_at)
 
     def delete(self, keys: Collection[str]) -> None:
         names = [self._name(key) for key in keys]
