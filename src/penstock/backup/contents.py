@@ -4,6 +4,7 @@ Owns the look at the catalog: which tables hold the rows of logs, what else ther
 and whether the login may read it all. Must not read a row of logs, nor lock it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,12 +12,15 @@ from typing import NamedTuple
 
 import asyncpg
 
+from penstock.backup.manifest import DATABASE
 from penstock.backup.snapshot import Snapshot
 from penstock.backup.sql import load_blocks
 from penstock.errors import DatabaseUnavailableError
 from penstock.postgres.connection import without_password
 
 DAY_SECONDS = 86_400
+# A name of which nobody asks what it is; any other has its schema, and quotes.
+_PLAIN = re.compile(rf"(?!{DATABASE}$)[a-z_][a-z0-9_]*")
 FOREIGN = "f"  # pg_class.relkind
 # Of what cannot be read so many are named.
 MOST_NAMED = 3
@@ -30,7 +34,7 @@ class LogsTable(NamedTuple):
     in_sql: str
     day: str | None
     is_sealed: bool
-    size_bytes: int  # of its heap
+    size_bytes: int  # without indexes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +144,8 @@ async def _logs_tables(
         sealed = {row["partition"] for row in await connection.fetch(blocks["sealed"])}
     tables, foreign = [], []
     for row in await connection.fetch(blocks["days"]):
-        name = (
-            row["name"] if row["is_beside_logs"] else f"{row['schema']}.{row['name']}"
-        )
+        is_plain = row["is_beside_logs"] and _PLAIN.fullmatch(row["name"])
+        name = row["name"] if is_plain else row["in_sql"]
         if row["kind"] == FOREIGN:
             foreign.append(name)
             continue

@@ -10,8 +10,8 @@ read or write a store.
     lock.json                   who is changing the store now
 """
 
+import hashlib
 import re
-import secrets
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ FORMAT = 1
 LOCK_KEY = "lock.json"
 MANIFESTS = "backups/"
 PARTS = "parts/"
+MOST_NAME = 120
 DATABASE = "database"  # the part that is no table of logs
 
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
@@ -47,8 +48,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """An object of the store, and what is in it."""
 
     key: str
-    # logs_20261128, logs_default; with the schema (archive.old_logs) where it is not
-    # that of logs; "database" for all else.
+    # logs_20261128, logs_default; as SQL has it, with its schema (archive.old_logs,
+    # public."my day"), where it is in another than logs or has an odd name; "database"
+    # for all else.
     table: str
     day: str | None = None  # 20261128, of a table that has its bounds and its name
     rows: int
@@ -78,7 +80,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     # Whose days can be referred to: pg_control_system()'s, empty where it is not let.
     system_identifier: str
     database_oid: int
-    # Tables beside logs, by name, and their rows.
+    # Tables beside logs, as SQL has them (public.rejected_event), and their rows.
     other_rows: dict[str, int]
     # Roles that rights are granted to, or that own something: made before a restore.
     roles: tuple[str, ...] = ()
@@ -106,8 +108,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_id(now: datetime) -> str:
-    """Return a name for a backup: its time, and something that nobody else takes."""
-    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    """Return a name for a backup: its time, to 15 us, so that names are in its order.
+
+    One backup at a time is made in a store, so no two have one name.
+    """
+    fraction = now.microsecond * 0x10000 // 1_000_000
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{fraction:04x}"
 
 
 def is_id(text: str) -> bool:
@@ -122,8 +128,12 @@ def manifest_key(backup_id: str) -> str:
 
 def part_key(table: str, backup_id: str) -> str:
     """Return where a part is that the backup `backup_id` dumps."""
-    # Anybody may give a partition any name: no slash of one makes a directory.
-    return f"{PARTS}{quote(table, safe='')}-{backup_id}.dump"
+    # Anybody may give a partition any name: no slash of one makes a directory, and none
+    # is longer than a file's name may be.
+    name = quote(table, safe="")
+    if len(name) > MOST_NAME:
+        name = f"{name[:MOST_NAME]}.{hashlib.sha256(table.encode()).hexdigest()[:16]}"
+    return f"{PARTS}{name}-{backup_id}.dump"
 
 
 def encode(manifest: Manifest) -> bytes:

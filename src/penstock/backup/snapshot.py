@@ -29,6 +29,8 @@ class Snapshot(NamedTuple):
     id: str  # as pg_dump's --snapshot takes it
     created_at: datetime
     holder_pid: int
+    holder: asyncpg.Connection
+    turn: asyncio.Lock  # of asking the holder
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[asyncpg.Connection]:
@@ -39,6 +41,16 @@ class Snapshot(NamedTuple):
             take = load_blocks()["take_snapshot"].replace("{snapshot}", self.id)
             await connection.execute(take)
             yield connection
+
+    async def require_held(self) -> None:
+        """Ask whether it is still there.
+
+        Raises:
+            asyncpg.PostgresError, asyncpg.InterfaceError, OSError: the connection that
+                holds it is lost.
+        """
+        async with self.turn:
+            await self.holder.execute("SELECT")
 
 
 @asynccontextmanager
@@ -53,7 +65,14 @@ async def hold_snapshot(database_url: str) -> AsyncIterator[Snapshot]:
         await connection.execute(BEGIN)
         row = await connection.fetchrow(load_blocks()["export_snapshot"])
         assert row is not None
-        yield Snapshot(database_url, *row)
+        yield Snapshot(
+            database_url,
+            row["id"],
+            row["created_at"],
+            row["holder_pid"],
+            connection,
+            asyncio.Lock(),
+        )
         # Had it been lost, what came after would have been another look.
         await connection.execute("COMMIT")
 

@@ -4,10 +4,14 @@ It owns the exit code of Ctrl-C, and the rule that the embedded PostgreSQL is st
 before the command that started it ends. The server's own signals are app.py's.
 """
 
+import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 # What a shell says of a program that Ctrl-C ended.
 EXIT_INTERRUPTED = 130
@@ -63,3 +67,39 @@ def keep_cleaning_up(on_impatience: Callable[[], None] | None = None) -> None:
     for number in STOP_SIGNALS:
         is_heard = on_impatience is not None and number != signal.SIGHUP
         signal.signal(number, take_note if is_heard else signal.SIG_IGN)
+
+
+def run_stoppable(main: Coroutine[Any, Any, T]) -> T:
+    """Run it as asyncio.run does; a stop signal cancels it, once, and is heard then.
+
+    What it does when it is cancelled it does to its end: more signals change nothing.
+
+    Raises:
+        KeyboardInterrupt: a signal has stopped it.
+    """
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    was_stopped = False
+
+    async def run() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def stop() -> None:
+            nonlocal was_stopped
+            if not was_stopped:
+                was_stopped = True
+                task.cancel()
+
+        for number in heard:
+            loop.add_signal_handler(number, stop)
+        return await main
+
+    # Under nohup the end of the terminal is nothing to us.
+    heard = [number for number in STOP_SIGNALS if before[number] != signal.SIG_IGN]
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])

@@ -68,11 +68,10 @@ WITH RECURSIVE tree AS (
     SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.oid
 )
 SELECT child.oid AS oid,
-       home.nspname::text AS schema,
        child.relname::text AS name,
        format('%I.%I', home.nspname, child.relname) AS in_sql,
        child.relkind::text AS kind,
-       coalesce(pg_relation_size(child.oid), 0) AS size_bytes,
+       coalesce(pg_table_size(child.oid), 0) AS size_bytes,
        child.relnamespace = logs.relnamespace AS is_beside_logs,
        extract(epoch FROM bound[1]::timestamptz)::float8 AS start_seconds,
        extract(epoch FROM bound[2]::timestamptz)::float8 AS end_seconds

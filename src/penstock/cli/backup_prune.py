@@ -1,0 +1,115 @@
+"""`penstock backup prune`: which backups stay, and the removal of the others."""
+
+from datetime import UTC, datetime
+
+import click
+import msgspec
+
+from penstock.backup import metrics_file
+from penstock.backup.lock import store_lock
+from penstock.backup.prune import LEFTOVER_SECONDS, Plan, carry_out, plan_prune
+from penstock.backup.retention import Rules
+from penstock.backup.store import Store
+from penstock.backup.stores import open_store
+from penstock.cli.backup_options import (
+    backup_flag,
+    backup_settings,
+    store_options,
+)
+from penstock.cli.backup_view import output_option
+from penstock.cli.output import print_table
+from penstock.cli.signals import stop_signals_interrupting
+from penstock.errors import PenstockError
+from penstock.settings import BackupSettings
+from penstock.sink.maintenance_report import size_in_words
+
+COLUMNS = ("backup", "made", "stays", "why")
+NO_RULE = "no rule keeps it"
+
+
+@click.command("prune", short_help="Remove old backups, by rules.")
+@backup_flag("backup_keep_daily", "N", "Keep the last backup of each of N days.")
+@backup_flag("backup_keep_weekly", "N", "Keep the last backup of each of N weeks.")
+@backup_flag("backup_keep_monthly", "N", "Keep the last backup of each of N months.")
+@click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
+@output_option
+@store_options
+def command(
+    dry_run: bool,
+    output: str,
+    store: str | None,
+    config_file: str | None,
+    **flags: str | None,
+) -> None:
+    """Remove backups that no rule keeps, and what only they needed.
+
+    A backup stays if it is the last one of one of the last N days, weeks or months
+    that have any, in UTC (backup_keep_daily 7, _weekly 5, _monthly 12). The newest
+    always stays. A part that a staying backup refers to is never removed, whoever
+    dumped it. What was begun more than a day ago and never ended goes as well.
+
+    Nothing is removed where a manifest cannot be read. A prune that is ended half way
+    has hurt nothing; the next one goes on.
+    """
+    settings = backup_settings(store, config_file, **flags)
+    place = open_store(settings.backup_store)
+    if dry_run:
+        _print_plan(_plan(place, settings), output, "would be removed")
+        return
+    try:
+        with stop_signals_interrupting(), store_lock(place, "prune") as lock:
+            plan = _plan(place, settings)
+            carry_out(place, plan, lock.check)
+    except (PenstockError, KeyboardInterrupt):
+        metrics_file.failed(settings.backup_metrics_file, "prune")
+        raise
+    _print_plan(plan, output, "removed")
+    metrics_file.pruned(settings.backup_metrics_file, plan.staying)
+
+
+def _plan(place: Store, settings: BackupSettings) -> Plan:
+    rules = Rules(
+        settings.backup_keep_daily,
+        settings.backup_keep_weekly,
+        settings.backup_keep_monthly,
+    )
+    return plan_prune(place, rules, datetime.now(UTC))
+
+
+def _print_plan(plan: Plan, output: str, done: str) -> None:
+    if output == "json":
+        for each in plan.decisions:
+            record = {
+                "id": each.manifest.id,
+                "created_at": each.manifest.created_at,
+                "stays": bool(each.reasons),
+                "reasons": each.reasons,
+            }
+            click.echo(msgspec.json.encode(record))
+    else:
+        rows = [
+            (
+                each.manifest.id,
+                f"{each.manifest.created_at.astimezone(UTC):%Y-%m-%d %H:%M}Z",
+                "yes" if each.reasons else "no",
+                ", ".join(each.reasons) or NO_RULE,
+            )
+            for each in plan.decisions
+        ]
+        print_table(COLUMNS, rows)
+    click.echo(_summary(plan, done), err=True)
+
+
+def _summary(plan: Plan, done: str) -> str:
+    hours = LEFTOVER_SECONDS / 3600
+    counts = [
+        (len(plan.going), "backup"),
+        (len(plan.parts), "part"),
+        (len(plan.leftovers), f"object of no backup, older than {hours:g} h"),
+        (len(plan.unfinished), f"upload that never ended, older than {hours:g} h"),
+    ]
+    words = [f"{count:,} x {what}" for count, what in counts if count]
+    if not words:
+        return f"nothing {done}" if plan.decisions else "there is no backup"
+    freed = size_in_words(plan.freed_bytes)
+    return f"{done}: {', '.join(words)}; {freed}"
