@@ -132,7 +132,7 @@ WHERE one.relkind IN ('r', 'p', 'S') AND one.relpersistence <> 't'
       SELECT FROM pg_depend
       WHERE classid = 'pg_class'::regclass AND objid = one.oid AND deptype = 'e'
   )
-ORDER BY home.nspname = 'public' DESC, one.relkind, one.relname
+ORDER BY home.nspname = 'public' DESC, one.relkind DESC, one.relname
 
 -- roles --
 -- Whom something in this database belongs to or is granted to. Of the cluster's first
