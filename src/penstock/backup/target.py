@@ -209,9 +209,7 @@ async def begin(
             await target.note(connection, BEGUN + scope)
 
 
-async def open_step(
-    target: Target, step: str
-) -> tuple[asyncpg.Connection, int | None]:
+async def open_step(target: Target, step: str) -> tuple[asyncpg.Connection, int | None]:
     """Open a session for a step, which nobody else does meanwhile.
 
     Returns with it what is written down of the step, None if it is not done: a run that
@@ -224,9 +222,7 @@ async def open_step(
     try:
         name = f"{target.backup_id} {step}"
         await connection.execute(target.block("wait_for_the_same"), name)
-        done = await connection.fetchval(
-            target.block("noted"), target.backup_id, step
-        )
+        done = await connection.fetchval(target.block("noted"), target.backup_id, step)
         return connection, done
     except BaseException:
         await connection.close()

@@ -32,9 +32,7 @@ from penstock.settings import BackupSettings
 @backup_flag("backup_jobs", "N", "Days that are dumped at once; 2 by default.")
 @backup_flag("backup_compress", "HOW", "auto, none, gzip:1, gzip:6, lz4, zstd:3, ...")
 @backup_flag("backup_pg_bin", "DIR", "Where pg_dump is; else it is looked for.")
-@backup_flag(
-    "backup_metrics_file", "FILE", "A file to tell Prometheus in at the end."
-)
+@backup_flag("backup_metrics_file", "FILE", "A file to tell Prometheus in at the end.")
 @store_options
 @database_options
 def command(

@@ -166,6 +166,17 @@ SELECT EXISTS (
     WHERE format('%I.%I', home.nspname, one.relname) = $1 AND one.oid <> $2
 )
 
+-- locked --
+-- Those of the tables that somebody keeps readers out of, and who.
+SELECT format('%I.%I', home.nspname, one.relname) AS name, held.pid AS pid
+FROM pg_locks AS held
+JOIN pg_class AS one ON one.oid = held.relation
+JOIN pg_namespace AS home ON home.oid = one.relnamespace
+WHERE held.locktype = 'relation' AND held.granted AND held.mode = 'AccessExclusiveLock'
+  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND held.relation = ANY ($1::oid[])
+ORDER BY name
+
 -- visibility_schema --
 -- Where pg_visibility is, if it is there and we may ask it.
 SELECT quote_ident(nspname)
