@@ -127,9 +127,21 @@ def test_a_lock_that_is_lost_meanwhile_ends_it_without_a_backup(
     assert store.keys() == ["lock.json"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_the_middle_leaves_nothing(
-    number: int, database: Database, s3: S3, fake: Path
+    number: int, database: Database, store: Store, fake: Path
+):
+    make_days(database, 0)
+    with held(fake, HOLD_DAYS, database, store) as process:
+        process.send_signal(number)
+        assert outcome(process) == (130, "", "")
+    assert store.keys() == ["lock.json"]
+    with store_lock(open_store(store.url), "test"):
+        pass  # it is free
+
+
+def test_ctrl_c_in_the_middle_of_an_upload_leaves_nothing(
+    database: Database, s3: S3, fake: Path
 ):
     make_days(database, 0, 1)
     pg_bin = fake_pg_dump(
@@ -153,7 +165,7 @@ def test_a_signal_in_the_middle_leaves_nothing(
         lambda: len(s3.unfinished()) >= 2 or process.poll() is not None,
         "parts of both days are in S3",
     )
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     code, stdout, stderr = outcome(process)
     assert (code, stdout, stderr) == (130, "", "")
     assert s3.keys() == ["lock.json"]
