@@ -34,6 +34,7 @@ _COLUMN = re.compile(_NAME)
 _END = b"\\.\n"
 # Since the releases of August 2025 psql is told to take no command but its end.
 _RESTRICT = re.compile(r"^\\(?:un)?restrict \w+\n", re.MULTILINE)
+_REMARK = re.compile(r"^--.*\n", re.MULTILINE)
 # How pg_restore begins each thing of a schema.
 _ENTRY = re.compile(
     r"^--\n-- Name: (.*); Type: (.*); Schema: (.*); Owner:(.*)\n--\n", re.MULTILINE
@@ -154,7 +155,7 @@ class Archive:
             if copy is None:
                 statements.append(line)
                 continue
-            if text := _RESTRICT.sub("", "".join(statements)).strip():
+            if text := _without_remarks("".join(statements)):
                 yield text
             statements.clear()
             schema, table, columns = copy.groups()
@@ -163,7 +164,7 @@ class Archive:
             yield Rows(unquoted(schema), unquoted(table), names, pieces)
             async for _ in pieces:
                 pass
-        if text := _RESTRICT.sub("", "".join(statements)).strip():
+        if text := _without_remarks("".join(statements)):
             yield text
 
     async def _line(self) -> str:
@@ -252,6 +253,11 @@ def entries(text: str) -> tuple[str, list[SchemaEntry]]:
         SchemaEntry(each[1], each[2], text[each.end() : end].strip())
         for each, end in zip(found, ends, strict=False)
     ]
+
+
+def _without_remarks(text: str) -> str:
+    """Return statements of a data section, of which comments alone are none."""
+    return _REMARK.sub("", _RESTRICT.sub("", text)).strip()
 
 
 def unquoted(name: str) -> str:

@@ -13,8 +13,12 @@ from penstock.backup.archive import Archive, Rows, written
 from penstock.backup.manifest import Part
 from penstock.backup.programs import Programs
 from penstock.backup.store import Store
-from penstock.errors import CorruptError
+from penstock.errors import AbsentError, CorruptError
 from penstock.postgres.connection import unless_lost
+from penstock.postgres.words import describe
+
+# What PostgreSQL says of rows that are none, or another day's.
+NOT_TAKEN = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +42,27 @@ class Dumps:
         chunks = self.store.open(
             part.key, size_bytes=part.size_bytes, sha256=part.sha256
         )
-        for chunk in chunks:
-            yield chunk
-            self.on_bytes(len(chunk))
+        try:
+            for chunk in chunks:
+                yield chunk
+                self.on_bytes(len(chunk))
+        except AbsentError as error:
+            raise CorruptError(
+                f"{self.store.url}/{part.key} is not there, which the backup needs:"
+                " somebody has removed it"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """The table that rows go to, and which of them; `table` is of no schema if ""."""
+    """The table that rows go to, and which of them.
 
-    table: str
+    Attributes:
+        table: its name; where it is empty, the table that the dump says.
+        schema: of the table; where that is empty, as the search_path has it.
+    """
+
+    table: str = ""
     schema: str = ""
     tag: str | None = None
     is_frozen: bool = False
@@ -77,7 +92,13 @@ async def load(
         async for each in archive.statements_and_rows():
             # What stands beside the rows are settings, of which COPY needs none.
             if isinstance(each, Rows):
-                await _copy(connection, each, place, loaded)
+                try:
+                    await _copy(connection, each, place, loaded)
+                except NOT_TAKEN as error:
+                    raise CorruptError(
+                        f"{dumps.store.url}/{part.key} holds rows that {each.table}"
+                        f" does not take: {describe(error)}"
+                    ) from error
     if loaded.dumped_rows != part.rows:
         raise CorruptError(
             f"{dumps.store.url}/{part.key} holds {loaded.dumped_rows:,} rows, and its"
@@ -98,8 +119,8 @@ async def _copy(
     await unless_lost(
         connection,
         connection.copy_to_table(
-            place.table,
-            schema_name=place.schema or None,
+            place.table or rows.table,
+            schema_name=(place.schema or None) if place.table else rows.schema,
             columns=rows.columns,
             source=_again(first, pieces),
             format="text",

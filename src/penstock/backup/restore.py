@@ -5,18 +5,17 @@ said beforehand what would be lost. The work is in restore_whole.py (into an emp
 database) and restore_days.py (into one that is in use).
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
 
+from penstock.backup.at_once import each_at_once
 from penstock.backup.checksum import prepare
 from penstock.backup.loading import Dumps
-from penstock.backup.manifest import Manifest, Part
+from penstock.backup.manifest import DATABASE, Manifest, Part
 from penstock.backup.restore_days import DayRestore, count_lost, held_rows
 from penstock.backup.restore_whole import (
-    DATABASE,
     restore_day,
     restore_section,
     restore_small_tables,
@@ -154,10 +153,7 @@ async def _into_empty(run: _Run, parts: Sequence[Part]) -> None:
     if "pre-data is done" not in target.steps:
         await target.make_roles(run.keeper, run.manifest.roles)
         await restore_section(target, dumps, database, "pre-data")
-    home = await run.keeper.fetchval(target.block("home_of_logs"))
-    if home is None:
-        raise BackupError(f"the backup {run.manifest.id} has no table logs")
-    target.schema = home
+    await target.find_logs(run.keeper)
     if DATABASE not in target.steps:
         await restore_small_tables(
             target, dumps, database, parts, is_whole=wanted.is_whole
@@ -166,7 +162,7 @@ async def _into_empty(run: _Run, parts: Sequence[Part]) -> None:
     async def one(part: Part) -> None:
         run.tell(part, await restore_day(target, dumps, part, wanted.tag))
 
-    await _each(parts, one, run.jobs)
+    await each_at_once(parts, one, run.jobs)
     if "post-data is done" not in target.steps:
         await restore_section(target, dumps, database, "post-data")
     await _finish(run)
@@ -208,7 +204,7 @@ async def _into_ours(run: _Run, parts: Sequence[Part]) -> None:
     async def one(part: Part) -> None:
         run.tell(part, await days.restore(part))
 
-    await _each(parts, one, run.jobs)
+    await each_at_once(parts, one, run.jobs)
     await run.keeper.execute(target.block("forget_progress"))
     if wanted.is_whole:
         run.done.notes.append(
@@ -239,22 +235,3 @@ async def _refuse_to_lose(run: _Run, parts: Sequence[Part]) -> None:
         f"{'; '.join(words)}. --replace deletes them and puts the backup's in their"
         " place; --day restores days that are not in the way"
     )
-
-
-async def _each(
-    parts: Sequence[Part], work: Callable[[Part], Awaitable[None]], jobs: int
-) -> None:
-    """Do the work for each part, so many at once; the first error ends all."""
-    waiting = iter(parts)
-
-    async def worker() -> None:
-        for part in waiting:
-            await work(part)
-
-    workers = [asyncio.ensure_future(worker()) for _ in range(min(jobs, len(parts)))]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for each in workers:
-            each.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)

@@ -191,16 +191,14 @@ class DayRestore:
             loaded = await load(connection, self._dumps, part, place)
             if self._tag is None:
                 await check_rows(connection, f"pg_temp.{BESIDE}", self._dumps, part)
-            days = await connection.fetch(self._target.block("days_beside"))
-            added = 0
-            for day in (*(row["day"] for row in days), None):
-                name = f"logs_{day}" if day else "logs_default"
-                statement = self._target.block(
-                    "take_beside",
-                    table=self._target.table(name),
-                    columns=", ".join(loaded.columns),
-                )
-                added += int((await connection.execute(statement, day)).split()[-1])
+            near = await connection.fetch(self._target.block("near_beside"))
+            for table in near:
+                block = self._target.block("drop_known_beside", table=table["name"])
+                await connection.execute(block)
+            block = self._target.block(
+                "insert_beside", columns=", ".join(loaded.columns)
+            )
+            added = int((await connection.execute(block)).split()[-1])
             await self._note(connection, part, added)
         return added
 

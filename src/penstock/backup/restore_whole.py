@@ -11,7 +11,7 @@ import asyncpg
 from penstock.backup.archive import Rows, SchemaEntry, entries
 from penstock.backup.checksum import prepare, sum_rows
 from penstock.backup.loading import Dumps, Place, load
-from penstock.backup.manifest import Part
+from penstock.backup.manifest import DATABASE, Part
 from penstock.backup.target import Target, open_step
 from penstock.errors import BackupError, CorruptError
 from penstock.postgres.connection import unless_lost
@@ -23,7 +23,6 @@ ENTRIES_AT_ONCE = 200
 # What a restore of some days needs of the small tables. The others tell of rows that
 # are not restored: a claim, that its chunk is stored.
 OF_SOME_DAYS = frozenset({"penstock_schema"})
-DATABASE = "database"
 
 
 async def restore_section(
@@ -134,40 +133,16 @@ async def restore_day(
             return None
         await prepare(connection)
         async with connection.transaction():
-            rows = await fill(
-                connection, target, dumps, part, Place(table=part.table, tag=tag)
-            )
+            await connection.execute(target.block("truncate", table=table))
+            loaded = await load(connection, dumps, part, Place(tag=tag, is_frozen=True))
+            rows = loaded.copied_rows
+            if tag is None:
+                await check_rows(connection, table, dumps, part)
             await target.note(connection, part.table, rows)
         await connection.execute(target.block("analyze", table=table))
         return rows
     finally:
         await connection.close()
-
-
-async def fill(
-    connection: asyncpg.Connection,
-    target: Target,
-    dumps: Dumps,
-    part: Part,
-    place: Place,
-) -> int:
-    """Put a part's rows into its table, which is emptied, and check them there.
-
-    Raises:
-        CorruptError: they are not those that were dumped.
-        StoreError: the dump cannot be read.
-    """
-    table = target.table(place.table)
-    await connection.execute(target.block("truncate", table=table))
-    loaded = await load(
-        connection,
-        dumps,
-        part,
-        Place(table=place.table, schema=target.schema, tag=place.tag, is_frozen=True),
-    )
-    if place.tag is None:
-        await check_rows(connection, table, dumps, part)
-    return loaded.copied_rows
 
 
 async def check_rows(

@@ -62,8 +62,9 @@ class Target:
         return statement
 
     def table(self, name: str) -> str:
-        """Return a table of ours as SQL has it."""
-        return f"{_quoted(self.schema)}.{_quoted(name)}"
+        """Return a table as SQL has it: of our schema, unless it names another."""
+        is_plain = "." not in name and not name.startswith('"')
+        return f"{_quoted(self.schema)}.{name}" if is_plain else name
 
     def known(self, statements: str) -> str:
         """Return the statements without settings that this server has not."""
@@ -76,6 +77,17 @@ class Target:
     ) -> None:
         """Write down, in the transaction that does it, that a step is done."""
         await connection.execute(self.block("note"), self.backup_id, step, done)
+
+    async def find_logs(self, connection: asyncpg.Connection) -> None:
+        """Look up the schema of our tables, which a restore has just made.
+
+        Raises:
+            BackupError: they are not there.
+        """
+        home = await connection.fetchval(self.block("home_of_logs"))
+        if home is None:
+            raise BackupError(f"the backup {self.backup_id} has no table logs")
+        self.schema = home
 
     async def make_roles(
         self, connection: asyncpg.Connection, roles: Sequence[str]

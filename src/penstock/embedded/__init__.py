@@ -10,16 +10,19 @@ module uses only those named before it:
     lock.py         who may start a server there
     postmaster.py   what can be seen of a server from outside
     cluster.py      initdb and configuration
+    outside.py      programs of others that the server runs for its WAL
     server.py       start, stop, adopt, restart
 """
 
 from penstock.embedded.directory import default_data_dir
+from penstock.embedded.outside import let_run
 from penstock.embedded.server import EmbeddedPostgres, open_database, running_url
 from penstock.postgres.urls import url_as
 
 __all__ = [
     "EmbeddedPostgres",
     "default_data_dir",
+    "let_run",
     "open_database",
     "running_url",
     "url_as",

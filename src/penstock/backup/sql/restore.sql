@@ -128,23 +128,25 @@ SELECT count(*) FROM (
     SELECT * FROM pg_temp.penstock_beside
 ) AS lost
 
--- days_beside --
-SELECT to_char(ts AT TIME ZONE 'UTC', 'YYYYMMDD') AS day
-FROM pg_temp.penstock_beside
-WHERE isfinite(ts)
-GROUP BY 1
-INTERSECT
-SELECT substr(child.relname, 6)
-FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
-WHERE inhparent = to_regclass('{schema}.logs')
-
--- take_beside --
--- A row's id is nobody else's. What has a day of its own by now goes there.
-WITH taken AS (
-    DELETE FROM pg_temp.penstock_beside
-    WHERE $1::text IS NULL OR to_char(ts AT TIME ZONE 'UTC', 'YYYYMMDD') = $1
-    RETURNING *
+-- near_beside --
+-- The tables in which rows of a part may be that has no day: those of their days by now,
+-- and those that are no day's.
+WITH days AS MATERIALIZED (
+    SELECT DISTINCT 'logs_' || to_char(ts AT TIME ZONE 'UTC', 'YYYYMMDD') AS name
+    FROM pg_temp.penstock_beside
+    WHERE isfinite(ts)
 )
-INSERT INTO {table} ({columns})
-SELECT {columns} FROM taken
-WHERE NOT EXISTS (SELECT FROM {table} AS there WHERE there.id = taken.id)
+SELECT tree.relid::regclass::text AS name
+FROM pg_partition_tree('{schema}.logs') AS tree
+JOIN pg_class AS child ON child.oid = tree.relid
+WHERE tree.isleaf
+  AND (child.relname !~ '^logs_[0-9]{8}$' OR child.relname IN (SELECT name FROM days))
+
+-- drop_known_beside --
+-- A row's id is nobody else's.
+DELETE FROM pg_temp.penstock_beside AS beside
+USING {table} AS there
+WHERE there.id = beside.id AND there.ts = beside.ts
+
+-- insert_beside --
+INSERT INTO {schema}.logs ({columns}) SELECT {columns} FROM pg_temp.penstock_beside

@@ -1,0 +1,1 @@
+"""The SQL about PostgreSQL itself, in files that a DBA can read."""
