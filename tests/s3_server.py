@@ -4,6 +4,7 @@ Each bucket is its user's own, so nothing is reset between tests. boto3 finds th
 and its keys in the variables of `environment`, as it finds AWS's.
 """
 
+import functools
 import itertools
 import os
 import subprocess
@@ -61,6 +62,16 @@ class S3(NamedTuple):
         found = self.client().list_multipart_uploads(Bucket=self.bucket)
         return [each["Key"] for each in found.get("Uploads", ())]
 
+    def clear(self) -> None:
+        """Remove all objects and all uploads."""
+        client = self.client()
+        for key in self.keys():
+            client.delete_object(Bucket=self.bucket, Key=key)
+        found = client.list_multipart_uploads(Bucket=self.bucket)
+        for each in found.get("Uploads", ()):
+            named = {"Key": each["Key"], "UploadId": each["UploadId"]}
+            client.abort_multipart_upload(Bucket=self.bucket, **named)
+
     def body(self, key: str) -> bytes:
         """Return an object's bytes."""
         found: bytes = (
@@ -95,8 +106,13 @@ def without_aws(environment: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in environment.items() if not k.startswith("AWS_")}
 
 
+@functools.cache
 def client_of(address: str, service: str = "s3", **keys: str) -> Any:
-    """Return a client that takes nothing from the environment."""
+    """Return a client that takes nothing from the environment.
+
+    Reading what AWS's services are takes more than most tests: there is one for each
+    address.
+    """
     session = boto3.session.Session(
         aws_access_key_id=keys.get("key", "test"),
         aws_secret_access_key=keys.get("secret", "test"),

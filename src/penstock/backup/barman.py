@@ -102,6 +102,9 @@ class Barman:
         test = [*self._words("wal-archive", "--test"), _SOME_WAL]
         return shlex.join(test)
 
+    def archive_one(self, path: str) -> str:
+        return shlex.join([*self._words("wal-archive", *self._gzip()), path])
+
     def restore_command(self, spool: Path | None) -> str:
         ahead = ["--parallel", str(_FETCHED_AHEAD), "--spool-dir", str(spool)]
         command = self._shell("wal-restore", *(ahead if spool else []))

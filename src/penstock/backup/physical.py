@@ -68,6 +68,10 @@ class Physical(Protocol):
         """Return a shell command that says whether the store can be reached."""
         ...
 
+    def archive_one(self, path: str) -> str:
+        """Return a shell command that archives a file of pg_wal."""
+        ...
+
     def restore_command(self, spool: Path | None) -> str:
         """Return PostgreSQL's restore_command: 1 means there is no more, only that.
 
@@ -115,14 +119,18 @@ class Physical(Protocol):
 
 
 def base_before(
-    bases: Sequence[BaseBackup], moment: datetime | None
+    bases: Sequence[BaseBackup], moment: datetime | None, timeline: int
 ) -> BaseBackup | None:
-    """Return the last base backup that ended before a moment, so that it is reached."""
+    """Return the last base backup from which a moment on a timeline is reached.
+
+    It ended before that moment, on this timeline or on one that this began on.
+    """
     fit = [
         base
         for base in bases
         if base.ended_at is not None
         and base.is_complete
+        and base.timeline <= timeline
         and (moment is None or base.ended_at <= moment)
     ]
     return max(fit, key=lambda base: (base.timeline, base.began_at), default=None)

@@ -21,6 +21,7 @@ from typing import Final
 
 from penstock.backup.physical import BaseBackup, Physical, base_before
 from penstock.backup.recovery_files import (
+    Goal,
     begin_recovery,
     end_recovery,
     last_commit,
@@ -29,6 +30,7 @@ from penstock.backup.recovery_files import (
     stopped_at,
 )
 from penstock.backup.sql import load_blocks
+from penstock.backup.store import Store
 from penstock.backup.target_time import in_words, parse_target_time
 from penstock.embedded import EmbeddedPostgres, let_run
 from penstock.embedded.account import Account, choose_account, give_tree
@@ -66,6 +68,7 @@ class Restored:
 def restore_to_time(
     to_time: str,
     physical: Physical,
+    store: Store,
     *,
     data_dir: Path | None = None,
     pgdata: Path | None = None,
@@ -93,20 +96,24 @@ def restore_to_time(
     target = data_dir if pgdata is None else pgdata
     assert target is not None
     _refuse_filled(target)
-    base = _choose(physical, moment)
+    base, goal = _choose(physical, store, moment)
     say(f"base backup {base.id}, which ended {_shown(base.ended_at)}")
     if pgdata is not None:
-        return _files_only(pgdata, physical, base, moment, say)
+        return _files_only(pgdata, physical, base, goal, say)
     directory = DataDirectory.at(target)
     with _leaving_nothing(directory.root):
-        return _embedded(directory, physical, base, moment, environment, say)
+        return _embedded(directory, physical, base, goal, environment, say)
 
 
-def _choose(physical: Physical, moment: datetime | None) -> BaseBackup:
+def _choose(
+    physical: Physical, store: Store, moment: datetime | None
+) -> tuple[BaseBackup, Goal]:
     bases = physical.bases()
-    base = base_before(bases, moment)
+    oldest = min((base.timeline for base in bases), default=1)
+    timeline = _timeline_at(physical, store, moment, oldest)
+    base = base_before(bases, moment, timeline)
     if base is not None:
-        return base
+        return base, Goal(moment, timeline if timeline > base.timeline else None)
     ends = [each.ended_at for each in bases if each.ended_at and each.is_complete]
     if not ends or moment is None:
         raise BackupError(
@@ -117,6 +124,23 @@ def _choose(physical: Physical, moment: datetime | None) -> BaseBackup:
         f"nothing before {in_words(min(ends))} can be restored, when the first base"
         f" backup in {physical.place} ended, and {in_words(moment)} is before that"
     )
+
+
+def _timeline_at(
+    physical: Physical, store: Store, moment: datetime | None, oldest: int
+) -> int:
+    """Return the timeline that was in use at a moment; None: that is in use now.
+
+    A restore begins a new one, whose history is archived when it comes into use
+    (wal-enable); a moment before that is meant as it was then.
+    """
+    timeline = oldest
+    while True:
+        history = f"{physical.wal_prefix}{timeline + 1:08X}.history"
+        found = next(iter(store.entries(history)), None)
+        if found is None or (moment is not None and found.modified_at > moment):
+            return timeline
+        timeline += 1
 
 
 def _refuse_filled(directory: Path) -> None:
@@ -160,7 +184,7 @@ def _embedded(
     directory: DataDirectory,
     physical: Physical,
     base: BaseBackup,
-    moment: datetime | None,
+    goal: Goal,
     environment: Mapping[str, str],
     say: Say,
 ) -> Restored:
@@ -181,7 +205,7 @@ def _embedded(
     for tree in (fresh, spool):
         give_tree(tree, account)
     command = physical.restore_command(spool)
-    begin_recovery(fresh, command, moment)
+    begin_recovery(fresh, command, goal)
     fresh.rename(directory.pgdata)
     server = EmbeddedPostgres(
         directory.root,
@@ -199,7 +223,7 @@ def _embedded(
                     raise
                 # As far as there is WAL, then: that is more than nothing.
                 is_reached = False
-                begin_recovery(directory.pgdata, command, None)
+                begin_recovery(directory.pgdata, command, goal._replace(moment=None))
                 server.start()
         size_bytes = asyncio.run(_look(server.url))
     finally:
@@ -210,7 +234,7 @@ def _embedded(
     return Restored(
         directory=directory.root,
         base=base,
-        moment=moment,
+        moment=goal.moment,
         is_reached=is_reached,
         last_commit=last_commit(log),
         next_commit=stopped_at(log),
@@ -283,21 +307,21 @@ def _files_only(
     pgdata: Path,
     physical: Physical,
     base: BaseBackup,
-    moment: datetime | None,
+    goal: Goal,
     say: Say,
 ) -> Restored:
     owner = _owner_of(pgdata)
     with _leaving_nothing(pgdata):
         say(f"fetching it into {pgdata}")
         physical.restore(base, pgdata)
-        begin_recovery(pgdata, physical.restore_command(None), moment)
+        begin_recovery(pgdata, physical.restore_command(None), goal)
         pgdata.chmod(0o700)
         give_tree(pgdata, owner)
     directory = pgdata.absolute()
     return Restored(
         directory=directory,
         base=base,
-        moment=moment,
+        moment=goal.moment,
         commands=_commands(directory, base, owner),
     )
 

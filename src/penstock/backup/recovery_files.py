@@ -8,7 +8,7 @@ import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from penstock.backup.target_time import in_words
 from penstock.errors import BackupError
@@ -31,11 +31,16 @@ _STOPPED: Final = re.compile(
 _RESTORED: Final = re.compile(r'restored log file "(\w{24})" from archive')
 
 
-def begin_recovery(pgdata: Path, restore_command: str, moment: datetime | None) -> None:
-    """Have the server that starts there recover to a moment, and then take writes.
+class Goal(NamedTuple):
+    """Where a recovery goes to."""
 
-    Args:
-        moment: None: to the end of what is archived.
+    moment: datetime | None  # None: to the end of what is archived
+    # None: that of its base backup.
+    timeline: int | None = None
+
+
+def begin_recovery(pgdata: Path, restore_command: str, goal: Goal) -> None:
+    """Have the server that starts there recover to a moment, and then take writes.
 
     Raises:
         BackupError: what was restored is no PGDATA, or cannot be written.
@@ -43,13 +48,14 @@ def begin_recovery(pgdata: Path, restore_command: str, moment: datetime | None) 
     settings = {
         "restore_command": restore_command,
         "recovery_target_action": "promote",
+        "recovery_target_timeline": str(goal.timeline or "current"),
         # Nothing of a try is to go where the lost server's WAL is.
         "archive_mode": "off",
         # A standby that can be read wants as many connections as its primary had.
         "hot_standby": "off",
     }
-    if moment is not None:
-        settings["recovery_target_time"] = in_words(moment).replace("Z", "+00")
+    if goal.moment is not None:
+        settings["recovery_target_time"] = in_words(goal.moment).replace("Z", "+00")
     try:
         kept = _without_recovery(pgdata)
         lines = [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]

@@ -197,12 +197,12 @@ class S3Store:
         offset, size, etag, cuts = 0, 1, "", 0
         while offset < size:
             answer = self._get(key, offset, etag)
-            if not etag:
-                size, etag = answer["ContentLength"], answer["ETag"]
-                on_etag(etag)
-                on_size(size)
             body = answer["Body"]
             try:
+                if not etag:
+                    size, etag = answer["ContentLength"], answer["ETag"]
+                    on_etag(etag)
+                    on_size(size)
                 while piece := body.read(PIECE_BYTES):
                     offset += len(piece)
                     cuts = 0

@@ -124,6 +124,22 @@ def refuse_unless_done(said: Said, physical: Physical) -> None:
     )
 
 
+async def archive_history(connection: asyncpg.Connection, physical: Physical) -> None:
+    """Archive how this server's timeline came about, if a recovery has begun it.
+
+    PostgreSQL does so when it begins, and a restored one archived nothing then. From
+    that file on the archive is known to be this server's.
+
+    Raises:
+        BackupError: it cannot be archived.
+    """
+    path = await connection.fetchval(_blocks()["history"])
+    if path is not None:
+        said = await try_as_server(connection, physical.archive_one(path))
+        if said is not None:
+            refuse_unless_done(said, physical)
+
+
 async def enable(
     connection: asyncpg.Connection, physical: Physical, store: Store, log: Path | None
 ) -> Enabled:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from penstock import config
 from penstock.backup.recovery import Restored, restore_to_time
+from penstock.backup.stores import open_store
 from penstock.backup.target_time import in_words
 from penstock.cli.physical_options import barman_of
 from penstock.cli.signals import stop_signals_interrupting
@@ -45,6 +46,7 @@ def run(
         restored = restore_to_time(
             to_time,
             barman,
+            open_store(settings.backup_store),
             data_dir=Path(data_dir) if data_dir else None,
             pgdata=Path(pgdata) if pgdata else None,
             environment=config.s3_variables(),

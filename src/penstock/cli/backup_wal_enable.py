@@ -12,6 +12,7 @@ from penstock.backup.store import Store
 from penstock.backup.stores import open_store
 from penstock.backup.wal_enable import (
     Enabled,
+    archive_history,
     disable,
     enable,
     refuse_unless_done,
@@ -136,6 +137,8 @@ async def _enable(
             refuse_unless_done(said, physical)
         await claim(connection, physical, place, marker)
         enabled = await enable(connection, physical, place, log)
+        if enabled.first_wal:
+            await archive_history(connection, physical)
         enabled.was_tried_as_server = said is not None
         return enabled
     except LOST_ERRORS as error:

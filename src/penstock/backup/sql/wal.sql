@@ -32,6 +32,11 @@ SELECT pg_walfile_name(pg_switch_wal())
 -- current_wal --
 SELECT pg_walfile_name(pg_current_wal_insert_lsn())
 
+-- history --
+-- Of a timeline that a recovery began: by which way it came about.
+SELECT 'pg_wal/' || name FROM pg_ls_waldir()
+WHERE name = substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || '.history'
+
 -- said --
 CREATE TEMPORARY TABLE IF NOT EXISTS penstock_said (line text)
 
