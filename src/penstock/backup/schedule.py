@@ -163,11 +163,14 @@ WantedBy=timers.target
 
 
 def _unit_word(text: str) -> str:
-    """Return a text as one word of a unit (systemd.syntax(7), "Quoting")."""
+    """Return a text as one word of a unit (systemd.syntax(7), "Quoting").
+
+    In the places where it is used a `$` is one (systemd.exec(5), "Environment").
+    """
     text = text.replace("%", "%%")
-    if text and not set(text) & set(" \t'\"\\;$#"):
+    if text and not set(text) & set(" '\"\\;#"):
         return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 

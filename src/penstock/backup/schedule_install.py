@@ -6,6 +6,7 @@ else has written.
 
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -40,17 +41,27 @@ def steps_of(units: Mapping[str, str], systemd: Systemd) -> list[str]:
     return [*writes, *(" ".join(each) for each in _calls(units, systemd))]
 
 
-def install(units: Mapping[str, str], user: str, systemd: Systemd) -> list[Path]:
+def install(
+    units: Mapping[str, str],
+    user: str,
+    systemd: Systemd,
+    directories: Iterable[str] = (),
+) -> list[Path]:
     """Write the units, let systemd read them, and enable the timers.
+
+    Args:
+        user: who runs them.
+        directories: that they write to; systemd starts no unit where one is missing.
 
     Returns:
         The files that were written: those that were there already are left alone.
 
     Raises:
-        UnavailableError: there is no systemd here, no right, or no such user.
+        UnavailableError: there is no systemd, right, user or directory.
         BackupError: a unit of somebody else's is there, or systemctl fails.
     """
     _check(units, user, systemd)
+    _check_directories(directories, user)
     written = []
     for name, text in units.items():
         file = systemd.unit_dir / name
@@ -93,6 +104,15 @@ def _check(units: Mapping[str, str], user: str, systemd: Systemd) -> None:
             raise BackupError(
                 f"{systemd.unit_dir / name} is somebody else's, so nothing is"
                 " installed; move it away"
+            )
+
+
+def _check_directories(directories: Iterable[str], user: str) -> None:
+    for each in directories:
+        if not Path(each).is_dir():
+            raise UnavailableError(
+                f"{each} is not there, so nothing is installed; make it:"
+                f" install -d -o {user} -m 700 {shlex.quote(each)}"
             )
 
 

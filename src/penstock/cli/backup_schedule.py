@@ -28,7 +28,7 @@ USER = "penstock"
 DATA_DIR = "/var/lib/penstock"
 
 
-class _TimeOfDay(click.ParamType):
+class _TimeOfDay(click.ParamType[time]):
     """A time such as 02:15."""
 
     name = "time"
@@ -123,7 +123,7 @@ def command(
         return
     units = units_of(schedule)
     if installs and not dry_run:
-        _install(units, user)
+        _install(units, schedule)
         return
     for name, text in units.items():
         click.echo(f"# {Systemd().unit_dir / name}\n{text}")
@@ -132,8 +132,8 @@ def command(
             click.echo(f"would {step}", err=True)
 
 
-def _install(units: dict[str, str], user: str) -> None:
-    for file in install(units, user, Systemd()):
+def _install(units: dict[str, str], schedule: Schedule) -> None:
+    for file in install(units, schedule.user, Systemd(), schedule.writable):
         click.echo(f"wrote {file}", err=True)
     click.echo("enabled; systemctl list-timers 'penstock-backup*' shows when", err=True)
 
