@@ -100,8 +100,9 @@ class WalLevels(Collector):
         self.values: tuple[float | None, ...] = (None, None, None)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield them all, those without a value too: their names are known."""
+        """Yield those that are known."""
         for (name, help_text), value in zip(
             _WAL_LEVELS.items(), self.values, strict=True
         ):
-            yield GaugeMetricFamily(name, help_text, value)
+            if value is not None:
+                yield GaugeMetricFamily(name, help_text, value)
