@@ -68,12 +68,14 @@ def _in_order(objects: list[PartObject]) -> list[PartObject]:
 def _print_facts(manifest: Manifest, verified: Verified | None) -> None:
     now = datetime.now(UTC)
     age = age_in_words(now - manifest.created_at)
-    others = ", ".join(f"{name} {rows:,}" for name, rows in manifest.other_rows.items())
+    others = ", ".join(
+        f"{rows:,} of {name}" for name, rows in manifest.other_rows.items() if rows
+    )
     facts = {
         "backup": manifest.id,
-        "of": f"{manifest.created_at:%Y-%m-%d %H:%M:%S}Z, {age} ago",
+        "of": f"{manifest.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z, {age} ago",
         "took": duration_in_words(manifest.duration_seconds),
-        "rows": f"{manifest.rows:,} of logs" + (f"; {others}" if others else ""),
+        "rows": f"{manifest.rows:,} of logs" + (f", {others}" if others else ""),
         "size": f"{size_in_words(manifest.size_bytes)}, of which its own"
         f" {size_in_words(manifest.own_bytes)}",
         "database": f"{manifest.database}, schema {manifest.schema_version}, PostgreSQL"
