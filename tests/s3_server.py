@@ -4,6 +4,7 @@ Each bucket is its user's own, so nothing is reset between tests. boto3 finds th
 and its keys in the variables of `environment`, as it finds AWS's.
 """
 
+import functools
 import itertools
 import os
 import subprocess
@@ -25,6 +26,8 @@ from tests.ports import free_port
 # moto takes a second and a half to start, on a busy machine some more.
 PATIENCE_SECONDS = 30.0
 REGION = "us-east-1"
+# S3 answers 1,000 names at a time: nobody wants to make so many to get a second page.
+NAMES_AT_ONCE = 20
 
 
 class S3(NamedTuple):
@@ -61,6 +64,16 @@ class S3(NamedTuple):
         found = self.client().list_multipart_uploads(Bucket=self.bucket)
         return [each["Key"] for each in found.get("Uploads", ())]
 
+    def clear(self) -> None:
+        """Remove all objects and all uploads."""
+        client = self.client()
+        for key in self.keys():
+            client.delete_object(Bucket=self.bucket, Key=key)
+        found = client.list_multipart_uploads(Bucket=self.bucket)
+        for each in found.get("Uploads", ()):
+            named = {"Key": each["Key"], "UploadId": each["UploadId"]}
+            client.abort_multipart_upload(Bucket=self.bucket, **named)
+
     def body(self, key: str) -> bytes:
         """Return an object's bytes."""
         found: bytes = (
@@ -95,8 +108,13 @@ def without_aws(environment: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in environment.items() if not k.startswith("AWS_")}
 
 
+@functools.cache
 def client_of(address: str, service: str = "s3", **keys: str) -> Any:
-    """Return a client that takes nothing from the environment."""
+    """Return a client that takes nothing from the environment.
+
+    Reading what AWS's services are takes more than most tests: there is one for each
+    address.
+    """
     session = boto3.session.Session(
         aws_access_key_id=keys.get("key", "test"),
         aws_secret_access_key=keys.get("secret", "test"),
@@ -128,7 +146,9 @@ class S3Server:
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
-                env=without_aws(os.environ) | {"MOTO_PORT": f"{port}"},
+                env=without_aws(os.environ)
+                | {"MOTO_PORT": f"{port}"}
+                | {"MOTO_S3_DEFAULT_MAX_KEYS": f"{NAMES_AT_ONCE}"},
                 start_new_session=True,  # Ctrl-C is pytest's
             )
             if self._answers():
@@ -150,7 +170,8 @@ class S3Server:
 
     def post(self, path: str, body: bytes = b"") -> None:
         """Ask moto's own interface, such as /moto-api/reset-auth."""
-        request = urllib.request.Request(self.address + path, body, method="POST")
+        kind = {"Content-Type": "text/plain"}  # as a form it would not be seen
+        request = urllib.request.Request(self.address + path, body, kind, method="POST")
         _open(request).close()
 
     def close(self) -> None:

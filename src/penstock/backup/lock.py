@@ -149,7 +149,7 @@ class StoreLock:
                 self._turn.release()
 
     def keep_renewing(self, every_seconds: float) -> None:
-        """Renew until it is given back; a store that is gone may be back before long."""
+        """Renew until it is given back; a store that is gone may come back."""
         while not self._ended.wait(every_seconds):
             with contextlib.suppress(StoreError):
                 self.renew()

@@ -124,7 +124,8 @@ class S3Store:
             # A console makes "folders" of such objects.
             if not each["Key"].endswith("/"):
                 key = each["Key"].removeprefix(self._prefix)
-                yield Entry(key, each["Size"], each["LastModified"])
+                modified_at = each["LastModified"].astimezone(UTC)
+                yield Entry(key, each["Size"], modified_at)
 
     def delete(self, keys: Collection[str]) -> None:
         names = [self._name(key) for key in keys]
@@ -197,12 +198,12 @@ class S3Store:
         offset, size, etag, cuts = 0, 1, "", 0
         while offset < size:
             answer = self._get(key, offset, etag)
-            if not etag:
-                size, etag = answer["ContentLength"], answer["ETag"]
-                on_etag(etag)
-                on_size(size)
             body = answer["Body"]
             try:
+                if not etag:
+                    size, etag = answer["ContentLength"], answer["ETag"]
+                    on_etag(etag)
+                    on_size(size)
                 while piece := body.read(PIECE_BYTES):
                     offset += len(piece)
                     cuts = 0

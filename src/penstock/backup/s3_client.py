@@ -46,7 +46,8 @@ def open_client(bucket: str, url: str) -> Any:
             client = _new_client(session, {"addressing_style": "path"})
     except ValueError as error:  # botocore's words name the endpoint or the region
         raise SettingsError(
-            f"{error}; correct AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or AWS_REGION"
+            f"boto3 is set to what is none: {str(error).rstrip('.')}; correct"
+            " AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_REGION or AWS_MAX_ATTEMPTS"
         ) from error
     except BotoCoreError as error:
         raise from_botocore(error, at) from error
