@@ -155,3 +155,14 @@ async def test_large_rows_are_not_compressed_slowly(
     )
     expected = ("lz4", None) if has_lz4 else (None, "{toast_tuple_target=4080}")
     assert [tuple(row) for row in stored] == [expected]
+
+
+async def test_a_policy_of_the_day_alone_is_none_of_logs(
+    writer: PostgresWriter, person: asyncpg.Connection, today: str, database: Database
+) -> None:
+    """As where nobody is to read a day past the policies of `logs`."""
+    await person.execute(f"ALTER TABLE {today} ENABLE ROW LEVEL SECURITY")
+    await store(writer, batch_of(events(2)))
+    await store(writer, batch_of(events(3)))
+    assert await named(person) == []
+    assert numbers_in(database) == [1, 2, 3]

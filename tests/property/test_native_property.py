@@ -199,6 +199,45 @@ def test_deep_records(entry: bytes, behind: int) -> None:
     parts_of(entry + in_a_record(b"\x01") * behind, encoder=Twins())
 
 
+def _with_keys(values: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """Maps of few keys, most of which begin with the same one; arrays of such."""
+    keys = st.permutations([b"\xa1b", b"\xa2cc", b"\xa3ddd", b"\xa5level"])
+    maps = st.builds(
+        lambda keys, values: m.fixmap(*zip([b"\xa1a", *keys], values, strict=False)),
+        keys,
+        st.lists(values, min_size=2, max_size=3),
+    )
+    return maps | st.lists(maps, max_size=3).map(lambda each: m.fixarray(*each))
+
+
+@cases(40)
+@given(
+    st.lists(
+        st.tuples(
+            st.recursive(
+                st.sampled_from([b"\x01", m.fixstr(b"x" * 20)]),
+                _with_keys,
+                max_leaves=12,
+            ),
+            st.booleans(),
+            st.integers(1, 3),
+        ),
+        max_size=8,
+    )
+)
+def test_maps_within_maps_like_them(records: list[tuple[bytes, bool, int]]) -> None:
+    entries = [
+        (
+            m.fixarray(m.uint32(m.T), value)
+            if value[0] & 0xF0 == 0x80 and not is_nested
+            else in_a_record(value)
+        )
+        * times
+        for value, is_nested, times in records
+    ]
+    parts_of(b"".join(entries) * 2, encoder=Twins())
+
+
 def _nested(
     levels: int, opening: list[bytes], inner: bytes, before: list[bytes]
 ) -> bytes:

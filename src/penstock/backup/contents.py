@@ -144,9 +144,8 @@ async def _logs_tables(
         sealed = {row["partition"] for row in await connection.fetch(blocks["sealed"])}
     tables, foreign = [], []
     for row in await connection.fetch(blocks["days"]):
-        name = (
-            row["name"] if row["is_beside_logs"] else f"{row['schema']}.{row['name']}"
-        )
+        is_plain = row["is_beside_logs"] and _PLAIN.fullmatch(row["name"])
+        name = row["name"] if is_plain else row["in_sql"]
         if row["kind"] == FOREIGN:
             foreign.append(name)
             continue

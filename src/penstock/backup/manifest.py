@@ -12,7 +12,6 @@ read or write a store.
 
 import hashlib
 import re
-import secrets
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -109,8 +108,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_id(now: datetime) -> str:
-    """Return a name for a backup: its time, and something that nobody else takes."""
-    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    """Return a name for a backup: its time, to 15 us, so that names are in its order.
+
+    One backup at a time is made in a store, so no two have one name.
+    """
+    fraction = now.microsecond * 0x10000 // 1_000_000
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{fraction:04x}"
 
 
 def is_id(text: str) -> bool:

@@ -54,12 +54,21 @@ class Held:
             ApiError: all together would hold too much.
         """
         if self._budget.used_bytes + more_bytes > self._budget.max_bytes:
-            raise ApiError(
-                503,
-                "too many bodies are on their way (ingest_max_waiting_bytes)",
-                {"Retry-After": str(RETRY_SECONDS)},
-            )
+            raise _too_many()
         self.be(self._bytes + more_bytes)
+
+    def become(self, size_bytes: int) -> None:
+        """Hold what the body has become: a few kilobytes may inflate to very many.
+
+        Alone it may be more than all together may, or it would never be taken.
+
+        Raises:
+            ApiError: all together would hold too much.
+        """
+        others_bytes = self._budget.used_bytes - self._bytes
+        if others_bytes and others_bytes + size_bytes > self._budget.max_bytes:
+            raise _too_many()
+        self.be(size_bytes)
 
     def be(self, size_bytes: int) -> None:
         """Hold so much, whatever the others do."""
@@ -131,6 +140,14 @@ def json_error(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8 at byte {error.start}"
     return "it is nested too deep"
+
+
+def _too_many() -> ApiError:
+    return ApiError(
+        503,
+        "too many bodies are on their way (ingest_max_waiting_bytes)",
+        {"Retry-After": str(RETRY_SECONDS)},
+    )
 
 
 def _too_large(most_bytes: int) -> ApiError:

@@ -82,7 +82,7 @@ class Ingest:
             async with self._reading:
                 entries, problems, identity = await self._read(body, asked)
             del body
-            held.be(len(entries))
+            held.become(len(entries))
             submission = Submission(
                 SENDER,
                 request.remote or SENDER,

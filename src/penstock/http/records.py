@@ -27,10 +27,12 @@ from penstock.rows.times import (
     MICROSECONDS,
     microseconds_of_number,
 )
-from penstock.wire.json_frames import DECODER, new_packer, text_of
+from penstock.wire.json_frames import DECODER, new_packer, text_in_pieces
 
 # Records are read for some milliseconds, then others have a turn.
 STEP_CHARACTERS = 64 * 1024
+# And where a text is not UTF-8, before that.
+STEP_NOT_UTF_8 = 16 * 1024
 # Of what is rejected, so many are named in the answer; all are in rejected_event.
 MOST_NAMED = 20
 
@@ -79,7 +81,12 @@ class Records:
         Raises:
             ApiError: the body is broken as a whole; it says where.
         """
-        self._text, self._body = text_of(self._body), b""
+        pieces: list[str] = []
+        for piece in text_in_pieces(self._body, STEP_NOT_UTF_8):
+            pieces.append(piece)
+            yield
+        self._text, self._body = "".join(pieces), b""
+        del pieces
         begin = _skip_space(self._text, 1 if self._text[:1] == "\ufeff" else 0)
         if begin == len(self._text):
             raise ApiError(400, "the body has no record in it")

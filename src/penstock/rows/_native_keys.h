@@ -187,6 +187,8 @@ typedef struct {
 typedef struct {
     uint64_t used_in; /* the entry that was of this shape last: until that is written it
                          stays */
+    uint64_t walked_in; /* the entry in which pairs are walked over by it now: a map among
+                           their values may have the same slot, and stays out */
     uint32_t count;   /* 0: there is none */
     uint32_t wanted;  /* a hash of the keys that came last and were none of this */
     uint32_t named_count;

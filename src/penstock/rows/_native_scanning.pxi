@@ -261,9 +261,13 @@ cdef inline const uint8_t *scan_by_shape(
     cdef size_t number, count = shape.count
     cdef uint32_t inner = <uint32_t>w.keys_used
     cdef uint8_t fixed
+    # Of a map that this one is in, perhaps.
+    cdef uint64_t walked_in = shape.walked_in
+    shape.walked_in = w.number
     w.values += 2 * count
     for number in range(count):
         if not is_key(p, shape, known, w.end):
+            shape.walked_in = walked_in
             w.values -= 2 * (count - number)
             w.pending -= 2 * number
             done[0] = number
@@ -291,6 +295,7 @@ cdef inline const uint8_t *scan_by_shape(
         keys = w.keys + first + 1
         inner = <uint32_t>w.keys_used
     w.pending -= 2 * count
+    shape.walked_in = walked_in
     shape.used_in = w.number
     w.keys[first].at = shape - w.shapes + 1
     done[0] = count
@@ -309,7 +314,11 @@ cdef void keep_shape(Work *w, Shape *shape, size_t first, size_t count) noexcept
     cdef uint32_t hash = hash_of_keys(keys, count)
     if shape.wanted != hash:
         shape.wanted = hash
-    elif shape.used_in != w.number and set_shape(shape, keys, count, w.data):
+    elif (
+        shape.used_in != w.number
+        and shape.walked_in != w.number
+        and set_shape(shape, keys, count, w.data)
+    ):
         if not plan_shape(w, shape, keys):
             shape.count = 0
 

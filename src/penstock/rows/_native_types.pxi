@@ -60,6 +60,7 @@ cdef extern from "_native_keys.h" nogil:
         uint16_t place
     ctypedef struct Shape:
         uint64_t used_in
+        uint64_t walked_in
         uint32_t count
         uint32_t wanted
         uint32_t named_count

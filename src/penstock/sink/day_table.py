@@ -93,12 +93,13 @@ class DayTables:
 def is_of_the_table(error: Exception) -> bool:
     """Tell whether it may be for the table's own name that the COPY failed.
 
-    It is gone, is another's, has other bounds, or we may not write to it.
+    It is gone, is another's, has other bounds, or we may not write to it: a policy of
+    its own is none of `logs`, and with one it takes no COPY (0A).
     """
     if isinstance(error, DetachedError):
         return True
     return isinstance(error, asyncpg.PostgresError) and (
-        (error.sqlstate or "").startswith("42") or is_of_partitions(error)
+        (error.sqlstate or "").startswith(("42", "0A")) or is_of_partitions(error)
     )
 
 

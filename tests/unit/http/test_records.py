@@ -187,6 +187,7 @@ def test_others_have_a_turn_while_a_large_body_is_read() -> None:
         b'{"a":1}\n' * 50_000,
         b"[" + b"{},\n" * 99_999 + b"{}]",
         b"{}" * 99_999,
+        b'{"a":"' + b"\xff" * 500_000 + b'"}',  # 15 s, were it 32 MiB
     ):
         steps = sum(
             1

@@ -255,6 +255,38 @@ def test_a_map_like_one_that_the_record_holds_twice_does_not_change_the_first() 
         parts_of((in_a_record(first) * 3 + in_a_record(m.fixarray(*values))) * 4)
 
 
+def _map(**values: bytes) -> bytes:
+    return m.fixmap(*((m.fixstr(key.encode()), each) for key, each in values.items()))
+
+
+def test_a_map_like_one_that_it_is_in_does_not_change_that_one() -> None:
+    text = m.fixstr(b"x" * 20)
+    entries = [
+        # The inner one is kept behind the outer one's keys, before its last, and
+        # before one that is none of either.
+        [_map(id=text, left=b"\x05"), _map(id=text, left=_map(id=text, right=b"\x03"))],
+        [
+            _map(k=b"\x01", mm=text, ooo=text),
+            _map(
+                k=b"\x01",
+                mm=m.fixarray(*[_map(k=b"\x01", zzzz=text, ooo=b"\x03")] * 2),
+                ooo=text,
+            ),
+        ],
+        [
+            _map(k=b"\x01", mm=text, ooo=text),
+            _map(
+                k=b"\x01",
+                mm=m.fixarray(*[_map(k=b"\x01", zzzz=text, ooo=b"\x03")] * 2),
+                a=text,
+            ),
+        ],
+    ]
+    for known, outer in entries:
+        for write in (in_a_record, lambda record: m.fixarray(m.uint32(m.T), record)):
+            parts_of(write(known) * 3 + write(outer) * 4, encoder=Twins())
+
+
 # --- it is the compiled one that writes what is usual
 
 
