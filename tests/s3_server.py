@@ -26,6 +26,8 @@ from tests.ports import free_port
 # moto takes a second and a half to start, on a busy machine some more.
 PATIENCE_SECONDS = 30.0
 REGION = "us-east-1"
+# S3 answers 1,000 names at a time: nobody wants to make so many to get a second page.
+NAMES_AT_ONCE = 20
 
 
 class S3(NamedTuple):
@@ -144,7 +146,9 @@ class S3Server:
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
-                env=without_aws(os.environ) | {"MOTO_PORT": f"{port}"},
+                env=without_aws(os.environ)
+                | {"MOTO_PORT": f"{port}"}
+                | {"MOTO_S3_DEFAULT_MAX_KEYS": f"{NAMES_AT_ONCE}"},
                 start_new_session=True,  # Ctrl-C is pytest's
             )
             if self._answers():
@@ -166,7 +170,8 @@ class S3Server:
 
     def post(self, path: str, body: bytes = b"") -> None:
         """Ask moto's own interface, such as /moto-api/reset-auth."""
-        request = urllib.request.Request(self.address + path, body, method="POST")
+        kind = {"Content-Type": "text/plain"}  # as a form it would not be seen
+        request = urllib.request.Request(self.address + path, body, kind, method="POST")
         _open(request).close()
 
     def close(self) -> None:

@@ -106,10 +106,9 @@ def _meaning(
     if code in _EXPIRED:
         return "the credentials have expired; renew them and run the same command again"
     if code in _UNKNOWN_KEYS or code == "SignatureDoesNotMatch":
-        part = "secret key is wrong" if code == "SignatureDoesNotMatch" else (
-            "access key or session token is unknown"
-        )  # fmt: skip
-        return f"the {part} there ({code}); {_WHERE_CREDENTIALS}"
+        is_known = code == "SignatureDoesNotMatch"
+        part = "secret key is wrong" if is_known else "access key or token is unknown"
+        return f"the {part} ({code}); {_WHERE_CREDENTIALS}"
     if code == "RequestTimeTooSkewed":
         return (
             "the clock of this machine is more than 15 minutes off"
@@ -210,6 +209,8 @@ def _unreached(at: Place, what: str) -> str:
 
 
 def _untrusted(at: Place, told: str) -> str:
+    if "WRONG_VERSION_NUMBER" in told:
+        return f"{at.endpoint} speaks no TLS; is it http:// in AWS_ENDPOINT_URL_S3?"
     return (
         f"S3 at {at.endpoint} has no certificate that is trusted here ({told}); name"
         " its authority in AWS_CA_BUNDLE"
