@@ -36,6 +36,7 @@ NAMES: Final = (
     "growth",
     "disk",
     "queries",
+    "backup",
 )
 FLUENT_BIT: Final = "fluent_bit"
 ALL: Final = (*NAMES[:4], FLUENT_BIT, *NAMES[4:])

@@ -35,6 +35,7 @@ TITLES: Final = {
     "growth": "As the table grows",
     "disk": "On disk",
     "queries": "A search",
+    "backup": "Backups, and each way back",
 }
 
 

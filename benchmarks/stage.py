@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -94,14 +94,16 @@ def postgres(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def cluster(directory: Path) -> Iterator["EmbeddedPostgres"]:
+def cluster(
+    directory: Path, environment: Mapping[str, str] | None = None
+) -> Iterator["EmbeddedPostgres"]:
     """Run an embedded PostgreSQL with Penstock's schema in it; yield the server."""
     if sys.platform != "linux":
         raise StageError("this needs Linux: it reads the server's figures from /proc")
     # Here, so that the sender runs where there is no embedded PostgreSQL.
     from penstock.embedded import EmbeddedPostgres
 
-    server = EmbeddedPostgres(directory / "postgres")
+    server = EmbeddedPostgres(directory / "postgres", environment=environment or {})
     try:
         server.start()
         run_penstock(["db", "migrate", "--database-url", server.url], directory)

@@ -236,6 +236,7 @@ def _used_metrics() -> Metrics:
     used.receive.broke_protocol("not_forward")
     for error in (PermanentSinkError(""), TransientSinkError("")):
         used.sink.failed(error)
+    used.maintenance.saw_archive(0.0, 0, 0.0)
     used.http.serves(("/api/search",))
     return used
 

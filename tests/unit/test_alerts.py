@@ -33,6 +33,7 @@ def names(tmp_path: Path) -> set[str]:
     )
     metrics.watch_books(Books(), lambda: 0)
     metrics.watch_spool(NoSpool())
+    metrics.maintenance.saw_archive(0.0, 0, 0.0)
     backups = tmp_path / "backup.prom"
     backups.write_text(text_of({(name, None): 0.0 for name in FAMILIES}))
     metrics.watch_backup_file(backups)

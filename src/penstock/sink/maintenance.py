@@ -144,6 +144,13 @@ async def _require_owner(connection: asyncpg.Connection, where: str) -> None:
 def _tell(
     report: MaintenanceReport, metrics: MaintenanceMetrics, now_seconds: float
 ) -> None:
+    archiver = report.archiver
+    if archiver is not None and archiver.is_on:
+        metrics.saw_archive(
+            archiver.last_archived_seconds, archiver.ready_files, archiver.lag_seconds
+        )
+    else:  # what was so a while ago is nothing to go by
+        metrics.saw_archive(None, None, None)
     if report.was_skipped:
         return
     for entry in report.entries:

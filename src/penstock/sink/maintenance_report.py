@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from penstock.postgres.archiver import Archiver
 from penstock.postgres.words import describe
 
 # Connection and shutdown (PostgreSQL documentation, appendix A): the rest of the round
@@ -55,6 +56,8 @@ class MaintenanceReport:
     entries: list[Entry] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     default_rows: int = 0
+    # None: nobody has looked.
+    archiver: Archiver | None = None
 
     def lines(self) -> list[str]:
         """Return what was done, or would be, a line for each thing."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from penstock.postgres.archiver import read_archiver
 from penstock.settings import MaintenanceSettings, PartitionSettings
 from penstock.sink.claim_periods import ClaimPeriods
 from penstock.sink.maintenance_report import Deed, Entry, MaintenanceReport
@@ -85,6 +86,7 @@ class MaintenanceRound:
             "delete from logs_default": self._delete_expired,
             "drop periods of ingest_chunk": self._drop_periods,
             "count logs_default": self._count_default,
+            "look at the WAL archive": self._look_at_archive,
             "seal days": self._seal_days,  # the one that takes long
         }
         for what, step in steps.items():
@@ -151,6 +153,9 @@ class MaintenanceRound:
             plan = await self._connection.fetchval(self._blocks["estimate_default"])
             rows = json.loads(plan)[0]["Plan"]["Plan Rows"]
         self._report.default_rows = rows
+
+    async def _look_at_archive(self) -> None:
+        self._report.archiver = await read_archiver(self._connection)
 
     async def _seal_days(self) -> None:
         if not self._report.is_dry_run:

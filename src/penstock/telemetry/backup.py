@@ -134,7 +134,7 @@ class BackupFile:
             READABLE,
             "Is 1 if the file that backup_metrics_file names could be read just now, 0"
             " if not, or if no backup command has written it yet. This and what else"
-            " begins with penstock_backup_ is there where that is set.",
+            " begins with penstock_backup_, but for _wal_, is there where that is set.",
             value=float(is_readable),
         )
         yield from _families(samples)

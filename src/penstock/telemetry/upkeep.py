@@ -4,7 +4,22 @@ It owns their names and their words. What they mean for an operator is in
 `docs/metrics.md`, which is generated.
 """
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+_WAL_LEVELS = {
+    "penstock_backup_wal_last_archived_timestamp_seconds": "When PostgreSQL last"
+    " archived a segment of its WAL, as of the last round of maintenance. This and the"
+    " next two are there where WAL is archived and this process looks after the"
+    " database.",
+    "penstock_backup_wal_ready_files": "Segments of WAL that wait to be archived; where"
+    " the login may look (pg_monitor).",
+    "penstock_backup_wal_lag_seconds": "For how long the oldest of them waits.",
+}
 
 
 class MaintenanceMetrics:
@@ -21,6 +36,8 @@ class MaintenanceMetrics:
             "maintenance_failures": "Things that maintenance could not do, and tries"
             " again in its next round.",
         }
+        self._wal = WalLevels()
+        registry.register(self._wal)
         self._counters = {
             name: Counter(f"penstock_{name}_total", help_text, registry=registry)
             for name, help_text in counters.items()
@@ -65,3 +82,27 @@ class MaintenanceMetrics:
     def succeeded(self, now_seconds: float) -> None:
         """Note a round in which all could be done."""
         self._last_success.set(now_seconds)
+
+    def saw_archive(
+        self,
+        last_archived_seconds: float | None,
+        ready_files: int | None,
+        lag_seconds: float | None,
+    ) -> None:
+        """Note how the WAL archive does; None: nobody knows, or nothing is archived."""
+        self._wal.values = (last_archived_seconds, ready_files, lag_seconds)
+
+
+class WalLevels(Collector):
+    """Levels of which one that is not known is left out, which no Gauge can be."""
+
+    def __init__(self) -> None:
+        self.values: tuple[float | None, ...] = (None, None, None)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield those that are known."""
+        for (name, help_text), value in zip(
+            _WAL_LEVELS.items(), self.values, strict=True
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(name, help_text, value)

@@ -22,6 +22,9 @@ OF_THE_WHOLE: Final = frozenset(
         "penstock_config_last_reload_success_timestamp_seconds",
         "penstock_maintenance_last_success_timestamp_seconds",
         "penstock_default_partition_rows",
+        "penstock_backup_wal_last_archived_timestamp_seconds",
+        "penstock_backup_wal_ready_files",
+        "penstock_backup_wal_lag_seconds",
     }
 )
 # Levels that are as the worst worker's, or the busiest's: each has all who look on.
