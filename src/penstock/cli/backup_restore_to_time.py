@@ -12,7 +12,7 @@ from penstock import config
 from penstock.backup.recovery import Restored, restore_to_time
 from penstock.backup.stores import open_store
 from penstock.backup.target_time import in_words
-from penstock.cli.physical_options import barman_of
+from penstock.cli.physical_options import barman_of, saying_what_is_opened
 from penstock.cli.signals import stop_signals_interrupting
 from penstock.errors import SettingsError
 from penstock.settings import BackupSettings
@@ -42,7 +42,11 @@ def run(
         )
     barman = barman_of(settings)
     console = Console(stderr=True)
-    with stop_signals_interrupting(), console.status("restoring") as status:
+    with (
+        stop_signals_interrupting(),
+        saying_what_is_opened(),
+        console.status("restoring") as status,
+    ):
         restored = restore_to_time(
             to_time,
             barman,

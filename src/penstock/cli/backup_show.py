@@ -40,6 +40,7 @@ def command(
 
     Each part's object is looked for, and its size compared; what is in it only
     `penstock backup verify` tells. Where one is missing the exit code is 1.
+    With -o json `objects` has the size that was found of each, or null.
     """
     settings = backup_settings(store, config_file)
     place = open_store(settings.backup_store)
@@ -48,7 +49,8 @@ def command(
     verified = read_verified(place).get(manifest.id)
     problems = [each.problem for each in objects if each.problem]
     if output == "json":
-        click.echo(as_json(manifest, verified, problems=problems))
+        sizes = {each.part.key: each.found_bytes for each in objects}
+        click.echo(as_json(manifest, verified, objects=sizes, problems=problems))
     else:
         _print_facts(manifest, verified)
         print_table(PART_COLUMNS, [part_row(each) for each in _in_order(objects)])

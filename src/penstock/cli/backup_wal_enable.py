@@ -26,7 +26,7 @@ from penstock.cli.database import (
     embedded_data_dir,
     found_database,
 )
-from penstock.cli.physical_options import barman_of
+from penstock.cli.physical_options import barman_of, saying_what_is_opened
 from penstock.embedded import let_run
 from penstock.embedded.directory import DataDirectory
 from penstock.errors import DatabaseUnavailableError
@@ -119,7 +119,8 @@ def command(
         log = None
         if config.database_url(database_url, config_file) is None:
             directory = embedded_data_dir(data_dir, config_file)
-            let_run(directory, Path(barman.archive_program))
+            with saying_what_is_opened():
+                let_run(directory, Path(barman.archive_program))
             log = DataDirectory.at(directory).log
         marker = f"barman/{settings.backup_wal_server}.json"
         enabled = asyncio.run(_enable(url, barman, place, marker, log))

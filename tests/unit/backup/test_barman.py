@@ -1,0 +1,95 @@
+"""barman's command lines, as a shell and PostgreSQL take them."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from penstock.backup.barman import Barman, conninfo, pass_file
+from penstock.errors import BackupError, SettingsError
+from penstock.settings import BackupSettings
+
+STORE = "s3://bucket/100% of it"
+
+
+def barman(bin_dir: str, *, sse: str = "", sse_kms_key_id: str = "") -> Barman:
+    settings = BackupSettings(
+        backup_store=STORE,
+        backup_barman_bin=bin_dir,
+        backup_sse=sse,
+        backup_sse_kms_key_id=sse_kms_key_id,
+    )
+    return Barman(settings, endpoint="http://127.0.0.1:9", is_elsewhere=True)
+
+
+def as_postgres_runs(command: str) -> int:
+    """Run a command as PostgreSQL does, which puts names in and takes %% for %."""
+    for name, value in (("%p", "pg_wal/X"), ("%f", "X"), ("%%", "%")):
+        command = command.replace(name, value)
+    return subprocess.run(["sh", "-c", command], capture_output=True).returncode
+
+
+def program(directory: Path, name: str, exit_code: int) -> None:
+    path = directory / f"barman-cloud-{name}"
+    path.write_text(f"#!/bin/sh\nexit {exit_code}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("exit_code", [0, 1, 4, 126, 137, 255])
+def test_an_archive_command_never_ends_with_what_kills_the_archiver(
+    tmp_path: Path, exit_code: int
+) -> None:
+    program(tmp_path, "wal-archive", exit_code)
+    command = barman(str(tmp_path)).archive_command()
+    assert as_postgres_runs(command) == (1 if exit_code else 0)
+
+
+def test_a_missing_program_is_a_failure_like_any_other() -> None:
+    assert as_postgres_runs(barman("/nowhere").archive_command()) == 1
+
+
+@pytest.mark.parametrize(("exit_code", "told"), [(0, 0), (1, 1), (2, 254), (127, 254)])
+def test_a_restore_command_says_that_there_is_no_more_only_where_there_is_none(
+    tmp_path: Path, exit_code: int, told: int
+) -> None:
+    program(tmp_path, "wal-restore", exit_code)
+    command = barman(str(tmp_path)).restore_command(tmp_path / "spool")
+    assert as_postgres_runs(command) == told
+
+
+def test_the_settings_of_encryption_are_barmans_options() -> None:
+    command = barman(
+        "/opt/barman", sse="aws:kms", sse_kms_key_id="alias/logs"
+    ).archive_command()
+    assert "--encryption aws:kms --sse-kms-key-id alias/logs" in command
+    assert "'s3://bucket/100%% of it/barman' penstock %p" in command
+
+
+def test_base_backups_go_to_s3_only() -> None:
+    with pytest.raises(SettingsError, match="go to S3 only"):
+        Barman(BackupSettings(backup_store="file:///backups"))
+
+
+def test_a_barman_that_is_not_there_is_said_with_how_to_get_it(tmp_path: Path) -> None:
+    settings = BackupSettings(backup_store=STORE, backup_barman_bin=str(tmp_path))
+    with pytest.raises(BackupError, match="pip install"):
+        Barman(settings)
+
+
+def test_a_password_goes_by_a_file_and_never_by_the_command_line() -> None:
+    url = "postgresql://me:se%3Acret%5C@db.example:5433/logs?sslmode=require"
+    with pass_file(url) as path:
+        assert path is not None
+        assert path.read_text() == "*:*:*:*:se\\:cret\\\\\n"
+        assert path.stat().st_mode & 0o077 == 0
+        words = conninfo(url, path)
+    assert "cret" not in words
+    assert "host='db.example' port='5433' user='me' dbname='logs'" in words
+    assert "sslmode='require'" in words
+
+
+def test_a_socket_is_named_by_its_host() -> None:
+    url = "postgresql://postgres@/penstock?host=/it%27s/run&port=5432"
+    with pass_file(url) as path:
+        assert path is None
+    assert "host='/it\\'s/run'" in conninfo(url, None)

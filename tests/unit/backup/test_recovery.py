@@ -1,0 +1,136 @@
+"""What a recovery goes to, from which base backup, and what its log says."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from penstock.backup.physical import BaseBackup, base_before
+from penstock.backup.recovery_files import (
+    Goal,
+    begin_recovery,
+    end_recovery,
+    last_commit,
+    reached_end_of_wal,
+    replayed_segments,
+    stopped_at,
+)
+from penstock.backup.target_time import in_words, parse_target_time
+from penstock.errors import SettingsError
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-30 14:05:00+09:00",
+        "2026-11-30 14:05:00+09",
+        "2026-11-30T05:05:00Z",
+        " 2026-11-30 05:05 UTC ",
+    ],
+)
+def test_a_time_is_taken_with_its_zone(text: str) -> None:
+    assert parse_target_time(text, NOW) == datetime(2026, 11, 30, 5, 5, tzinfo=UTC)
+
+
+def test_latest_is_all_that_there_is() -> None:
+    assert parse_target_time("latest", NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("2026-11-30 05:05:00", "has no zone"),
+        ("2026-11-30", "has no zone"),
+        ("yesterday", "is no time"),
+        ("2026-11-30 25:00:00Z", "is no time"),
+        ("2026-11-30 12:00:01Z", "has not come yet"),
+    ],
+)
+def test_what_is_no_time_to_go_to_is_refused(text: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        parse_target_time(text, NOW)
+
+
+def test_a_moment_in_words_is_taken_again() -> None:
+    moment = NOW - timedelta(microseconds=1)
+    assert parse_target_time(in_words(moment), NOW) == moment
+
+
+def base(hours_ago: int, timeline: int = 1, problem: str = "") -> BaseBackup:
+    ended = NOW - hours_ago * HOUR
+    return BaseBackup(
+        id=f"{hours_ago}h",
+        began_at=ended - HOUR / 2,
+        ended_at=ended,
+        timeline=timeline,
+        first_wal="",
+        last_wal="",
+        server_major=18,
+        system_identifier="1",
+        problem=problem,
+    )
+
+
+def test_the_last_base_backup_that_ended_before_is_taken() -> None:
+    bases = [base(9), base(6), base(3), base(2, problem="failed")]
+    found = base_before(bases, NOW - 4 * HOUR, 1)
+    assert found is not None
+    assert found.id == "6h"
+    assert base_before(bases, NOW - 10 * HOUR, 1) is None
+    last = base_before(bases, None, 1)
+    assert last is not None
+    assert last.id == "3h"
+
+
+def test_a_base_backup_of_a_later_timeline_is_none_for_a_moment_before_it() -> None:
+    bases = [base(9), base(3, timeline=2)]
+    found = base_before(bases, None, 1)
+    assert found is not None
+    assert found.id == "9h"
+
+
+@pytest.fixture
+def pgdata(tmp_path: Path) -> Path:
+    (tmp_path / "postgresql.auto.conf").write_text(
+        "# by ALTER SYSTEM\nwork_mem = '8MB'\narchive_command = 'to the lost one''s'\n"
+        "archive_timeout = '60'\nrestore_command = 'old'\n"
+    )
+    (tmp_path / "standby.signal").touch()
+    return tmp_path
+
+
+def test_a_recovery_archives_nothing_and_leaves_nothing(pgdata: Path) -> None:
+    begin_recovery(pgdata, "fetch %f 'it'", Goal(NOW, 2))
+    text = (pgdata / "postgresql.auto.conf").read_text()
+    assert "the lost one" not in text
+    assert "archive_mode = 'off'" in text
+    assert "restore_command = 'fetch %f ''it'''" in text
+    assert "recovery_target_time = '2026-11-30 12:00:00+00'" in text
+    assert "recovery_target_timeline = '2'" in text
+    assert (pgdata / "recovery.signal").exists()
+    assert not (pgdata / "standby.signal").exists()
+    # Without its moment, where the archive has ended before that.
+    begin_recovery(pgdata, "fetch", Goal(None))
+    assert "target_time =" not in (pgdata / "postgresql.auto.conf").read_text()
+    end_recovery(pgdata)
+    text = (pgdata / "postgresql.auto.conf").read_text()
+    assert text == "# by ALTER SYSTEM\nwork_mem = '8MB'\n"
+
+
+def test_a_log_tells_how_far_a_recovery_came() -> None:
+    log = (
+        'LOG:  restored log file "000000010000000000000006" from archive\n'
+        'LOG:  restored log file "00000002.history" from archive\n'
+        "LOG:  last completed transaction was at log time 2026-11-30 14:00:01.5+09\n"
+    )
+    assert replayed_segments(log) == 1
+    assert last_commit(log) == datetime(2026, 11, 30, 5, 0, 1, 500_000, UTC)
+    assert stopped_at(log) is None
+    assert not reached_end_of_wal(log)
+    stopped = "recovery stopping before commit of transaction 7, time 2026-11-30 05:00"
+    assert stopped_at(stopped) == datetime(2026, 11, 30, 5, tzinfo=UTC)
+    ended = "FATAL:  recovery ended before configured recovery target was reached"
+    assert reached_end_of_wal(ended)
