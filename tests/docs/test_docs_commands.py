@@ -1,7 +1,8 @@
 """The commands in the README and in docs/ work as they stand there.
 
 Each page has a directory of its own and, if its commands call penstock, a server of its
-own: PENSTOCK_DATA_DIR, PENSTOCK_PORT and PENSTOCK_HTTP_PORT name it to the commands.
+own: PENSTOCK_DATA_DIR, PENSTOCK_PORT and PENSTOCK_HTTP_PORT name it to the commands. A
+page about backups has an S3 too, which PENSTOCK_BACKUP_STORE names.
 What a page shows as a command's answer is compared with what it answers.
 """
 
@@ -21,7 +22,9 @@ import pytest
 
 from penstock import app, config
 from penstock.cli import first_steps
+from penstock.embedded.programs import find_bin_dir
 from tests.acceptance.penstock_process import Penstock
+from tests.docs.backup_place import STORE, backup_place
 from tests.docs.doc_blocks import DocBlock, Exchange, agree, doc_pages, parse_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +80,8 @@ def reader_environment(scratch: Path, penstock: Penstock | None) -> dict[str, st
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(scratch),
     }
+    # psql is PostgreSQL's own, where a machine has none.
+    environment["PATH"] += f"{os.pathsep}{find_bin_dir()}"
     if penstock is None:
         return environment | {"PENSTOCK_DATA_DIR": str(scratch / "data")}
     return environment | {
@@ -162,12 +167,17 @@ def test_the_commands_of_a_page_work(page: str, scratch: Path) -> None:
     blocks = [block for block in blocks_of(page) if block.is_run]
     with contextlib.ExitStack() as stack:
         penstock = None
+        place = stack.enter_context(backup_place(blocks))
         if calls_penstock(blocks):
             penstock = stack.enter_context(running_penstock())
         environment = reader_environment(scratch, penstock)
+        if place is not None:
+            environment["PENSTOCK_BACKUP_STORE"] = STORE
         failure = ""
         try:
             for block in blocks:
+                if place is not None:
+                    place.replicate()
                 run_block(page, block, scratch, environment)
         except BlockError as error:
             log = f"\n--- penstock up\n{penstock.stderr()}" if penstock else ""

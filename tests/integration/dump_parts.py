@@ -1,7 +1,6 @@
 """Backups to be made in tests: what is in them, and pg_dumps that do odd things."""
 
 import asyncio
-import os
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from penstock.embedded import EmbeddedPostgres
 from tests.integration.conftest import (
     Database,
     Here,
+    clean_environment,
     create_database,
     drop_database,
     penstock,
@@ -135,9 +135,8 @@ def restored(
 PREAMBLE = """#!/bin/sh
 real={real}
 here={here}
-for each in "$@"; do
-    case "$each" in --version) exec "$real" "$@" ;; esac
-done
+# What is asked of its version, and how it can compress.
+case "$*" in *--snapshot=*) ;; *) exec "$real" "$@" ;; esac
 is_day=no
 for each in "$@"; do
     case "$each" in --data-only) is_day=yes ;; esac
@@ -175,7 +174,7 @@ def held(
 ) -> Iterator["subprocess.Popen[str]"]:
     """Make a backup as a process, whose pg_dump is the script and waits.
 
-    After the block it goes on; at the end it has ended.
+    After the block it goes on; `outcome` tells how it has ended.
     """
     arguments = create_arguments(database, store, *more)
     pg_bin = fake_pg_dump(directory, script)
@@ -184,23 +183,16 @@ def held(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")},
+        env=clean_environment(),
     )
     try:
-        wait_until(
-            lambda: (directory / "waits").exists() or process.poll() is not None,
-            "pg_dump is run",
-        )
+        wait_until((directory / "waits").exists, "pg_dump is run")
         yield process
         (directory / "go").touch()
-        process.wait(30)
-    finally:
+    except BaseException:
         process.kill()
-        process.wait()
-        for stream in (process.stdout, process.stderr):
-            assert stream is not None
-            if not stream.closed:
-                stream.close()
+        process.communicate()
+        raise
 
 
 def outcome(process: "subprocess.Popen[str]") -> tuple[int, str, str]:

@@ -427,3 +427,22 @@ def test_workers_share_what_comes_by_http(database: Database, start: Start) -> N
     assert program.stop() == 0
     assert database.value("SELECT count(*) FROM logs") == 1004
     assert database.value("SELECT count(*) FROM rejected_event") == 1
+
+
+def test_a_worker_hands_over_no_more_of_what_nobody_waits_for(
+    database: Database, start: Start
+) -> None:
+    program = start(
+        *("serve", "--database-url", database.url, "--workers", "2"),
+        *("--ring-bytes", "16MiB", "--ingest-commit-seconds", "0.5"),
+        PENSTOCK_HTTP_TOKEN=TOKEN,
+    ).wait_ready()
+    post(program, '{"message":"x"}')
+    body = "\n".join(json.dumps({"n": n, "fill": "x" * 1000}) for n in range(7000))
+    with database.out_of_reach():
+        status, said, _ = post(program, body)
+        assert status == 503, said
+    count = "SELECT count(*) FROM logs WHERE attributes ? 'fill'"
+    wait_until(lambda: database.value(count) > 0, "a quarter of its ring is stored")
+    assert program.stop() == 0
+    assert database.value(count) < 3500

@@ -147,8 +147,10 @@ def test_show_has_a_backups_parts(store: Store, here: Here) -> None:
     dumped = [history[1].id, history[0].id, history[1].id, history[1].id]
     assert [row[5] for row in rows] == dumped
     latest = here("backup", "show", "latest", "--store", store.url, "-o", "json")
-    assert json.loads(latest.stdout)["id"] == history[2].id
-    assert json.loads(latest.stdout)["problems"] == []
+    told = json.loads(latest.stdout)
+    assert told["id"] == history[2].id
+    assert told["problems"] == []
+    assert told["objects"] == {each.key: 3 for each in history[2].parts}
 
 
 def test_show_names_the_objects_that_are_missing_or_cut(

@@ -123,6 +123,24 @@ async def are_some_gone(connection: asyncpg.Connection, oids: Sequence[int]) -> 
     return gone
 
 
+async def require_unlocked(connection: asyncpg.Connection, oids: Sequence[int]) -> None:
+    """Ask whether a table can be read.
+
+    Args:
+        connection: one that is in no transaction.
+
+    Raises:
+        DatabaseUnavailableError: somebody keeps readers out of one.
+    """
+    locked = await connection.fetchrow(load_blocks()["locked"], oids)
+    if locked is not None:
+        raise DatabaseUnavailableError(
+            f"{locked['name']} is locked by somebody who keeps readers out (pid"
+            f" {locked['pid']}; ALTER TABLE, VACUUM FULL or LOCK); make the backup"
+            " when that is done"
+        )
+
+
 async def is_replaced(connection: asyncpg.Connection, table: LogsTable) -> bool:
     """Whether another table has its name: what was read by it may be that one's.
 

@@ -18,12 +18,12 @@ from penstock.backup.contents import (
     count_others,
     read_contents,
 )
-from penstock.backup.dump import PgDumpError, compression
+from penstock.backup.dump import compression
 from penstock.backup.earlier import earlier_parts
 from penstock.backup.fingerprint import read_fingerprints
 from penstock.backup.lock import StoreLock, store_lock
 from penstock.backup.manifest import Manifest, Part, encode, manifest_key, new_id
-from penstock.backup.parts import Means, Parts, Watch
+from penstock.backup.parts import FAILURES, Means, Parts, Watch
 from penstock.backup.programs import find_programs
 from penstock.backup.snapshot import Snapshot, hold_snapshot, open_connection
 from penstock.backup.sql import load_blocks
@@ -182,7 +182,7 @@ async def _all_parts(
         try:
             database = await parts.of_database()
             other_rows = await count_others(snapshot, contents)
-        except (PgDumpError, asyncpg.UndefinedTableError) as error:
+        except FAILURES as error:
             if await parts.is_some_gone(contents.oids):
                 raise _ChangedError(
                     "a table was dropped just when the backup had begun"

@@ -4,16 +4,17 @@ It owns which rows those are, and that they are all that the dump holds. It must
 know which table they go to, nor whether they stay there.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
 import asyncpg
 
 from penstock.backup.archive import Archive, Rows, written
-from penstock.backup.manifest import Part
-from penstock.backup.programs import Programs
+from penstock.backup.manifest import Manifest, Part
+from penstock.backup.programs import Programs, find_programs
 from penstock.backup.store import Store
-from penstock.errors import AbsentError, CorruptError
+from penstock.errors import AbsentError, BackupError, CorruptError
 from penstock.postgres.connection import unless_lost
 from penstock.postgres.words import describe
 
@@ -51,6 +52,27 @@ class Dumps:
                 f"{self.store.url}/{part.key} is not there, which the backup needs:"
                 " somebody has removed it"
             ) from error
+
+
+def reading_programs(manifest: Manifest, bin_dir: str) -> Programs:
+    """Return programs that can read a backup's dumps.
+
+    Args:
+        bin_dir: where they are (backup_pg_bin), empty for wherever they are found.
+
+    Raises:
+        BackupError: there are none as new as those that made it.
+    """
+    major = int(re.split(r"\D", manifest.pg_dump_version, maxsplit=1)[0])
+    try:
+        return find_programs(major, bin_dir)
+    except BackupError as error:
+        raise BackupError(
+            f"the backup {manifest.id} was made by pg_dump {manifest.pg_dump_version},"
+            f" and no pg_restore as new is found{f' in {bin_dir}' if bin_dir else ''}:"
+            f" install postgresql-client-{major} or newer, or name its directory with"
+            " --backup-pg-bin"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,6 @@ from penstock.errors import (
 RENEWED_AFTER_SECONDS: Final = 30.0
 # Ten renewals that did not come: a store may be out of reach for some minutes.
 STALE_AFTER_SECONDS: Final = 300.0
-# For a renewal that is on its way; somebody waits for the command to end.
 RELEASE_PATIENCE_SECONDS: Final = 10.0
 
 
@@ -139,14 +138,18 @@ class StoreLock:
         Nothing is held any more, and nobody renews it.
         """
         self._ended.set()
-        # A renewal may be asking a store that does not answer.
-        if self._turn.acquire(timeout=RELEASE_PATIENCE_SECONDS):
-            try:
-                with contextlib.suppress(StoreError):
-                    self._rewrite(is_free=True)
-            finally:
-                self._is_lost = True
-                self._turn.release()
+        giving = threading.Thread(
+            target=self._free, name="penstock-store-unlock", daemon=True
+        )
+        giving.start()
+        # Somebody waits for the command to end, and the store may not answer.
+        giving.join(RELEASE_PATIENCE_SECONDS)
+
+    def _free(self) -> None:
+        with self._turn:
+            with contextlib.suppress(StoreError):
+                self._rewrite(is_free=True)
+            self._is_lost = True
 
     def keep_renewing(self, every_seconds: float) -> None:
         """Renew until it is given back; a store that is gone may come back."""

@@ -18,6 +18,7 @@ from penstock.backup.contents import (
     LogsTable,
     are_some_gone,
     is_replaced,
+    require_unlocked,
 )
 from penstock.backup.dump import (
     PgDump,
@@ -31,7 +32,10 @@ from penstock.backup.programs import Programs
 from penstock.backup.snapshot import Snapshot, open_connection
 from penstock.backup.store import Store, Stored
 from penstock.backup.threads import in_thread, stoppable
-from penstock.errors import DatabaseUnavailableError, PenstockError
+from penstock.errors import PenstockError
+
+# How it ends where a table has been dropped meanwhile, or is locked for long.
+FAILURES = (PgDumpError, asyncpg.UndefinedTableError, asyncpg.LockNotAvailableError)
 
 
 class Watch(Protocol):
@@ -134,8 +138,10 @@ class Parts:
             async with self._slots:
                 try:
                     found = await self._sum(table)
-                except asyncpg.UndefinedTableError:
-                    return None
+                except FAILURES:
+                    if await self.is_some_gone([table.oid]):
+                        return None
+                    raise
             if (found.rows, found.checksum) == (old.rows, old.checksum):
                 return msgspec.structs.replace(
                     old,
@@ -182,7 +188,7 @@ class Parts:
                 if found is None:
                     summing = group.create_task(self._sum(table))
         except BaseExceptionGroup as group:
-            if group.split((PgDumpError, asyncpg.UndefinedTableError))[1] is None and (
+            if group.split(FAILURES)[1] is None and (
                 await self.is_some_gone([table.oid])
             ):
                 return None
@@ -200,25 +206,23 @@ class Parts:
         )
 
     async def is_some_gone(self, oids: Sequence[int]) -> bool:
-        """Whether a table has been dropped since the snapshot, which is held still.
+        """Whether a table has been dropped since the snapshot: why a dump has failed.
 
         Raises:
+            DatabaseUnavailableError: that is since somebody keeps readers out of one.
             DatabaseUnavailableError, asyncpg.PostgresError, asyncpg.InterfaceError,
                 OSError: the database is lost.
         """
         await self.snapshot.require_held()
         async with open_connection(self.snapshot.database_url) as connection:
-            return await are_some_gone(connection, oids)
+            if await are_some_gone(connection, oids):
+                return True
+            await require_unlocked(connection, oids)
+            return False
 
     async def _sum(self, table: LogsTable) -> RowSum:
-        try:
-            async with self.snapshot.session() as connection:
-                return await sum_rows(connection, table.in_sql)
-        except asyncpg.LockNotAvailableError as error:
-            raise DatabaseUnavailableError(
-                f"{table.table} is locked by somebody who keeps readers out of it"
-                " (ALTER TABLE, VACUUM FULL); make the backup when that is done"
-            ) from error
+        async with self.snapshot.session() as connection:
+            return await sum_rows(connection, table.in_sql)
 
     async def _dump(
         self, table: str, arguments: list[str], expected_bytes: int

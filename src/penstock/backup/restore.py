@@ -14,7 +14,7 @@ from penstock.backup.at_once import each_at_once
 from penstock.backup.checksum import prepare
 from penstock.backup.loading import Dumps
 from penstock.backup.manifest import DATABASE, Manifest, Part
-from penstock.backup.restore_days import DayRestore, count_lost, held_rows
+from penstock.backup.restore_days import DayRestore, Held, compare, held_rows
 from penstock.backup.restore_whole import (
     restore_day,
     restore_section,
@@ -23,16 +23,17 @@ from penstock.backup.restore_whole import (
 from penstock.backup.target import (
     Target,
     begin,
+    forget_nothing,
     look,
     refusals_in_words,
 )
-from penstock.errors import BackupError
+from penstock.errors import BackupError, PenstockError
 from penstock.postgres.connection import connect
 from penstock.sink.migrations import migrate
 from penstock.sink.sql import load_migrations
 
-# Of so many days it is counted which rows would be lost: that reads the whole day.
-MOST_COUNTED = 3
+# Of so many days it is said which rows would be lost: that reads the whole day.
+MOST_COMPARED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ class Restored:
     """What has been done: rows by table, and what a person should know."""
 
     rows: dict[str, int] = field(default_factory=dict)
-    # As they are in the backup already, or restored by a run before.
+    # Whose rows are all there already.
     untouched: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -149,10 +150,15 @@ class _Run:
 async def _into_empty(run: _Run, parts: Sequence[Part]) -> None:
     target, dumps, wanted = run.target, run.dumps, run.wanted
     database = next(part for part in run.manifest.parts if part.table == DATABASE)
-    await begin(run.keeper, target, wanted.words)
     if "pre-data is done" not in target.steps:
         await target.make_roles(run.keeper, run.manifest.roles)
-        await restore_section(target, dumps, database, "pre-data")
+    await begin(run.keeper, target, wanted.words)
+    if "pre-data is done" not in target.steps:
+        try:
+            await restore_section(target, dumps, database, "pre-data")
+        except PenstockError:
+            await forget_nothing(run.keeper, target)
+            raise
     await target.find_logs(run.keeper)
     if DATABASE not in target.steps:
         await restore_small_tables(
@@ -192,20 +198,19 @@ async def _finish(run: _Run) -> None:
 
 async def _into_ours(run: _Run, parts: Sequence[Part]) -> None:
     target, wanted = run.target, run.wanted
+    await prepare(run.keeper)
+    complete: set[str] = set()
+    if not wanted.is_replacing:
+        complete = await _refuse_to_lose(run, parts)
     days = DayRestore(
         target, run.dumps, tag=wanted.tag, is_replacing=wanted.is_replacing
     )
-    left = [part for part in parts if days.step(part) not in target.steps]
-    await prepare(run.keeper)
-    if not wanted.is_replacing:
-        await _refuse_to_lose(run, left)
-    await begin(run.keeper, target, None)
 
     async def one(part: Part) -> None:
-        run.tell(part, await days.restore(part))
+        is_there = part.key in complete
+        run.tell(part, None if is_there else await days.restore(part))
 
     await each_at_once(parts, one, run.jobs)
-    await run.keeper.execute(target.block("forget_progress"))
     if wanted.is_whole:
         run.done.notes.append(
             "the database had Penstock's tables already: rows of logs are restored;"
@@ -213,8 +218,12 @@ async def _into_ours(run: _Run, parts: Sequence[Part]) -> None:
         )
 
 
-async def _refuse_to_lose(run: _Run, parts: Sequence[Part]) -> None:
-    """Raise BackupError where rows are in the way, saying which."""
+async def _refuse_to_lose(run: _Run, parts: Sequence[Part]) -> set[str]:
+    """Return the keys of parts of which all rows are there, and others besides.
+
+    Raises:
+        BackupError: rows are in the way; it says which.
+    """
     tag = run.wanted.tag
     found = [
         (part, held)
@@ -222,15 +231,25 @@ async def _refuse_to_lose(run: _Run, parts: Sequence[Part]) -> None:
         if part.day is not None
         and (held := await held_rows(run.keeper, run.target, part, tag))
     ]
-    if not found:
-        return
-    words = []
-    for part, held in found[:MOST_COUNTED]:
-        lost = await count_lost(run.keeper, run.target, run.dumps, part, tag)
-        words.append(f"{held.words(tag)}, {lost:,} of them not in the backup")
-    if more := found[MOST_COUNTED:]:
-        rows = sum(held.rows for _, held in more)
-        words.append(f"{len(more)} more days hold {rows:,} rows")
+    complete: set[str] = set()
+    words: list[str] = []
+    not_compared: list[Held] = []
+    for part, held in found:
+        if len(words) == MOST_COMPARED:
+            not_compared.append(held)
+            continue
+        differs = await compare(run.keeper, run.target, run.dumps, part, tag)
+        if differs.missing_rows:
+            words.append(
+                f"{held.words(tag)}, {differs.lost_rows:,} of them not in the backup"
+            )
+        else:
+            complete.add(part.key)
+    if not words:
+        return complete
+    if not_compared:
+        rows = sum(held.rows for held in not_compared)
+        words.append(f"{len(not_compared)} more days hold {rows:,} rows")
     raise BackupError(
         f"{'; '.join(words)}. --replace deletes them and puts the backup's in their"
         " place; --day restores days that are not in the way"

@@ -13,7 +13,7 @@ from penstock.backup.checksum import prepare, sum_rows
 from penstock.backup.loading import Dumps, Place, load
 from penstock.backup.manifest import Part
 from penstock.backup.restore_whole import check_rows
-from penstock.backup.target import Target, open_step
+from penstock.backup.target import Target, open_alone
 from penstock.errors import BackupError, DatabaseUnavailableError
 
 # Its lock_timeout is 2 s (migrations/0006_days.sql), and long readers are none of ours.
@@ -40,42 +40,45 @@ class Held(NamedTuple):
         return f"{self.table} holds {self.rows:,} rows{of_tag}{times}"
 
 
+class Difference(NamedTuple):
+    """Rows that only the database has, and rows that only the backup has."""
+
+    lost_rows: int
+    missing_rows: int
+
+
 async def held_rows(
     connection: asyncpg.Connection, target: Target, part: Part, tag: str | None
 ) -> Held | None:
     """Return what a restore of the part would meet; None: nothing, or just the same."""
     table = await _table_of(connection, target, part)
-    if table is None:
+    if table is None or (tag is None and await _is_same(connection, table, part)):
         return None
-    if tag is None:
-        found = await sum_rows(connection, table)
-        if (found.rows, found.checksum) == (part.rows, part.checksum):
-            return None
-    row = await connection.fetchrow(target.block("held", table=table), tag)
-    assert row is not None
-    return Held(part.table, *row) if row["rows"] else None
+    return await _held(connection, target, part, table, tag)
 
 
-async def count_lost(
+async def compare(
     connection: asyncpg.Connection,
     target: Target,
     dumps: Dumps,
     part: Part,
     tag: str | None,
-) -> int:
-    """Return how many of the rows that are there are not in the backup; reads it all.
+) -> Difference:
+    """Compare what is there with what is in the backup; reads all of both.
 
     Raises:
         CorruptError, StoreError: the dump cannot be read.
     """
-    table = await _table_of(connection, target, part)
-    if table is None:
-        return 0
+    table = target.table(part.table)
     async with connection.transaction():
         await connection.execute(target.block("make_beside", table=table))
         await load(connection, dumps, part, Place(table=BESIDE, tag=tag))
-        lost = await connection.fetchval(target.block("count_lost", table=table), tag)
-        return int(lost)
+        return Difference(
+            *[
+                await connection.fetchval(target.block(block, table=table), tag)
+                for block in ("count_lost", "count_missing")
+            ]
+        )
 
 
 class DayRestore:
@@ -89,10 +92,6 @@ class DayRestore:
         self._tag = tag
         self._is_replacing = is_replacing
 
-    def step(self, part: Part) -> str:
-        """Return by which name it is written down that the part is done."""
-        return part.table if self._tag is None else f"{part.table} of tag {self._tag}"
-
     async def restore(self, part: Part) -> int | None:
         """Put a part's rows where they belong; return how many, None if none had to be.
 
@@ -100,10 +99,8 @@ class DayRestore:
             BackupError: rows are there, and they are not to be replaced.
             CorruptError, StoreError: the dump cannot be read; nothing is changed.
         """
-        connection, noted = await open_step(self._target, self.step(part))
+        connection = await open_alone(self._target, part.table)
         try:
-            if noted is not None:
-                return None
             await prepare(connection)
             for left in reversed(range(DAY_TRIES)):
                 try:
@@ -126,18 +123,14 @@ class DayRestore:
         # What is committed from now on is not seen, so the rows are those of the backup
         # and no others, whatever ingest adds meanwhile.
         async with connection.transaction(isolation="repeatable_read"):
-            if self._tag is None:
-                found = await sum_rows(connection, table)
-                if (found.rows, found.checksum) == (part.rows, part.checksum):
-                    await self._note(connection, part, found.rows)
-                    return None
+            if self._tag is None and await _is_same(connection, table, part):
+                return None
             await self._clear(connection, part, table)
             place = Place(table=part.table, schema=self._target.schema, tag=self._tag)
             loaded = await load(connection, self._dumps, part, place)
             if self._tag is None:
                 await check_rows(connection, table, self._dumps, part)
             await connection.execute(self._target.block("forget_seal"), part.day)
-            await self._note(connection, part, loaded.copied_rows)
         await connection.execute(self._target.block("analyze", table=table))
         return loaded.copied_rows
 
@@ -148,13 +141,9 @@ class DayRestore:
             block = self._target.block("delete_held", table=table)
             await connection.execute(block, self._tag)
             return
-        row = await connection.fetchrow(
-            self._target.block("held", table=table), self._tag
-        )
-        assert row is not None
-        if row["rows"]:
-            held = Held(part.table, *row).words(self._tag)
-            raise BackupError(f"{held} by now; --replace deletes them")
+        held = await _held(connection, self._target, part, table, self._tag)
+        if held is not None:
+            raise BackupError(f"{held.words(self._tag)} by now; --replace deletes them")
 
     async def _make_day(self, connection: asyncpg.Connection, part: Part) -> str:
         """Make the day's table, and commit that: its locks hold up ingest."""
@@ -199,13 +188,24 @@ class DayRestore:
                 "insert_beside", columns=", ".join(loaded.columns)
             )
             added = int((await connection.execute(block)).split()[-1])
-            await self._note(connection, part, added)
         return added
 
-    async def _note(
-        self, connection: asyncpg.Connection, part: Part, rows: int
-    ) -> None:
-        await self._target.note(connection, self.step(part), rows)
+
+async def _is_same(connection: asyncpg.Connection, table: str, part: Part) -> bool:
+    found = await sum_rows(connection, table)
+    return (found.rows, found.checksum) == (part.rows, part.checksum)
+
+
+async def _held(
+    connection: asyncpg.Connection,
+    target: Target,
+    part: Part,
+    table: str,
+    tag: str | None,
+) -> Held | None:
+    row = await connection.fetchrow(target.block("held", table=table), tag)
+    assert row is not None
+    return Held(part.table, *row) if row["rows"] else None
 
 
 async def _table_of(

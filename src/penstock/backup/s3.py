@@ -22,7 +22,7 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
-from penstock.backup.s3_client import open_client
+from penstock.backup.s3_client import open_clients
 from penstock.backup.s3_upload import Target, upload
 from penstock.backup.s3_words import Place, from_botocore, from_client_error
 from penstock.backup.store import Entry, Source, Stored, check_key
@@ -51,7 +51,8 @@ class S3Store:
         self._encryption = {"ServerSideEncryption": sse} if sse else {}
         if kms_key_id:
             self._encryption["SSEKMSKeyId"] = kms_key_id
-        self._client = open_client(bucket, self.url)
+        self._clients = open_clients(bucket, self.url)
+        self._client = self._clients.usual
 
     @property
     def url(self) -> str:
@@ -68,7 +69,7 @@ class S3Store:
         target = Target(self._bucket, self._name(key), self._encryption)
         with self._explained(f"{self._told(key)} cannot be written"):
             return upload(
-                self._client,
+                self._clients,
                 target,
                 source,
                 expected_bytes=expected_bytes,

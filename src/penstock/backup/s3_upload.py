@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from penstock.backup.s3_client import Clients
 from penstock.backup.store import Source, Stored
 
 _MIB: Final = 1024 * 1024
@@ -111,7 +112,7 @@ def part_bytes(number: int, expected_bytes: int) -> int:
 
 
 def upload(
-    client: Any,
+    clients: Clients,
     target: Target,
     source: Source,
     *,
@@ -127,7 +128,7 @@ def upload(
     stopped, whole = threading.Event(), hashlib.sha256()
     first = _Part(stopped)
     if first.fill(source, part_bytes(1, expected_bytes), whole):
-        client.put_object(
+        clients.usual.put_object(
             **target.named,
             **target.encryption,
             Body=first,
@@ -135,7 +136,7 @@ def upload(
         )
         on_bytes(first.size_bytes)
         return Stored(first.size_bytes, whole.hexdigest())
-    parts = _Parts(client, target, stopped, on_bytes)
+    parts = _Parts(clients, target, stopped, on_bytes)
     try:
         parts.begin()
         part, is_last, number = first, False, 1
@@ -158,12 +159,13 @@ class _Parts:
 
     def __init__(
         self,
-        client: Any,
+        clients: Clients,
         target: Target,
         stopped: threading.Event,
         on_bytes: Callable[[int], None],
     ) -> None:
-        self._client = client
+        self._client = clients.usual
+        self._brief_client = clients.brief
         self._target = target
         self._stopped = stopped
         self._on_bytes = on_bytes
@@ -255,7 +257,7 @@ class _Parts:
         return bool(found["ContentLength"] == self._size_bytes)
 
     def _abort_others(self) -> None:
-        pages = self._client.get_paginator("list_multipart_uploads").paginate(
+        pages = self._brief_client.get_paginator("list_multipart_uploads").paginate(
             Bucket=self._target.bucket, Prefix=self._target.key
         )
         for page in pages:
@@ -265,7 +267,7 @@ class _Parts:
 
     def _abort(self, upload_id: str) -> None:
         try:
-            self._client.abort_multipart_upload(
+            self._brief_client.abort_multipart_upload(
                 **self._target.named, UploadId=upload_id
             )
         except ClientError as error:

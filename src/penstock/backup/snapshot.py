@@ -5,7 +5,6 @@ section 9.28.5). Must not know what is looked at.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -15,7 +14,7 @@ import asyncpg
 
 from penstock.backup import checksum
 from penstock.backup.sql import load_blocks
-from penstock.postgres.connection import connect
+from penstock.postgres.connection import LOST_ERRORS, connect
 
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # A close waits for the answer to a cancel, which takes as long as a round trip.
@@ -91,12 +90,11 @@ async def open_connection(database_url: str) -> AsyncIterator[asyncpg.Connection
         await connection.execute(blocks["limit_waiting"])
         yield connection
     finally:
-        with contextlib.suppress(OSError, TimeoutError, asyncpg.InterfaceError):
-            await asyncio.shield(_close(connection))
+        await asyncio.shield(_close(connection))
 
 
 async def _close(connection: asyncpg.Connection) -> None:
     try:
         await connection.close(timeout=CLOSE_SECONDS)
-    except (TimeoutError, asyncpg.PostgresError):
+    except LOST_ERRORS:  # TimeoutError is an OSError
         connection.terminate()

@@ -4,6 +4,7 @@ It owns the table penstock_restore, by which a restore that was interrupted goes
 the words for what PostgreSQL refuses. It must not read a dump.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -197,35 +198,39 @@ def refusals_in_words(target: Target | str) -> Iterator[None]:
         raise BackupError(f"{where} refuses it: {describe(error)}") from error
 
 
-async def begin(
-    connection: asyncpg.Connection, target: Target, scope: str | None
-) -> None:
-    """Make what remembers how far this restore is.
+async def begin(connection: asyncpg.Connection, target: Target, scope: str) -> None:
+    """Make what remembers how far a restore into an empty database is.
 
     Args:
-        scope: of a restore into an empty database: what was asked for.
+        scope: what is asked for.
 
     Raises:
         BackupError: something else was asked for before.
     """
     begun = next((step for step in target.steps if step.startswith(BEGUN)), None)
-    if scope is not None and begun not in (None, BEGUN + scope):
+    if begun not in (None, BEGUN + scope):
         raise BackupError(
-            f"a restore of {begun.removeprefix(BEGUN) if begun else ''} into"
-            f" {target.name} has begun and not ended: give its command again, or make"
-            " the database anew"
+            f"a restore of {begun.removeprefix(BEGUN)} into {target.name} has begun and"
+            " not ended: give its command again, or make the database anew"
         )
     async with connection.transaction():
         await connection.execute(target.block("make_progress"))
-        if scope is not None and begun is None:
+        if begun is None:
             await target.note(connection, BEGUN + scope)
 
 
-async def open_step(target: Target, step: str) -> tuple[asyncpg.Connection, int | None]:
+async def forget_nothing(connection: asyncpg.Connection, target: Target) -> None:
+    """Take away what remembers how far a restore is, where it has done nothing."""
+    with contextlib.suppress(*LOST_ERRORS):
+        rows = await connection.fetch(target.block("progress"))
+        if all(row["step"].startswith(BEGUN) for row in rows):
+            await connection.execute(target.block("forget_progress"))
+
+
+async def open_alone(target: Target, step: str) -> asyncpg.Connection:
     """Open a session for a step, which nobody else does meanwhile.
 
-    Returns with it what is written down of the step, None if it is not done: a run that
-    was killed may have been at its COMMIT when this one began.
+    Of a run that was killed, a transaction may be at its end when this one begins.
 
     Raises:
         DatabaseUnavailableError: the database is out of reach.
@@ -234,8 +239,25 @@ async def open_step(target: Target, step: str) -> tuple[asyncpg.Connection, int 
     try:
         name = f"{target.backup_id} {step}"
         await connection.execute(target.block("wait_for_the_same"), name)
-        done = await connection.fetchval(target.block("noted"), target.backup_id, step)
-        return connection, done
+        return connection
+    except BaseException:
+        await connection.close()
+        raise
+
+
+async def open_step(target: Target, step: str) -> tuple[asyncpg.Connection, int | None]:
+    """Open a session as `open_alone`, with what is written down of the step.
+
+    Returns None with it where the step is not done.
+
+    Raises:
+        DatabaseUnavailableError: the database is out of reach.
+    """
+    connection = await open_alone(target, step)
+    try:
+        return connection, await connection.fetchval(
+            target.block("noted"), target.backup_id, step
+        )
     except BaseException:
         await connection.close()
         raise

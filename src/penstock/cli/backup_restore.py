@@ -10,9 +10,8 @@ from pathlib import Path
 import click
 
 from penstock.backup.catalogue import LATEST, find_backup
-from penstock.backup.loading import Dumps
+from penstock.backup.loading import Dumps, reading_programs
 from penstock.backup.manifest import Manifest
-from penstock.backup.programs import find_programs
 from penstock.backup.restore import Restored, Wanted, restore
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
@@ -178,15 +177,14 @@ def _restore(
     manifest: Manifest,
     wanted: Wanted,
 ) -> Restored:
-    major = int(manifest.pg_dump_version.partition(".")[0])
-    programs = find_programs(major, settings.backup_pg_bin)
+    programs = reading_programs(manifest, settings.backup_pg_bin)
     parts = wanted.parts(manifest)
     size_bytes = sum(part.size_bytes for part in parts)
     with reading_bar(size_bytes) as (on_bytes, bar):
         dumps = Dumps(store, programs, on_bytes)
 
         def on_part(table: str, rows: int | None) -> None:
-            said = "restored already" if rows is None else f"{rows:,} rows"
+            said = "there already" if rows is None else f"{rows:,} rows"
             if not bar.disable:
                 bar.console.print(f"{table}: {said}")
 
@@ -207,7 +205,7 @@ def _print(manifest: Manifest, restored: Restored, place: str, seconds: float) -
         click.echo(f"penstock: {note}", err=True)
     if restored.untouched:
         click.echo(
-            f"penstock: as they are in the backup already: {_some(restored.untouched)}",
+            f"penstock: their rows are there already: {_some(restored.untouched)}",
             err=True,
         )
     tables = len(restored.rows)

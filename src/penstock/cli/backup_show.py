@@ -40,6 +40,7 @@ def command(
 
     Each part's object is looked for, and its size compared; what is in it only
     `penstock backup verify` tells. Where one is missing the exit code is 1.
+    With -o json `objects` has the size that was found of each, or null.
     """
     settings = backup_settings(store, config_file)
     place = open_store(settings.backup_store)
@@ -48,7 +49,8 @@ def command(
     verified = read_verified(place).get(manifest.id)
     problems = [each.problem for each in objects if each.problem]
     if output == "json":
-        click.echo(as_json(manifest, verified, problems=problems))
+        sizes = {each.part.key: each.found_bytes for each in objects}
+        click.echo(as_json(manifest, verified, objects=sizes, problems=problems))
     else:
         _print_facts(manifest, verified)
         print_table(PART_COLUMNS, [part_row(each) for each in _in_order(objects)])
@@ -68,12 +70,14 @@ def _in_order(objects: list[PartObject]) -> list[PartObject]:
 def _print_facts(manifest: Manifest, verified: Verified | None) -> None:
     now = datetime.now(UTC)
     age = age_in_words(now - manifest.created_at)
-    others = ", ".join(f"{name} {rows:,}" for name, rows in manifest.other_rows.items())
+    others = ", ".join(
+        f"{rows:,} of {name}" for name, rows in manifest.other_rows.items() if rows
+    )
     facts = {
         "backup": manifest.id,
-        "of": f"{manifest.created_at:%Y-%m-%d %H:%M:%S}Z, {age} ago",
+        "of": f"{manifest.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z, {age} ago",
         "took": duration_in_words(manifest.duration_seconds),
-        "rows": f"{manifest.rows:,} of logs" + (f"; {others}" if others else ""),
+        "rows": f"{manifest.rows:,} of logs" + (f", {others}" if others else ""),
         "size": f"{size_in_words(manifest.size_bytes)}, of which its own"
         f" {size_in_words(manifest.own_bytes)}",
         "database": f"{manifest.database}, schema {manifest.schema_version}, PostgreSQL"

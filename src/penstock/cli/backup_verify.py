@@ -7,9 +7,8 @@ import click
 
 from penstock.backup import metrics_file
 from penstock.backup.catalogue import LATEST, Verified, find_backup, note_verified
-from penstock.backup.loading import Dumps
+from penstock.backup.loading import Dumps, reading_programs
 from penstock.backup.manifest import Manifest
-from penstock.backup.programs import find_programs
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
 from penstock.backup.verify import Checked, scratch_postgres, verify
@@ -90,8 +89,7 @@ def command(
 def _verify(
     url: str, settings: BackupSettings, store: Store, manifest: Manifest
 ) -> list[Checked]:
-    major = int(manifest.pg_dump_version.partition(".")[0])
-    programs = find_programs(major, settings.backup_pg_bin)
+    programs = reading_programs(manifest, settings.backup_pg_bin)
     with reading_bar(manifest.size_bytes) as (on_bytes, bar):
         dumps = Dumps(store, programs, on_bytes)
 

@@ -4,7 +4,7 @@ It owns the words for ages, durations and sizes of backups. It must not read a s
 """
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import click
@@ -89,7 +89,7 @@ def _object_in_words(found: PartObject) -> str:
 
 
 def _time(when: datetime | None) -> str:
-    return "" if when is None else f"{when:%Y-%m-%d %H:%M:%S}Z"
+    return "" if when is None else f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def print_unreadable(unreadable: Iterable[Unreadable]) -> None:

@@ -21,6 +21,11 @@ from typing import Any, NamedTuple
 import msgpack
 
 from penstock.http.answers import ApiError
+from penstock.http.long_text import (
+    WINDOW_CHARACTERS,
+    LongText,
+    TooManyValuesError,
+)
 from penstock.rows.times import (
     EVENT_TIME_CODE,
     GROUP_END_SECONDS,
@@ -66,6 +71,7 @@ class Records:
         self._records = 0
         self._most_records = most_records
         self._text = ""
+        self._spread = LongText("")
         self._good = 0
         self._line_of = (0, 1)  # an offset, and the line it is in
         self.problems: list[Problem] = []
@@ -96,17 +102,20 @@ class Records:
             line, error = self.problems[0]
             where = "" if f"line {line} " in error else f"line {line}: "
             raise ApiError(400, f"{where}{error}; nothing is stored")
-        self._text = ""
+        self._text, self._spread = "", LongText("")
 
     def _read_array(self, begin: int) -> Iterator[None]:
         text, end = self._text, _skip_space(self._text, begin + 1)
-        stepped = end
+        long, stepped = LongText(text), end
         if text[end : end + 1] == "]":
             raise ApiError(400, "the array has no record in it")
         while True:
             try:
-                value, value_end = DECODER.raw_decode(text, end)
+                value, value_end = yield from long.decode(end)
                 self._add(value, end)
+            except TooManyValuesError as error:
+                value_end = error.end
+                self._reject(end, text[end:value_end], str(error))
             except (ValueError, RecursionError) as error:
                 raise self._broken(*_error_of(error, end)) from error
             end = _skip_space(text, value_end)
@@ -124,7 +133,7 @@ class Records:
             raise self._broken("something stands behind the array", end)
 
     def _read_values(self, begin: int) -> Iterator[None]:
-        stepped = begin
+        self._spread, stepped = LongText(self._text), begin
         while begin < len(self._text):
             begin = yield from self._read_line(begin)
             begin = _skip_space(self._text, begin)
@@ -139,15 +148,22 @@ class Records:
         before it, for each error.
         """
         line = self._text[begin : _line_end(self._text, begin)]
+        long = LongText(line) if len(line) > WINDOW_CHARACTERS else None
         at = stepped = 0
         while at < len(line):
             try:
-                value, end = DECODER.raw_decode(line, at)
+                if long is None:
+                    value, end = DECODER.raw_decode(line, at)
+                else:
+                    value, end = yield from long.decode(at)
                 self._add(value, begin + at)
+            except TooManyValuesError as error:
+                end = error.end
+                self._reject(begin + at, line[at:end], str(error))
             except (ValueError, RecursionError) as error:
                 message, where = _error_of(error, at)
                 if line[at] == "{" and self._is_spread(begin + len(line)):
-                    return self._read_spread(begin + at)
+                    return (yield from self._read_spread(begin + at))
                 self._reject(begin + at, line[at:], message, begin + where)
                 break
             at = _skip_space(line, end)
@@ -161,21 +177,27 @@ class Records:
         following = _skip_space(self._text, line_end)
         return following < len(self._text) and self._text[following] != "{"
 
-    def _read_spread(self, begin: int) -> int:
+    def _read_spread(self, begin: int) -> Generator[None, None, int]:
         """Read an object that is spread over lines; return where it ends."""
         try:
-            value, end = DECODER.raw_decode(self._text, begin)
+            value, end = yield from self._spread.decode(begin)
             self._add(value, begin)
+        except TooManyValuesError as error:
+            end = error.end
+            self._reject(begin, self._text[begin:end], str(error))
         except (ValueError, RecursionError) as error:
             raise self._broken(*_error_of(error, begin)) from error
         return end
 
-    def _reject(self, begin: int, line: str, message: str, at: int) -> None:
-        """Reject what is left of a line."""
+    def _reject(
+        self, begin: int, raw: str, message: str, at: int | None = None
+    ) -> None:
+        """Reject a value, or what is left of a line; `at` is where it is no JSON."""
         self._count()
-        self._entries += self._packer(line.rstrip("\r"))
+        self._entries += self._packer(raw.rstrip("\r"))
         if len(self.problems) < MOST_NAMED:
-            self.problems.append(Problem(self._line(begin), self._where(message, at)))
+            error = message if at is None else self._where(message, at)
+            self.problems.append(Problem(self._line(begin), error))
 
     def _add(self, value: Any, begin: int) -> None:
         time = self._now

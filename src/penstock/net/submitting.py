@@ -10,7 +10,7 @@ from collections.abc import Callable
 from weakref import WeakMethod
 
 from penstock.errors import NotTakenError
-from penstock.model import Receipt, SourceId, Submission
+from penstock.model import TOGETHER, Receipt, SourceId, Submission
 from penstock.net.incoming import Incoming, Intake, Origin
 from penstock.wire.messages import Message, Mode
 
@@ -42,9 +42,9 @@ class Submissions:
         """
         if self._is_stopping:
             raise NotTakenError(STOPPING)
-        # Below those of connections, which count up from 1.
+        # Below those of connections, which count up from 1, and what stands for many.
         self._taken += 1
-        source = SourceId(-self._taken)
+        source = SourceId(TOGETHER - self._taken)
         if not self._intake.ring.has_room(source, comes_again=True):
             raise NotTakenError(NO_ROOM)
         submitted = Submitted(self._intake, submission, source, self._handed_over)

@@ -46,8 +46,14 @@ CONNECTION_ERRORS = (
 )
 
 # What ends work on a connection that was open: PostgreSQL's own word, or its silence. A
-# transaction that ends on a lost connection says only that (InterfaceError).
-LOST_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+# transaction that ends on a lost connection says only that (InterfaceError), and a
+# statement on one that is being lost that another is under way (InternalClientError).
+LOST_ERRORS = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 # How an OSError's number stands in asyncio's texts, which join those of all addresses.
 ERRNO = re.compile(r"\[Errno (\d+)\]")

@@ -42,6 +42,7 @@ from penstock.supervising.messages import (
     Seen,
     Settled,
     Submit,
+    SubmitNoMore,
     ToParent,
     ToWorker,
     encode,
@@ -165,6 +166,8 @@ class Life:
     async def submit(self, submission: Submission) -> Receipt:
         """Have it store a message; return when that is committed.
 
+        Cancelled, no more of it is handed over.
+
         Raises:
             NotTakenError: it is not, as far as is known.
         """
@@ -177,6 +180,10 @@ class Life:
         try:
             self.tell(Submit(number, submission))
             return await waiting
+        except asyncio.CancelledError:
+            # It would keep the rest until there is room, whoever sends again meanwhile.
+            self.tell(SubmitNoMore(number))
+            raise
         finally:
             del self._submitted[number]
 

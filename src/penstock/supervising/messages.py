@@ -74,6 +74,12 @@ class Submit(msgspec.Struct, tag=True):
     submission: Submission
 
 
+class SubmitNoMore(msgspec.Struct, tag=True):
+    """To a worker: nobody waits for this message any more."""
+
+    number: int
+
+
 class Ready(msgspec.Struct, tag=True):
     """To the parent: senders can connect."""
 
@@ -135,7 +141,9 @@ class Seen(msgspec.Struct, tag=True):
     items: list[SeenItem]
 
 
-ToWorker = Begin | Reload | Ask | Submit | Look | LookNoMore | Stop | Hurry
+ToWorker = (
+    Begin | Reload | Ask | Submit | SubmitNoMore | Look | LookNoMore | Stop | Hurry
+)
 ToParent = Ready | Failed | Report | Reloaded | Settled | Looking | Seen | Ended
 
 _to_worker: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ToWorker)

@@ -22,6 +22,7 @@ import uvloop
 from penstock.allocation import keep_large_blocks
 from penstock.errors import NotTakenError, PenstockError, SettingsError
 from penstock.flow import GC_THRESHOLD, Flow
+from penstock.model import Receipt
 from penstock.net.given import Given, GivenPlaces
 from penstock.settings import Settings
 from penstock.sink.spools import make_spool
@@ -46,6 +47,7 @@ from penstock.supervising.messages import (
     SeenItem,
     Settled,
     Submit,
+    SubmitNoMore,
     ToParent,
     encode,
     read_by_worker,
@@ -78,6 +80,7 @@ class Worker:
         self._places.give(_given(begin.places, files))
         self._stop = Stop(settings.process.shutdown_timeout_seconds)
         self._submitting: set[asyncio.Task[None]] = set()
+        self._storing: dict[int, asyncio.Task[Receipt]] = {}
         self._looks = begin.looks
         self._wanted: dict[int, Feed | None] = {}  # by reader; None until it is there
         self._looking: set[asyncio.Task[None]] = set()
@@ -155,10 +158,10 @@ class Worker:
                 given = _given(reload.places, received.files)
                 await self._say(Reloaded(await self._reload(reload, given)))
             case Submit() as submit:
-                # Not here: it is as long as a COMMIT, and more is to be heard.
-                task = asyncio.create_task(self._submit(submit), name="submit")
-                self._submitting.add(task)
-                task.add_done_callback(self._submitting.discard)
+                self._begin_to_submit(submit)
+            case SubmitNoMore(number):
+                if number in self._storing:
+                    self._storing[number].cancel()
             case Look() as look:
                 self._begin_to_look(look)
             case LookNoMore(number):
@@ -178,16 +181,29 @@ class Worker:
         set_log_level(settings.process.log_level)
         return ()
 
-    async def _submit(self, submit: Submit) -> None:
+    def _begin_to_submit(self, submit: Submit) -> None:
+        # Not here: it is as long as a COMMIT, and more is to be heard.
+        storing = asyncio.create_task(self._flow.submit(submit.submission))
+        self._storing[submit.number] = storing
+        # Another task says what came of it: one that is cancelled may say half of it.
+        task = asyncio.create_task(self._submit(submit.number, storing), name="submit")
+        self._submitting.add(task)
+        task.add_done_callback(self._submitting.discard)
+
+    async def _submit(self, number: int, storing: asyncio.Task[Receipt]) -> None:
         receipt, problem = None, ""
         try:
-            receipt = await self._flow.submit(submit.submission)
+            receipt = await storing
+        except asyncio.CancelledError:
+            return  # nobody waits for it any more
         except NotTakenError as error:
             problem = str(error)
         except Exception:
             logger.exception("a message met a bug in Penstock")
             problem = "it met a bug in Penstock"
-        await self._say(Settled(submit.number, receipt, problem))
+        finally:
+            del self._storing[number]
+        await self._say(Settled(number, receipt, problem))
 
     def _begin_to_look(self, look: Look) -> None:
         self._wanted[look.number] = None

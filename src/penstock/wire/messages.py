@@ -40,6 +40,8 @@ _DIGEST_DIGITS = 16
 # How the seconds of Fluent Bit's group markers begin, and where in an entry.
 _MARKER_SECONDS = b"\xff\xff\xff"
 _MARKER_WITHIN = 12
+# As a Timestamp of 12 bytes they are further behind; no client writes its times so.
+_LONG_TIMES = (b"\xc7", b"\xc8", b"\xc9")  # ext 8, 16, 32
 # What is put together of events that come one by one: the size of a part of rows.
 TOGETHER_BYTES = 128 * 1024
 # And how many at most: 10 ms of work, where they are tiny.
@@ -90,6 +92,7 @@ class Message(NamedTuple):
             and self.rejection is None
             # A group's marker, which is for the events of its own message only.
             and self.entries.find(_MARKER_SECONDS, 0, _MARKER_WITHIN) < 0
+            and self.entries[1:2] not in _LONG_TIMES
         )
 
     @property

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.http.answers import ApiError
-from penstock.http.records import MOST_NAMED, Records, time_of
+from penstock.http.long_text import WINDOW_CHARACTERS
+from penstock.http.records import MOST_NAMED, Problem, Records, time_of
+from penstock.wire.values import MAX_VALUES
 
 NOW_NS = 1_700_000_000_000_000_123
 KEYS = ("date",)
@@ -170,6 +172,9 @@ def test_so_many_records_and_no_more() -> None:
         b'{"a":1}' * 50_000 + b"x" + b'{"a":1}' * 50_000,
         b"{\n" * 100_000,
         b'{"a":1}\n' + b"[" * 1_000_000,
+        b'{"a":1}\n{"a":"' + b'\\"' * 500_000,
+        b"[" + b'{"a":"' + b'\\"' * 500_000,
+        b"{\n" + b'"a":"' + b"x" * 300_000 + b'"}' * 300_000,
     ],
 )
 def test_no_body_takes_time_that_grows_faster_than_it(body: bytes) -> None:
@@ -196,6 +201,35 @@ def test_others_have_a_turn_while_a_large_body_is_read() -> None:
             ).read()
         )
         assert steps > len(body) / 128 / 1024
+
+
+# More maps than an entry may have values, of three bytes each: read they take eighty.
+CROWDED = b'{"a":[' + b"{}," * 150_000 + b"1]}"
+
+
+@pytest.mark.parametrize("form", [b'[{"a":1},%s,{"b":"2"}]', b'{"a":1}\n%s{"b":"2"}'])
+def test_a_record_of_very_many_values_is_rejected_and_not_read(form: bytes) -> None:
+    records = read(form % CROWDED)
+    assert records.problems == [
+        Problem(1 if form[:1] == b"[" else 2, "it has more than 131,072 values")
+    ]
+    first, crowded, last = entries_of(records)
+    assert (first[1], last[1]) == ({"a": 1}, {"b": "2"})
+    assert crowded.encode() == CROWDED
+
+
+def test_so_many_values_as_an_entry_may_have_are_read() -> None:
+    most = {"a": list(range(MAX_VALUES - 4))}
+    assert records_of(b'{"a":1}' + json.dumps(most).encode()) == [{"a": 1}, most]
+
+
+def test_what_the_end_of_what_is_read_at_once_cuts_is_all_there() -> None:
+    numbers = b" 12345678901 1.5e3 -7.25E+2 true "
+    values = [12345678901, 1500.0, -725.0, True, {"a": 1}]
+    for shift in range(len(numbers)):
+        first = b'"k":"' + b"x" * (WINDOW_CHARACTERS - 9 - shift) + b'"}' + numbers
+        assert records_of(b"{" + first + b'{"a":1}')[1:] == values
+        assert records_of(b"{\n" + first + b'\n{"a":1}')[1:] == values
 
 
 def test_a_text_is_no_time_that_only_looks_like_one() -> None:

@@ -467,8 +467,11 @@ def test_nobody_waits_for_an_event_that_is_not_there() -> None:
         m.fixarray(TAG, m.fixarray(entries_of(1))),
         m.fixarray(TAG, m.bin8(entries_of(1))),
         m.fixarray(TAG, m.bin8(GZIP)),
+        # The marker of a log group, as an EventTime and as a Timestamp.
+        m.fixarray(TAG, b"\xd7\x00" + b"\xff" * 4 + b"\0" * 4, m.pack({"g": 1})),
+        m.fixarray(TAG, b"\xc7\x0c\xff" + b"\0" * 8 + b"\xff" * 4, m.pack({"g": 1})),
     ],
-    ids=["tag", "chunk", "metadata", "signal", "forward", "packed", "compressed"],
+    ids="tag chunk metadata signal forward packed compressed marker long".split(),
 )
 def test_nothing_else_is_put_together_and_all_come_in_order(other: bytes) -> None:
     (frame,) = frames_of([other])

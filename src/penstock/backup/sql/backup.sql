@@ -132,7 +132,7 @@ WHERE one.relkind IN ('r', 'p', 'S') AND one.relpersistence <> 't'
       SELECT FROM pg_depend
       WHERE classid = 'pg_class'::regclass AND objid = one.oid AND deptype = 'e'
   )
-ORDER BY home.nspname = 'public' DESC, one.relkind, one.relname
+ORDER BY home.nspname = 'public' DESC, one.relkind DESC, one.relname
 
 -- roles --
 -- Whom something in this database belongs to or is granted to. Of the cluster's first
@@ -165,6 +165,17 @@ SELECT EXISTS (
     SELECT FROM pg_class AS one JOIN pg_namespace AS home ON home.oid = one.relnamespace
     WHERE format('%I.%I', home.nspname, one.relname) = $1 AND one.oid <> $2
 )
+
+-- locked --
+-- Those of the tables that somebody keeps readers out of, and who.
+SELECT format('%I.%I', home.nspname, one.relname) AS name, held.pid AS pid
+FROM pg_locks AS held
+JOIN pg_class AS one ON one.oid = held.relation
+JOIN pg_namespace AS home ON home.oid = one.relnamespace
+WHERE held.locktype = 'relation' AND held.granted AND held.mode = 'AccessExclusiveLock'
+  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND held.relation = ANY ($1::oid[])
+ORDER BY name
 
 -- visibility_schema --
 -- Where pg_visibility is, if it is there and we may ask it.

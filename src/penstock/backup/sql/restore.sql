@@ -74,7 +74,11 @@ SELECT name FROM pg_settings
 SELECT nspname::text
 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE relname = 'logs' AND relkind = 'p'
-  AND to_regclass(format('%I.penstock_schema', nspname)) IS NOT NULL
+  AND EXISTS (
+      SELECT FROM pg_class AS beside
+      WHERE beside.relname = 'penstock_schema'
+        AND beside.relnamespace = pg_class.relnamespace
+  )
 
 -- keep_seals --
 -- Rows that were copied with FREEZE are what the seal makes of a day. The tables are
@@ -127,6 +131,13 @@ SELECT count(*) FROM (
     EXCEPT ALL
     SELECT * FROM pg_temp.penstock_beside
 ) AS lost
+
+-- count_missing --
+SELECT count(*) FROM (
+    SELECT * FROM pg_temp.penstock_beside
+    EXCEPT ALL
+    SELECT * FROM {table} WHERE $1::text IS NULL OR tag = $1
+) AS missing
 
 -- near_beside --
 -- The tables in which rows of a part may be that has no day: those of their days by now,
