@@ -14,11 +14,11 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from penstock.backup.physical import Physical
+from penstock.backup.physical import UNREACHED, Physical
 from penstock.backup.sql import load_blocks
 from penstock.backup.store import Store
 from penstock.backup.wal_segment import OF_BARMAN, archive_segment
-from penstock.errors import BackupError
+from penstock.errors import BackupError, StoreError
 from penstock.postgres.archiver import NO_COMMANDS
 
 # What a disk that dies takes along at most, where little is written: a segment is
@@ -95,6 +95,7 @@ def refuse_unless_done(said: Said, physical: Physical) -> None:
 
     Raises:
         BackupError: it cannot, and why.
+        StoreError: the store is out of reach.
     """
     if said.exit_code == 0:
         return
@@ -113,7 +114,8 @@ def refuse_unless_done(said: Said, physical: Physical) -> None:
             " give the machine an instance role, or start PostgreSQL (`penstock up`)"
             " with AWS_ACCESS_KEY_ID and its kin"
         )
-    raise BackupError(
+    kind = StoreError if UNREACHED.search(said.last_line) else BackupError
+    raise kind(
         f"user {said.user}, who runs PostgreSQL, cannot archive to {physical.place}:"
         f" {said.last_line}{mend}"
     )

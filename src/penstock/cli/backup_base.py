@@ -155,7 +155,7 @@ def _take(
         # Of how much there is nobody knows before the end.
         console.status(f"base backup to {physical.place}, since {_now()}"),
     ):
-        made, removed = take(physical, url, jobs=jobs, policy=policy)
+        made, removed = take(physical, place, url, jobs=jobs, policy=policy)
         return with_sizes([made], physical, place)[0], removed
 
 
