@@ -65,7 +65,7 @@ def test_one_that_is_killed_is_told_by_its_signal(tmp_path: Path):
         ("Killed\n", "Killed"),
         (
             (
-                "pg_dump: warning: x\npg_dump: error: query failed: ERROR:  no  rights\n"
+                "pg_dump: warning: x\npg_dump: error: query failed: ERROR:  no rights\n"
                 "pg_dump: detail: Query was: LOCK TABLE public.logs"
             ),
             "query failed: ERROR: no rights",
