@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from penstock.embedded import EmbeddedPostgres
+from penstock.errors import DatabaseUnavailableError
+from penstock.sink.migrations import migrate
 from penstock.sink.sql import load_blocks, load_migrations
 from tests import msgpack_bytes as m
 from tests.integration.backup_parts import (
@@ -380,6 +382,8 @@ def test_a_restore_that_was_killed_or_stopped_goes_on_and_ends_equal(
     # Of half a restore nobody makes the half of another one.
     line = the_line(here(*backup.into(empty_database, "--day", DAY)), 1)
     assert "has begun and not ended" in line
+    with pytest.raises(DatabaseUnavailableError, match="has begun and not ended"):
+        run_async(migrate(empty_database.url))  # as `up` and `serve` do
     with stopped_at(backup, empty_database, "post-data", signal.SIGKILL):
         pass
     said = restored(here, *backup.into(empty_database))

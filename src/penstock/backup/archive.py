@@ -92,16 +92,23 @@ class Archive:
         self._buffer = b""
         self._stopped = False
         self._feed_error: Exception | None = None
-        self._said = tempfile.TemporaryFile()
+        self._transport: asyncio.ReadTransport | None = None
 
     async def __aenter__(self) -> "Archive":
-        self._process = self._programs.popen(
-            PG_RESTORE,
-            self._options,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-        )
+        self._output = asyncio.StreamReader(limit=PIPE_BYTES)
+        # A file: nobody would read a pipe while the rows are read.
+        self._said = tempfile.TemporaryFile()
+        try:
+            self._process = self._programs.popen(
+                PG_RESTORE,
+                self._options,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+            )
+        except BaseException:
+            self._said.close()
+            raise
         assert self._process.stdout is not None
         _widen(self._process.stdout.fileno())
         self._feeder = threading.Thread(
@@ -109,10 +116,13 @@ class Archive:
         )
         self._feeder.start()
         loop = asyncio.get_running_loop()
-        self._output = asyncio.StreamReader(limit=PIPE_BYTES)
-        self._transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(self._output), self._process.stdout
-        )
+        try:
+            self._transport, _ = await loop.connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(self._output), self._process.stdout
+            )
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     async def __aexit__(
@@ -121,10 +131,14 @@ class Archive:
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         self._stopped = True
         self._process.kill()  # nothing where it has ended
         self._process.wait()
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
         self._said.close()
 
     async def read(self) -> bytes:
@@ -208,6 +222,8 @@ class Archive:
         if self._feed_error is not None:
             raise self._feed_error
         code = await asyncio.to_thread(self._process.wait)
+        if code < 0:
+            raise BackupError(f"pg_restore of {self._name} was ended by signal {-code}")
         if code != 0:
             words = self._last_words()
             if _TOO_NEW.search(words):

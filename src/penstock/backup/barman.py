@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from penstock.backup.physical import BaseBackup, Retention
+from penstock.backup.physical import UNREACHED, BaseBackup, Retention
 from penstock.errors import BackupError, SettingsError, StoreError
 from penstock.settings import BackupSettings
 
@@ -40,6 +40,7 @@ _FETCHED_AHEAD: Final = 4
 _COMPLAINT: Final = re.compile(
     r"^[\d-]+ [\d:,]+ \[\d+\] (?:ERROR|CRITICAL): (.+)$", re.M
 )
+_BY_WHOM: Final = re.compile(r"^Barman cloud [\w ]+ exception: ")
 _QUOTED: Final = re.compile(r"(['\\])")
 _ESCAPE: Final = r"\\\1"
 _HOW_TO_GET: Final = "pip install 'penstock[backup]' barman psycopg2-binary"
@@ -207,7 +208,7 @@ class Barman:
         if ended.returncode == 0:
             return
         complaint = _complaint(ended)
-        if ended.returncode == _OUT_OF_REACH:
+        if ended.returncode == _OUT_OF_REACH or UNREACHED.search(complaint):
             raise StoreError(f"{what}: {self._url} is out of reach: {complaint}")
         raise BackupError(f"{what} ({self.place}): {complaint}")
 
@@ -237,13 +238,14 @@ def _complaint(ended: subprocess.CompletedProcess[str]) -> str:
     """Return why it ended so, in its own words, in one line."""
     found = _COMPLAINT.findall(ended.stderr)
     if found:  # the first is the cause
-        return " ".join(str(found[0]).split())
+        return _BY_WHOM.sub("", " ".join(str(found[0]).split()))
     lines = (ended.stderr or ended.stdout).strip().splitlines()
     return lines[-1] if lines else f"exit code {ended.returncode}, and not a word"
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    # Ctrl-C is what barman cleans up after: its parts in S3, its temporary files.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -4,10 +4,16 @@ It owns the words of that, and which base backup a moment is restored from. It m
 know barman, nor PostgreSQL's settings. All of it blocks.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+# botocore's words for an S3 that does not answer, whatever program says them.
+UNREACHED: Final = re.compile(
+    "Could not connect to|Can't connect to|timeout on endpoint|Connection was closed"
+)
 
 
 class BaseBackup(NamedTuple):

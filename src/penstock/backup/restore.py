@@ -185,6 +185,8 @@ async def _finish(run: _Run) -> None:
             f"restored {run.wanted.words}; without rejected events, claims of chunks"
             " and questions, which are restored with the whole"
         )
+    # Before the migration, which refuses a database that is half restored.
+    await run.keeper.execute(run.target.block("forget_progress"))
     if run.target.schema == run.target.own_schema:
         for migration in await migrate(run.target.url):
             run.done.notes.append(f"applied {migration.version:04} {migration.name}")
@@ -193,7 +195,6 @@ async def _finish(run: _Run) -> None:
             f"the tables are in the schema {run.target.schema}: put it first in the"
             " search_path of whoever uses them, then `penstock db migrate`"
         )
-    await run.keeper.execute(run.target.block("forget_progress"))
 
 
 async def _into_ours(run: _Run, parts: Sequence[Part]) -> None:

@@ -20,6 +20,7 @@ from penstock.postgres.words import describe
 # In one transaction: each takes locks to its end, of which a server has some thousands
 # (max_locks_per_transaction).
 ENTRIES_AT_ONCE = 200
+PROGRESS = "penstock_restore"
 # What a restore of some days needs of the small tables. The others tell of rows that
 # are not restored: a claim, that its chunk is stored.
 OF_SOME_DAYS = frozenset({"penstock_schema"})
@@ -57,6 +58,8 @@ async def restore_section(
 async def _make(
     connection: asyncpg.Connection, target: Target, entry: SchemaEntry
 ) -> None:
+    if PROGRESS in entry.name.split():  # a half restored database was backed up
+        return
     # Only its owner may say something of an extension.
     is_of_extension = entry.name.startswith("EXTENSION ")
     if entry.kind == "COMMENT" and is_of_extension and not target.is_superuser:
@@ -95,7 +98,9 @@ async def restore_small_tables(
             async for each in archive.statements_and_rows():
                 if not isinstance(each, Rows):
                     await connection.execute(target.known(each))
-                elif is_whole or each.table in OF_SOME_DAYS:
+                elif (is_whole and each.table != PROGRESS) or (
+                    each.table in OF_SOME_DAYS
+                ):
                     await unless_lost(
                         connection,
                         connection.copy_to_table(

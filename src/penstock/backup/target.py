@@ -186,10 +186,15 @@ def refusals_in_words(target: Target | str) -> Iterator[None]:
             f"PostgreSQL at {where} has no room left: {describe(error)}; make room,"
             f" then {GO_ON}"
         ) from error
+    except asyncpg.InterfaceError as error:
+        # It says which call of ours has met a connection that is gone.
+        raise DatabaseUnavailableError(
+            f"the connection to {where} is lost: its server has ended, of a full disk"
+            f" perhaps, as its log says; when it is back, {GO_ON}"
+        ) from error
     except (
         asyncpg.PostgresConnectionError,
         asyncpg.OperatorInterventionError,
-        asyncpg.InterfaceError,
         OSError,
     ) as error:
         lost = unavailable(error, where)

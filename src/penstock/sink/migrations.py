@@ -31,13 +31,19 @@ async def migrate(database_url: str) -> list[Migration]:
 
     Raises:
         NotOwnerError: something is pending, and the login may not apply it.
-        DatabaseUnavailableError: out of reach, newer than this Penstock, used by an
-            older one that would break, or it refuses a statement (rights, mostly).
+        DatabaseUnavailableError: out of reach, newer than this Penstock, half restored,
+            used by an older one that would break, or it refuses a statement (rights,
+            mostly).
             Nothing is applied then.
     """
     blocks = load_blocks("migrations")
     connection = await connect(database_url)
     try:
+        if await connection.fetchval(blocks["is_half_restored"]):
+            raise DatabaseUnavailableError(
+                "a restore of a backup into this database has begun and not ended: give"
+                " its command again, or make the database anew"
+            )
         # Even to say IF NOT EXISTS takes the right to create.
         if await connection.fetchval(blocks["has_schema_table"]) and not _pending(
             await _applied_versions(connection)

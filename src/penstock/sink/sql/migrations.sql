@@ -14,6 +14,10 @@ CREATE TABLE IF NOT EXISTS penstock_schema (
 -- has_schema_table --
 SELECT to_regclass('penstock_schema') IS NOT NULL
 
+-- is_half_restored --
+-- The table is there as long as a restore of a backup into an empty database lasts.
+SELECT to_regclass('penstock_restore') IS NOT NULL
+
 -- applied --
 SELECT version, name, applied_at FROM penstock_schema ORDER BY version
 
