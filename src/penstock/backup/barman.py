@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from penstock.backup.physical import UNREACHED, BaseBackup, Retention
+from penstock.backup.physical import UNREACHED, BaseBackup, Retention, tablespace_beside
 from penstock.errors import BackupError, SettingsError, StoreError
 from penstock.settings import BackupSettings
 
@@ -159,7 +159,12 @@ class Barman:
         self._require(ended, "base backups were not removed")
 
     def restore(self, base: BaseBackup, directory: Path) -> None:
-        ended = self._run("restore", after=(base.id, str(directory)))
+        moved = [
+            f"{name}:{tablespace_beside(directory.absolute(), name)}"
+            for name in base.tablespaces
+        ]
+        options = [word for each in moved for word in ("--tablespace", each)]
+        ended = self._run("restore", *options, after=(base.id, str(directory)))
         self._require(ended, f"the base backup {base.id} was not restored")
 
     def _gzip(self) -> tuple[str, ...]:
@@ -267,6 +272,7 @@ def _base_of(listed: dict[str, Any]) -> BaseBackup:
         server_major=int(listed["version"] or 0) // 10_000,
         system_identifier=str(listed.get("systemid") or ""),
         problem=" ".join(problem.split()),
+        tablespaces=tuple(str(each[0]) for each in listed.get("tablespaces") or ()),
     )
 
 
