@@ -207,6 +207,21 @@ def test_a_row_that_no_statistics_tell_of_yet_is_in_the_backup(
     assert part_of(run_async(add_a_row_meanwhile()), old).rows == 11
 
 
+def test_frozen_pages_are_part_of_what_tells_a_change(
+    here: Here, database: Database, store: Store
+):
+    (old,) = make_days(database, 2)
+    execute(database, "CREATE EXTENSION pg_visibility")
+    first = create(here, database, store)
+    kept = part_of(first, old).fingerprint
+    assert kept is not None
+    assert kept.frozen_pages == kept.size_bytes // 8192 == 1
+
+    assert dumped(create(here, database, store)) == set()
+    execute(database, f"DELETE FROM {old} WHERE id = 1")
+    assert dumped(create(here, database, store)) == {old}
+
+
 def test_a_day_that_retention_has_dropped_is_in_the_backups_of_before(
     here: Here, database: Database, postgres: EmbeddedPostgres, store: Store
 ):

@@ -144,7 +144,7 @@ def test_a_restore_to_a_moment_has_what_was_committed_before_and_nothing_after(
     cluster.log(3, "after the moment")
     cluster.database.fetch("DELETE FROM logs WHERE id = 1")
     cluster.database.fetch("DROP TABLE rejected_event CASCADE")
-    cluster.archived(cluster.switch())
+    assert cluster.status(here, "--flush")[0] == 0
     target = cluster.data_dir.parent / "restored"
     restore = (
         *("backup", "restore", "--to-time", moment.isoformat()),

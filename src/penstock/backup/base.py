@@ -5,6 +5,7 @@ this machine. It must not know barman.
 """
 
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -12,7 +13,7 @@ import asyncpg
 from penstock.backup.physical import BaseBackup, Physical, Retention
 from penstock.backup.sql import load_blocks
 from penstock.backup.store import Store
-from penstock.errors import BackupError
+from penstock.errors import BackupError, PenstockError
 from penstock.postgres.archiver import read_archiver
 
 # One that waits for longer waits for somebody: the base backup would wait with it, for
@@ -64,21 +65,42 @@ def refuse_unless_here(data_directory: str) -> None:
 
 
 def take(
-    physical: Physical, database_url: str, *, jobs: int, policy: Retention | None
+    physical: Physical,
+    store: Store,
+    database_url: str,
+    *,
+    jobs: int,
+    policy: Retention | None,
 ) -> tuple[BaseBackup, list[BaseBackup]]:
     """Make a base backup; return it, and those that were removed after it.
+
+    To be called by who holds the store's lock: of one that is not finished nothing is
+    left.
 
     Raises:
         BackupError: it was not made, or none could be removed.
         StoreError: the store is out of reach.
     """
     before = {base.id for base in physical.bases()}
-    physical.take(database_url, jobs)
+    try:
+        physical.take(database_url, jobs)
+    except BaseException:
+        with suppress(PenstockError):
+            _remove_begun(physical, store, before)
+        raise
     made = [base for base in physical.bases() if base.id not in before]
     if not made or not made[-1].is_complete:
         raise BackupError(f"no base backup has come to {physical.place}")
+    _remove_begun(physical, store, {base.id for base in made})  # by who was killed
     removed = prune(physical, policy) if policy is not None else []
     return made[-1], removed
+
+
+def _remove_begun(physical: Physical, store: Store, before: set[str]) -> None:
+    for base in physical.bases():
+        if base.id not in before and not base.is_complete:
+            begun = store.entries(f"{physical.base_prefix}{base.id}/")
+            store.delete([entry.key for entry in begun])
 
 
 def with_sizes(

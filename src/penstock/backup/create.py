@@ -7,6 +7,7 @@ How a part is made is `parts.py`'s.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -34,6 +35,8 @@ from penstock.postgres.connection import LOST_ERRORS, without_password
 from penstock.postgres.words import unavailable
 from penstock.settings import BackupSettings
 
+# Each part that is dumped holds a thread; the rest is for what is asked meanwhile.
+SPARE_THREADS = 4
 # Who drops tables all the time is not waited for.
 MOST_BEGINNINGS = 3
 
@@ -79,6 +82,9 @@ async def _create(
     request: Request, store: Store, watch: Watch, now: asyncpg.Connection
 ) -> Manifest:
     settings = request.settings
+    asyncio.get_running_loop().set_default_executor(
+        ThreadPoolExecutor(settings.backup_jobs + SPARE_THREADS)
+    )
     major = now.get_server_version().major
     programs = await in_thread(find_programs, major, settings.backup_pg_bin)
     compress = await in_thread(compression, programs, settings.backup_compress)

@@ -4,10 +4,16 @@ It owns the words of that, and which base backup a moment is restored from. It m
 know barman, nor PostgreSQL's settings. All of it blocks.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+# botocore's words for an S3 that does not answer, whatever program says them.
+UNREACHED: Final = re.compile(
+    "Could not connect to|Can't connect to|timeout on endpoint|Connection was closed"
+)
 
 
 class BaseBackup(NamedTuple):
@@ -22,6 +28,7 @@ class BaseBackup(NamedTuple):
     server_major: int
     system_identifier: str
     problem: str = ""
+    tablespaces: tuple[str, ...] = ()
     size_bytes: int | None = None  # in the store, where somebody has looked
 
     @property
@@ -112,10 +119,17 @@ class Physical(Protocol):
     def restore(self, base: BaseBackup, directory: Path) -> None:
         """Bring a base backup's files into a directory that is empty or not there.
 
+        Its tablespaces go beside it (`tablespace_beside`), never to where they were.
+
         Raises:
             BackupError: they cannot be had, or not written.
         """
         ...
+
+
+def tablespace_beside(directory: Path, tablespace: str) -> Path:
+    """Return where a tablespace is restored to: where it was, it may be in use."""
+    return directory.with_name(f"{directory.name}.{tablespace}")
 
 
 def base_before(

@@ -6,7 +6,6 @@ It must not start a server, nor know barman.
 """
 
 import asyncio
-import os
 import re
 import time
 from dataclasses import dataclass, field
@@ -15,11 +14,12 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from penstock.backup.physical import Physical
+from penstock.backup.physical import UNREACHED, Physical
 from penstock.backup.sql import load_blocks
 from penstock.backup.store import Store
-from penstock.errors import BackupError
-from penstock.postgres.archiver import NO_COMMANDS, read_archiver
+from penstock.backup.wal_segment import OF_BARMAN, archive_segment
+from penstock.errors import BackupError, StoreError
+from penstock.postgres.archiver import NO_COMMANDS
 
 # What a disk that dies takes along at most, where little is written: a segment is
 # archived when it is this old, full or not. Each costs half a second of a core and, as
@@ -27,15 +27,10 @@ from penstock.postgres.archiver import NO_COMMANDS, read_archiver
 ARCHIVE_TIMEOUT_SECONDS: Final = 60
 # PostgreSQL's own word for archiving nothing, and throwing nothing away (19.5.3).
 NO_COMMAND: Final = "true"
-# PostgreSQL tries a segment three times a second apart, then a minute later again.
-_FAILURES: Final = 3
-_FIRST_SECONDS: Final = 60.0
 _RELOAD_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.1
-_LOG_TAIL_BYTES: Final = 8192
 _NOT_FOUND, _NOT_LET = 127, 126
 _EXIT: Final = re.compile(r"exit (\d+)")
-_OF_BARMAN: Final = re.compile(r"\[\d+\] (?:ERROR|CRITICAL): (.+)")
 _LOST_CREDENTIALS: Final = re.compile(
     "credentials|AccessDenied|Forbidden|InvalidAccess"
 )
@@ -90,7 +85,7 @@ async def try_as_server(connection: asyncpg.Connection, command: str) -> Said | 
     if ended is None:
         raise BackupError("the server runs a program and its end is not told")
     between = [line for line in lines[1:-1] if line.strip()]
-    complaints = [found[1] for line in between if (found := _OF_BARMAN.search(line))]
+    complaints = [found[1] for line in between if (found := OF_BARMAN.search(line))]
     last = complaints[0] if complaints else between[-1] if between else ""
     return Said(lines[0], int(ended[1]), last)
 
@@ -100,6 +95,7 @@ def refuse_unless_done(said: Said, physical: Physical) -> None:
 
     Raises:
         BackupError: it cannot, and why.
+        StoreError: the store is out of reach.
     """
     if said.exit_code == 0:
         return
@@ -118,7 +114,8 @@ def refuse_unless_done(said: Said, physical: Physical) -> None:
             " give the machine an instance role, or start PostgreSQL (`penstock up`)"
             " with AWS_ACCESS_KEY_ID and its kin"
         )
-    raise BackupError(
+    kind = StoreError if UNREACHED.search(said.last_line) else BackupError
+    raise kind(
         f"user {said.user}, who runs PostgreSQL, cannot archive to {physical.place}:"
         f" {said.last_line}{mend}"
     )
@@ -154,6 +151,11 @@ async def enable(
     enabled = Enabled()
     wanted = wanted_settings(physical)
     before = await _settings(connection)
+    if before["archive_library"].setting:
+        raise BackupError(
+            f"archive_library is {before['archive_library'].setting!r}, and PostgreSQL"
+            " takes only one of it and archive_command: reset it first"
+        )
     if before["wal_level"].setting in ("replica", "logical"):
         del wanted["wal_level"]
     for name, value in wanted.items():
@@ -196,73 +198,17 @@ async def disable(connection: asyncpg.Connection) -> None:
 async def _first_segment(
     connection: asyncpg.Connection, physical: Physical, store: Store, log: Path | None
 ) -> str:
-    blocks = _blocks()
-    log_begin = _size(log)
-    began = await read_archiver(connection)
-    await connection.fetchval(blocks["mark"])
-    segment: str = await connection.fetchval(blocks["switch"])
-    give_up = time.monotonic() + _FIRST_SECONDS
-    now = began
-    while (now.last_archived_wal or "") < segment:
-        if now.failed_count - began.failed_count >= _FAILURES:
-            break
-        if time.monotonic() > give_up:
-            break
-        await asyncio.sleep(_POLL_SECONDS)
-        before, now = now, await read_archiver(connection)
-        if now.archived_count > before.archived_count:  # those that waited come first
-            give_up = time.monotonic() + _FIRST_SECONDS
-    else:
-        key = f"{physical.wal_prefix}{segment[:16]}/{segment}"
-        if any(True for _ in store.entries(key)):
-            return segment
-        raise BackupError(
-            f"PostgreSQL says that it has archived {segment}, and {physical.place} does"
-            " not have it: is its endpoint another than this shell's?"
-        )
-    why = await _why(connection, log, log_begin)
-    raise BackupError(
-        f"the first segment, {segment}, does not arrive in {physical.place}, so"
-        f" archiving is off again: {why}"
-    )
-
-
-async def _why(connection: asyncpg.Connection, log: Path | None, log_begin: int) -> str:
-    """Return what the archiver says, from the server's log where that can be read."""
     try:
-        if log is not None:
-            said = _read_from(log, log_begin)
-        else:
-            said = await connection.fetchval(_blocks()["log"]) or ""
-    except (OSError, asyncpg.PostgresError):
-        said = ""
-    return complaint_in(said) or "its complaint is in the server's log"
-
-
-def _size(log: Path | None) -> int:
-    return log.stat().st_size if log is not None and log.exists() else 0
-
-
-def _read_from(log: Path, begin: int) -> str:
-    with log.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        # A log that was trimmed meanwhile is shorter than it was.
-        file.seek(max(begin if begin <= size else 0, size - _LOG_TAIL_BYTES))
-        return file.read().decode(errors="replace")
-
-
-def complaint_in(log: str) -> str:
-    """Return the last complaint of an archive_command in a log, empty if none is."""
-    lines = log.splitlines()
-    failures = [n for n, line in enumerate(lines) if "archive command failed" in line]
-    if not failures:
-        return ""
-    own = [
-        line for line in lines[: failures[-1]] if line.strip() and "LOG:" not in line
-    ]
-    said = own[-1] if own else lines[failures[-1]]
-    found = _OF_BARMAN.search(said)
-    return " ".join((found[1] if found else said).split())
+        segment = await archive_segment(connection, log)
+    except BackupError as error:
+        raise BackupError(f"archiving is off again: {error}") from error
+    key = f"{physical.wal_prefix}{segment[:16]}/{segment}"
+    if any(True for _ in store.entries(key)):
+        return segment
+    raise BackupError(
+        f"PostgreSQL says that it has archived {segment}, and {physical.place} does"
+        " not have it: is its endpoint another than this shell's?"
+    )
 
 
 class _Setting(NamedTuple):

@@ -1,12 +1,14 @@
 """`penstock backup base`: base backups, from which a restore to any moment begins."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 
 import click
 import orjson
 from rich.console import Console
 
+from penstock.backup import metrics_file
 from penstock.backup.base import require_ready, take, with_sizes
 from penstock.backup.lock import store_lock
 from penstock.backup.physical import BaseBackup, Physical, Retention
@@ -17,7 +19,7 @@ from penstock.cli.database import database_options, found_database
 from penstock.cli.output import print_table
 from penstock.cli.physical_options import barman_of
 from penstock.cli.signals import stop_signals_interrupting
-from penstock.errors import SettingsError
+from penstock.errors import PenstockError, SettingsError
 from penstock.postgres.connection import LOST_ERRORS, connect, without_password
 from penstock.postgres.words import unavailable
 
@@ -53,6 +55,13 @@ COLUMNS = ("id", "ended", "size", "PostgreSQL", "timeline", "WAL from", "problem
     "NAME",
     "Under which name in the store (PENSTOCK_BACKUP_WAL_SERVER).",
 )
+@backup_flag(
+    "backup_compress",
+    "HOW",
+    "none is several times as fast and as large as auto, gzip by one core; lz4 where"
+    " barman's Python has it (PENSTOCK_BACKUP_COMPRESS).",
+)
+@backup_flag("backup_metrics_file", "FILE", "A file to tell Prometheus in at the end.")
 @backup_flag("backup_jobs", "N", "Files that are sent at once (PENSTOCK_BACKUP_JOBS).")
 def command(
     is_listed: bool,
@@ -76,7 +85,7 @@ def command(
     as PostgreSQL's user.
 
     --keep and --keep-days remove older base backups once the new one is there, with the
-    WAL that no other needs; the last is never removed.
+    WAL that no other needs; the last is never removed. The id goes to stdout.
 
     \b
     Examples:
@@ -102,11 +111,21 @@ def command(
         stop_signals_interrupting(),
         found_database(database_url, data_dir, config_file=config_file) as url,
     ):
-        asyncio.run(_require_ready(url, barman))
-        made, removed = _take(barman, place, url, settings.backup_jobs, policy)
-    click.echo(f"{made.id} in {barman.place}, {_size(made)}")
+        began = time.monotonic()
+        try:
+            asyncio.run(_require_ready(url, barman))
+            made, removed = _take(barman, place, url, settings.backup_jobs, policy)
+        except PenstockError:
+            metrics_file.failed(settings.backup_metrics_file, "base")
+            raise
+    seconds = time.monotonic() - began
+    metrics_file.base_created(
+        settings.backup_metrics_file, made.began_at, made.size_bytes or 0, seconds
+    )
+    click.echo(f"{_size(made)} in {barman.place}; {seconds:.1f} s", err=True)
     for each in removed:
-        click.echo(f"removed {each.id}")
+        click.echo(f"removed {each.id}, and WAL that no other needs", err=True)
+    click.echo(made.id)
 
 
 def print_bases(bases: list[BaseBackup], output: str) -> None:
@@ -142,7 +161,7 @@ def _take(
         # Of how much there is nobody knows before the end.
         console.status(f"base backup to {physical.place}, since {_now()}"),
     ):
-        made, removed = take(physical, url, jobs=jobs, policy=policy)
+        made, removed = take(physical, place, url, jobs=jobs, policy=policy)
         return with_sizes([made], physical, place)[0], removed
 
 

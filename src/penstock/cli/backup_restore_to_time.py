@@ -68,7 +68,10 @@ def _tell(restored: Restored, *, is_embedded: bool) -> None:
     end = "the end of the archive"
     to = end if restored.moment is None else in_words(restored.moment)
     if not is_embedded:
-        click.echo(f"{restored.directory} recovers to {to} when it is started:")
+        click.echo(
+            f"{restored.directory} recovers to {to} when it is started, and takes"
+            " connections when it is there (pg_isready):"
+        )
     else:
         click.echo(
             f"restored to {to if restored.is_reached else end} in"

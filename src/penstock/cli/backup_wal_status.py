@@ -3,15 +3,20 @@
 import asyncio
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 import orjson
 
+from penstock import config
+from penstock.backup.wal_segment import archive_segment
 from penstock.cli.database import (
     config_file_option,
     database_options,
+    embedded_data_dir,
     found_database,
 )
+from penstock.embedded.directory import DataDirectory
 from penstock.postgres.archiver import Archiver, read_archiver
 from penstock.postgres.connection import LOST_ERRORS, connect, without_password
 from penstock.postgres.words import unavailable
@@ -30,6 +35,12 @@ MAX_LAG_SECONDS = 300
     help="End with 1 where a segment waits for longer.",
 )
 @click.option(
+    "--flush",
+    is_flag=True,
+    help="First have all that is committed archived, and wait for it: before a restore,"
+    " a shutdown, a risky change.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Choice(("text", "json")),
@@ -41,6 +52,7 @@ MAX_LAG_SECONDS = 300
 @config_file_option
 def command(
     max_lag_seconds: float,
+    flush: bool,
     output: str,
     database_url: str | None,
     data_dir: str | None,
@@ -54,7 +66,10 @@ def command(
     counts none.
     """
     with found_database(database_url, data_dir, config_file=config_file) as url:
-        archiver = asyncio.run(_read(url))
+        log = None
+        if config.database_url(database_url, config_file) is None:
+            log = DataDirectory.at(embedded_data_dir(data_dir, config_file)).log
+        archiver = asyncio.run(_read(url, log, is_flushed=flush))
     problem = problem_of(archiver, max_lag_seconds)
     if output == "json":
         click.echo(orjson.dumps(_facts(archiver, problem)))
@@ -66,9 +81,12 @@ def command(
     sys.exit(1 if problem else 0)
 
 
-async def _read(url: str) -> Archiver:
+async def _read(url: str, log: Path | None, *, is_flushed: bool) -> Archiver:
     connection = await connect(url)
     try:
+        archiver = await read_archiver(connection)
+        if is_flushed and archiver.is_on:
+            await archive_segment(connection, log)
         return await read_archiver(connection)
     except LOST_ERRORS as error:
         raise unavailable(error, without_password(url)) from error

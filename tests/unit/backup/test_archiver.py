@@ -2,7 +2,7 @@
 
 import pytest
 
-from penstock.backup.wal_enable import complaint_in
+from penstock.backup.wal_segment import complaint_in
 from penstock.cli.backup_wal_status import problem_of
 from penstock.postgres.archiver import Archiver
 

@@ -182,8 +182,9 @@ ORDER BY name
 SELECT quote_ident(nspname)
 FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
 WHERE extname = 'pg_visibility' AND has_schema_privilege(nspname, 'USAGE')
+  -- Of a schema that has none of the name: null.
   AND has_function_privilege(
-      format('%I.pg_visibility_map_summary(regclass)', nspname), 'EXECUTE'
+      to_regprocedure(format('%I.pg_visibility_map_summary(regclass)', nspname)), 'EXECUTE'
   )
 
 -- fingerprints --
