@@ -1,10 +1,11 @@
 """What the port to a store promises, kept by a directory and by S3 alike."""
 
+import fcntl
 import hashlib
 import io
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,20 @@ def test_of_several_who_replace_one_succeeds(store: Store):
         done = [*threads.map(replace, (bytes([number]) for number in range(8)))]
     assert sum(done) == 1
     assert store.read("lock.json") == bytes([done.index(True)])
+
+
+def test_a_directorys_turns_are_for_all_processes(tmp_path: Path):
+    store = open_store(tmp_path.as_uri())
+    with ThreadPoolExecutor(1) as thread, (tmp_path / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        creating = thread.submit(store.create, "lock.json", b"mine")
+        wait_until(lambda: list(tmp_path.glob(".lock.json.*")), "it is about to")
+        wait([creating], timeout=0.2)
+        (tmp_path / "lock.json").write_bytes(b"another's")
+        fcntl.flock(other, fcntl.LOCK_UN)
+        with pytest.raises(TakenError):
+            creating.result()
+    assert store.read("lock.json") == b"another's"
 
 
 def test_what_is_gone_or_another_is_not_replaced(store: Store):

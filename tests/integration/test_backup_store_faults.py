@@ -130,6 +130,29 @@ def test_a_lost_answer_leaves_one_object_and_no_upload(
     assert bucket.unfinished() == []
 
 
+def test_an_end_that_was_not_answered_and_is_not_taken_twice_is_an_end(
+    store: Store, proxy: S3Faults, bucket: S3
+):
+    proxy.add(
+        Fault("lose answer", "POST", "uploadId", times=1),
+        Fault("answer", "POST", "uploadId", after=1, status=404, code="NoSuchUpload"),
+    )
+    put(store)
+    assert sha256(bucket.body(f"of/ours/{KEY}")) == SHA256
+
+
+def test_an_upload_that_somebody_has_ended_is_one_line(
+    store: Store, proxy: S3Faults, bucket: S3
+):
+    proxy.add(
+        Fault("answer", "POST", "uploadId", status=404, code="NoSuchUpload"),
+    )
+    with pytest.raises(StoreError, match="somebody ended the upload") as caught:
+        put(store)
+    assert line_of(caught)
+    assert has_nothing(bucket)
+
+
 def test_a_download_that_is_cut_goes_on_where_it_was(store: Store, proxy: S3Faults):
     put(store)
     proxy.add(
@@ -162,6 +185,42 @@ def test_a_busy_s3_for_ever_is_one_line_and_leaves_nothing(
     assert "S3 at http://127.0.0.1:" in line_of(caught)
     assert code in line_of(caught)
     assert caught.value.exit_code == 3
+    assert has_nothing(bucket)
+
+
+def test_an_upload_that_fails_leaves_none_that_was_begun_without_an_answer(
+    store: Store, proxy: S3Faults, bucket: S3
+):
+    proxy.add(
+        Fault("lose answer", "POST", "uploads", times=1),
+        Fault("answer", "PUT", "partNumber", code="ServiceUnavailable"),
+    )
+    with pytest.raises(StoreError):
+        put(store)
+    assert len(proxy.asked("DELETE", "uploadId")) == 2
+    assert has_nothing(bucket)
+
+
+def test_what_is_given_up_is_not_sent_again(
+    proxy: S3Faults, bucket: S3, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "100")
+    store = open_store(bucket.url())
+    proxy.add(Fault("answer", "PUT", "partNumber", code="ServiceUnavailable"))
+
+    class Source:
+        left = 9
+
+        def read(self, size: int = -1) -> bytes:
+            self.left -= 1
+            if self.left:
+                return bytes(size)
+            wait_until(lambda: proxy.asked("PUT"), "a try")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.put(KEY, Source())
+    assert len(proxy.asked("PUT")) < 10
     assert has_nothing(bucket)
 
 

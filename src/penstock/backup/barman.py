@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from penstock.backup.physical import UNREACHED, BaseBackup, Retention
+from penstock.backup.physical import UNREACHED, BaseBackup, Retention, tablespace_beside
 from penstock.errors import BackupError, SettingsError, StoreError
 from penstock.settings import BackupSettings
 
@@ -40,6 +40,8 @@ _FETCHED_AHEAD: Final = 4
 _COMPLAINT: Final = re.compile(
     r"^[\d-]+ [\d:,]+ \[\d+\] (?:ERROR|CRITICAL): (.+)$", re.M
 )
+# What of backup_compress barman has; all else is gzip, by Python and at its slowest.
+_COMPRESSION: Final = {"none": [], "lz4": ["--lz4"]}
 _BY_WHOM: Final = re.compile(r"^Barman cloud [\w ]+ exception: ")
 _QUOTED: Final = re.compile(r"(['\\])")
 _ESCAPE: Final = r"\\\1"
@@ -73,6 +75,7 @@ class Barman:
         self._name = settings.backup_wal_server
         self._url = f"{store}/barman"
         self._endpoint = endpoint
+        self._compress = settings.backup_compress
         self._sse = settings.backup_sse
         self._sse_key = settings.backup_sse_kms_key_id
         self._bin_dir = _bin_dir(settings.backup_barman_bin, is_elsewhere=is_elsewhere)
@@ -136,7 +139,7 @@ class Barman:
         with pass_file(database_url) as passwords:
             ended = self._run(
                 "backup",
-                "--gzip",
+                *_COMPRESSION.get(self._compress, ["--gzip"]),
                 # Else it waits for the next checkpoint: a quarter of an hour.
                 "--immediate-checkpoint",
                 *("--jobs", str(jobs)),
@@ -159,7 +162,12 @@ class Barman:
         self._require(ended, "base backups were not removed")
 
     def restore(self, base: BaseBackup, directory: Path) -> None:
-        ended = self._run("restore", after=(base.id, str(directory)))
+        moved = [
+            f"{name}:{tablespace_beside(directory.absolute(), name)}"
+            for name in base.tablespaces
+        ]
+        options = [word for each in moved for word in ("--tablespace", each)]
+        ended = self._run("restore", *options, after=(base.id, str(directory)))
         self._require(ended, f"the base backup {base.id} was not restored")
 
     def _gzip(self) -> tuple[str, ...]:
@@ -267,6 +275,7 @@ def _base_of(listed: dict[str, Any]) -> BaseBackup:
         server_major=int(listed["version"] or 0) // 10_000,
         system_identifier=str(listed.get("systemid") or ""),
         problem=" ".join(problem.split()),
+        tablespaces=tuple(str(each[0]) for each in listed.get("tablespaces") or ()),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from penstock.backup.archive import Archive, Rows, written
-from penstock.backup.manifest import Manifest, Part
+from penstock.backup.manifest import DATABASE, Manifest, Part
 from penstock.backup.programs import Programs, find_programs
 from penstock.backup.store import Store
 from penstock.errors import AbsentError, BackupError, CorruptError
@@ -27,7 +27,7 @@ class Dumps:
     """The dumps of a store, and what reads them.
 
     Attributes:
-        on_bytes: called, from any thread, with the bytes that have been read.
+        on_bytes: called, from any thread, with the bytes of days that have been read.
     """
 
     store: Store
@@ -46,7 +46,8 @@ class Dumps:
         try:
             for chunk in chunks:
                 yield chunk
-                self.on_bytes(len(chunk))
+                if part.table != DATABASE:  # read more than once, and small
+                    self.on_bytes(len(chunk))
         except AbsentError as error:
             raise CorruptError(
                 f"{self.store.url}/{part.key} is not there, which the backup needs:"

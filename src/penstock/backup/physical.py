@@ -28,6 +28,7 @@ class BaseBackup(NamedTuple):
     server_major: int
     system_identifier: str
     problem: str = ""
+    tablespaces: tuple[str, ...] = ()
     size_bytes: int | None = None  # in the store, where somebody has looked
 
     @property
@@ -118,10 +119,17 @@ class Physical(Protocol):
     def restore(self, base: BaseBackup, directory: Path) -> None:
         """Bring a base backup's files into a directory that is empty or not there.
 
+        Its tablespaces go beside it (`tablespace_beside`), never to where they were.
+
         Raises:
             BackupError: they cannot be had, or not written.
         """
         ...
+
+
+def tablespace_beside(directory: Path, tablespace: str) -> Path:
+    """Return where a tablespace is restored to: where it was, it may be in use."""
+    return directory.with_name(f"{directory.name}.{tablespace}")
 
 
 def base_before(

@@ -19,7 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from penstock.backup.physical import BaseBackup, Physical, base_before
+from penstock.backup.physical import (
+    BaseBackup,
+    Physical,
+    base_before,
+    tablespace_beside,
+)
 from penstock.backup.recovery_files import (
     Goal,
     begin_recovery,
@@ -28,6 +33,7 @@ from penstock.backup.recovery_files import (
     reached_end_of_wal,
     replayed_segments,
     stopped_at,
+    why_not_fetched,
 )
 from penstock.backup.sql import load_blocks
 from penstock.backup.store import Store
@@ -190,7 +196,7 @@ def _embedded(
 ) -> Restored:
     directory.create()
     account = choose_account(directory.pgdata)
-    _refuse_other_major(base, account)
+    _refuse_unfit(base, account)
     let_run(directory.root, Path(physical.archive_program))
     fresh = directory.new_pgdata
     say(f"fetching it into {directory.pgdata}")
@@ -204,30 +210,10 @@ def _embedded(
     spool.mkdir(mode=0o700)
     for tree in (fresh, spool):
         give_tree(tree, account)
-    command = physical.restore_command(spool)
-    begin_recovery(fresh, command, goal)
     fresh.rename(directory.pgdata)
-    server = EmbeddedPostgres(
-        directory.root,
-        holder="restore",
-        environment=environment,
-        start_limit_seconds=math.inf,
-    )
-    is_reached = True
-    try:
-        with _told(directory.log, say):
-            try:
-                server.start()
-            except EmbeddedPostgresError:
-                if not reached_end_of_wal(_read(directory.log)):
-                    raise
-                # As far as there is WAL, then: that is more than nothing.
-                is_reached = False
-                begin_recovery(directory.pgdata, command, goal._replace(moment=None))
-                server.start()
-        size_bytes = asyncio.run(_look(server.url))
-    finally:
-        server.stop()
+    command = physical.restore_command(spool)
+    with _told(directory.log, say):
+        is_reached, size_bytes = _recover(directory, command, goal, environment)
     end_recovery(directory.pgdata)
     shutil.rmtree(spool, ignore_errors=True)
     log = _read(directory.log)
@@ -244,7 +230,47 @@ def _embedded(
     )
 
 
-def _refuse_other_major(base: BaseBackup, account: Account | None) -> None:
+def _recover(
+    directory: DataDirectory,
+    restore_command: str,
+    goal: Goal,
+    environment: Mapping[str, str],
+) -> tuple[bool, int]:
+    """Recover, look at what is there, and stop: whether it is all, and its size."""
+    server = EmbeddedPostgres(
+        directory.root,
+        holder="restore",
+        environment=environment,
+        start_limit_seconds=math.inf,
+    )
+    is_reached = True
+    try:
+        begin_recovery(directory.pgdata, restore_command, goal)
+        try:
+            server.start()
+        except EmbeddedPostgresError as error:
+            log = _read(directory.log)
+            if not reached_end_of_wal(log):
+                raise BackupError(
+                    "the recovery has failed, and nothing of it is left:"
+                    f" {why_not_fetched(log) or error}"
+                ) from error
+            # As far as there is WAL, then: that is more than nothing.
+            is_reached = False
+            goal = goal._replace(moment=None)
+            begin_recovery(directory.pgdata, restore_command, goal)
+            server.start()
+        return is_reached, asyncio.run(_look(server.url))
+    finally:
+        server.stop()
+
+
+def _refuse_unfit(base: BaseBackup, account: Account | None) -> None:
+    if base.tablespaces:
+        raise BackupError(
+            f"{base.id} has tablespaces ({', '.join(base.tablespaces)}), and the"
+            " embedded PostgreSQL none: restore it with --pgdata"
+        )
     ours = Programs(account).build.major
     if base.server_major != ours:
         raise BackupError(
@@ -316,7 +342,8 @@ def _files_only(
         physical.restore(base, pgdata)
         begin_recovery(pgdata, physical.restore_command(None), goal)
         pgdata.chmod(0o700)
-        give_tree(pgdata, owner)
+        for tree in (pgdata, *(tablespace_beside(pgdata, n) for n in base.tablespaces)):
+            give_tree(tree, owner)
     directory = pgdata.absolute()
     return Restored(
         directory=directory,

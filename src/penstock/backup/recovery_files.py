@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from penstock.backup.target_time import in_words
+from penstock.backup.wal_segment import OF_BARMAN
 from penstock.errors import BackupError
 
 _AUTO_CONF: Final = "postgresql.auto.conf"
@@ -22,6 +23,8 @@ _LEFT_OUT: Final = re.compile(
 )
 _BEGIN: Final = "# penstock: recovery, from here on\n"
 _END_OF_WAL: Final = "recovery ended before configured recovery target was reached"
+_GIVEN_UP: Final = "from archive: child process exited with exit code"
+_NO_MORE: Final = "does not exist"
 _LAST_COMMIT: Final = re.compile(
     r"last completed transaction was at log time (\S+ \S+)"
 )
@@ -98,6 +101,14 @@ def stopped_at(log: str) -> datetime | None:
 def replayed_segments(log: str) -> int:
     """Return how many segments came from the archive."""
     return len(_RESTORED.findall(log))
+
+
+def why_not_fetched(log: str) -> str:
+    """Return why a segment could not be had, empty if that is not what it failed by."""
+    if _GIVEN_UP not in log:
+        return ""
+    said = [each for each in OF_BARMAN.findall(log) if _NO_MORE not in each]
+    return " ".join(said[-1].split()) if said else ""
 
 
 def _moment(text: str) -> datetime | None:

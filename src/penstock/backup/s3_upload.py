@@ -210,7 +210,7 @@ class _Parts:
             )
         except ClientError as error:
             # Of two answers to one request the first may have been lost.
-            if error.response["Error"].get("Code") != "NoSuchUpload":
+            if _code(error) != "NoSuchUpload":
                 raise
             if not self._is_there():
                 raise
@@ -253,7 +253,12 @@ class _Parts:
         return _Sent(number, answer["ETag"], part.sha256)
 
     def _is_there(self) -> bool:
-        found = self._client.head_object(**self._target.named)
+        try:
+            found = self._client.head_object(**self._target.named)
+        except ClientError as error:
+            if _code(error) != "404":
+                raise
+            return False
         return bool(found["ContentLength"] == self._size_bytes)
 
     def _abort_others(self) -> None:
@@ -271,5 +276,9 @@ class _Parts:
                 **self._target.named, UploadId=upload_id
             )
         except ClientError as error:
-            if error.response["Error"].get("Code") != "NoSuchUpload":
+            if _code(error) != "NoSuchUpload":
                 raise
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))

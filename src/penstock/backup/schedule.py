@@ -21,6 +21,12 @@ MARK: Final = "# Written by penstock backup schedule, which writes it anew."
 
 CREATE: Final = "penstock-backup"
 VERIFY: Final = "penstock-backup-verify"
+BASE: Final = "penstock-backup-base"
+# A weekly one, and the one before it: whatever moment of two weeks is asked for, there
+# is a base backup from before it.
+BASE_KEEP_DAYS: Final = 14
+# Nobody is verifying any more, nor making the night's backup.
+BASE_MINUTES_LATER: Final = 300
 
 # As in deploy/systemd/penstock.service, whose reasons hold here too: pg_dump and the
 # PostgreSQL of a verify need no more than Penstock and its PostgreSQL.
@@ -61,11 +67,12 @@ class Schedule(NamedTuple):
     writable: tuple[str, ...] = ()
     at: time = time(2, 15)
     verify_on: str = "Sun"
+    # The day of base backups; none are made without it.
+    base_on: str = ""
 
-    @property
-    def verify_at(self) -> time:
-        """Return when a backup is verified."""
-        minutes = self.at.hour * 60 + self.at.minute + VERIFY_MINUTES_LATER
+    def later(self, minutes: int) -> time:
+        """Return the time of day so long after the night's backup."""
+        minutes += self.at.hour * 60 + self.at.minute
         return time(minutes // 60 % 24, minutes % 60)
 
     def check(self) -> None:
@@ -89,20 +96,35 @@ def units_of(schedule: Schedule) -> dict[str, str]:
     create = _commands(schedule, "create", "prune")
     verify = _commands(schedule, f"verify --last --scratch-dir {SCRATCH}")
     after_it = f"CacheDirectory={SCRATCH.rpartition('/')[2]}\nCacheDirectoryMode=0700\n"
-    at, verify_at = schedule.at, schedule.verify_at
-    return {
+    units = {
         f"{CREATE}.service": _service(
             schedule, "back up what is stored, then remove what no rule keeps", create
         ),
-        f"{CREATE}.timer": _timer("a backup every night", f"*-*-* {at:%H:%M}:00"),
+        f"{CREATE}.timer": _timer(
+            "a backup every night", f"*-*-* {schedule.at:%H:%M}:00"
+        ),
         f"{VERIFY}.service": _service(
             schedule, "restore the newest backup to try it", verify + after_it
         ),
         f"{VERIFY}.timer": _timer(
             "a backup is tried every week",
-            f"{schedule.verify_on} *-*-* {verify_at:%H:%M}:00",
+            _weekly(schedule, schedule.verify_on, VERIFY_MINUTES_LATER),
         ),
     }
+    if schedule.base_on:
+        base = _commands(schedule, f"base --keep-days {BASE_KEEP_DAYS}")
+        units |= {
+            f"{BASE}.service": _service(schedule, "copy PostgreSQL's files", base),
+            f"{BASE}.timer": _timer(
+                "a base backup every week",
+                _weekly(schedule, schedule.base_on, BASE_MINUTES_LATER),
+            ),
+        }
+    return units
+
+
+def _weekly(schedule: Schedule, day: str, minutes_later: int) -> str:
+    return f"{day} *-*-* {schedule.later(minutes_later):%H:%M}:00"
 
 
 def _commands(schedule: Schedule, *commands: str) -> str:
@@ -185,10 +207,24 @@ def crontab_of(schedule: Schedule) -> str:
     """
     schedule.check()
     settings = "".join(f"{n}={v}\n" for n, v in schedule.environment.items())
-    night = _cron_command(schedule, "create", "prune")
-    week = _cron_command(schedule, "verify --last")
-    at, later = schedule.at, schedule.verify_at
-    day = WEEKDAYS.index(schedule.verify_on)
+    lines = [
+        _cron_line(schedule, schedule.at, "*", "create", "prune"),
+        _cron_line(
+            schedule,
+            schedule.later(VERIFY_MINUTES_LATER),
+            f"{WEEKDAYS.index(schedule.verify_on)}",
+            "verify --last",
+        ),
+    ]
+    if schedule.base_on:
+        lines.append(
+            _cron_line(
+                schedule,
+                schedule.later(BASE_MINUTES_LATER),
+                f"{WEEKDAYS.index(schedule.base_on)}",
+                f"base --keep-days {BASE_KEEP_DAYS}",
+            )
+        )
     return f"""\
 {MARK}
 # It is read as sh reads it: quote what has other signs than letters and digits.
@@ -196,16 +232,14 @@ def crontab_of(schedule: Schedule) -> str:
 SHELL=/bin/sh
 PATH=/usr/local/bin:/usr/bin:/bin
 {settings}
-{at.minute} {at.hour} * * * {schedule.user} {night}
-{later.minute} {later.hour} * * {day} {schedule.user} {week}
-"""
+{"".join(lines)}"""
 
 
-def _cron_command(schedule: Schedule, *commands: str) -> str:
+def _cron_line(schedule: Schedule, at: time, day: str, *commands: str) -> str:
     program = shlex.quote(schedule.program).replace("%", "\\%")
     read = f"[ ! -r {ENVIRONMENT_FILE} ] || {{ set -a; . {ENVIRONMENT_FILE}; }}"
     run = " && ".join(f"{program} backup {each} >/dev/null" for each in commands)
-    return f"{read}; {run}"
+    return f"{at.minute} {at.hour} * * {day} {schedule.user} {read}; {run}\n"
 
 
 # --- compose
@@ -218,6 +252,11 @@ def compose_of(schedule: Schedule) -> str:
     started it ends when it is stopped, and waits until uploads are taken back.
     """
     schedule.check()
+    if schedule.base_on:
+        raise SettingsError(
+            "a container that is not PostgreSQL's cannot copy its files: leave the base"
+            " backups to the machine that has them"
+        )
     environment = [
         "PENSTOCK_DATABASE_URL: ${PENSTOCK_DATABASE_URL:?of the database to back up}",
         *(f"{name}: {_yaml(value)}" for name, value in schedule.environment.items()),

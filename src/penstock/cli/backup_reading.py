@@ -11,7 +11,6 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
-    TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -25,7 +24,6 @@ def reading_bar(total_bytes: int) -> Iterator[tuple[Callable[[int], None], Progr
     """
     console = Console(stderr=True, highlight=False, markup=False)
     columns = (
-        TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

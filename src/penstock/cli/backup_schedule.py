@@ -69,6 +69,11 @@ class _TimeOfDay(click.ParamType[time]):
     help="On which day of the week the newest is verified, 150 minutes later.",
 )
 @click.option(
+    "--base-on",
+    type=click.Choice(WEEKDAYS),
+    help="On which day a base backup is made too, 5 h later; none without it.",
+)
+@click.option(
     "--user", default=USER, show_default=True, help="Who runs it (systemd, cron)."
 )
 @click.option("--install", "installs", is_flag=True, help="Write and enable the units.")
@@ -79,6 +84,7 @@ def command(
     form: str,
     at: time,
     verify_on: str,
+    base_on: str | None,
     user: str,
     installs: bool,
     dry_run: bool,
@@ -108,6 +114,7 @@ def command(
         writable=_writable(settings, form, url, data_dir, config_file),
         at=at,
         verify_on=verify_on,
+        base_on=base_on or "",
     )
     if form == "compose":
         click.echo(compose_of(schedule), nl=False)

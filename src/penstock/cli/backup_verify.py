@@ -8,7 +8,7 @@ import click
 from penstock.backup import metrics_file
 from penstock.backup.catalogue import LATEST, Verified, find_backup, note_verified
 from penstock.backup.loading import Dumps, reading_programs
-from penstock.backup.manifest import Manifest
+from penstock.backup.manifest import DATABASE, Manifest
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
 from penstock.backup.verify import Checked, scratch_postgres, verify
@@ -90,7 +90,8 @@ def _verify(
     url: str, settings: BackupSettings, store: Store, manifest: Manifest
 ) -> list[Checked]:
     programs = reading_programs(manifest, settings.backup_pg_bin)
-    with reading_bar(manifest.size_bytes) as (on_bytes, bar):
+    of_days = [part.size_bytes for part in manifest.parts if part.table != DATABASE]
+    with reading_bar(sum(of_days)) as (on_bytes, bar):
         dumps = Dumps(store, programs, on_bytes)
 
         def on_part(checked: Checked) -> None:

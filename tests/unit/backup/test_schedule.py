@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from penstock.backup.schedule import (
+    BASE_KEEP_DAYS,
     SCRATCH,
     Schedule,
     compose_of,
@@ -18,6 +19,7 @@ from penstock.backup.schedule import (
     shell_loop,
     units_of,
 )
+from penstock.cli.backup_base import command as base_command
 from penstock.cli.backup_verify import command as verify_command
 from penstock.config import environment_name
 from penstock.errors import SettingsError
@@ -90,6 +92,23 @@ def test_the_newest_is_verified_every_week() -> None:
     assert timer.only("Timer", "OnCalendar") == "Wed *-*-* 01:30:00"
 
 
+def test_base_backups_are_made_where_they_are_asked_for() -> None:
+    assert not [name for name in units() if "base" in name]
+    asked = SCHEDULE._replace(base_on="Sat")
+    found = units(asked)
+    service = found["penstock-backup-base.service"]
+    run = f"{PROGRAM} backup base --keep-days {BASE_KEEP_DAYS}"
+    assert service.only("Service", "ExecStart") == run
+    timer = found["penstock-backup-base.timer"]
+    assert timer.only("Timer", "OnCalendar") == "Sat *-*-* 07:15:00"
+    assert "--keep-days" in {o for each in base_command.params for o in each.opts}
+    *_, line = cron_lines(crontab_of(asked))
+    assert line.startswith("15 7 * * 6 penstock ")
+    assert line.endswith(f"{run} >/dev/null")
+    with pytest.raises(SettingsError, match="cannot copy its files"):
+        compose_of(asked)
+
+
 def test_a_night_that_was_missed_is_made_up_for_and_not_by_all_at_once() -> None:
     timers = {name: unit for name, unit in units().items() if name.endswith("timer")}
     assert len(timers) == 2
@@ -122,7 +141,7 @@ def test_a_service_writes_where_it_has_to_and_waits_for_its_disk() -> None:
 def test_systemd_takes_the_units_as_they_are(tmp_path: Path) -> None:
     """`systemd-analyze verify` where it is; elsewhere the others have to do."""
     environment = {"PENSTOCK_BACKUP_STORE": STORE, "PENSTOCK_CONFIG": f"/etc/{ODD}"}
-    odd = SCHEDULE._replace(program="/bin/true", environment=environment)
+    odd = SCHEDULE._replace(program="/bin/true", environment=environment, base_on="Sat")
     files = []
     for name, text in units_of(odd).items():
         files.append(tmp_path / name)
