@@ -29,6 +29,11 @@ SELECT n, '2025-11-26T00:00:00Z'::timestamptz + n * interval '4 min',
 FROM generate_series(1, 900) AS n;
 INSERT INTO logs (id, ts, tag, attributes)
 SELECT -n, '1999-01-01T00:00:00Z', 'old', '{}' FROM generate_series(1, 5) AS n;
+CREATE SCHEMA archive;
+CREATE TABLE archive."old logs" PARTITION OF logs
+    FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+INSERT INTO logs (id, ts, tag, attributes)
+VALUES (901, '2020-06-01', 'old', '{}'), (902, 'infinity', 'odd', '{}');
 INSERT INTO rejected_event (sender, tag, reason, raw) VALUES ('s', 't', 'r', '\x00ff');
 INSERT INTO penstock_question (asked_by, question) VALUES ('test', 'how many?');
 SELECT nextval('penstock_receiver') FROM generate_series(1, 7);
@@ -37,7 +42,7 @@ INSERT INTO penstock_day SELECT '2025-11-26', 'logs_20251126'::regclass;
 """
 TABLES = """
 SELECT oid::regclass::text FROM pg_class
-WHERE relkind = 'r' AND relnamespace::regnamespace::text IN ('public', 'penstock_read')
+WHERE relkind = 'r' AND relnamespace::regnamespace::text IN ('public', 'archive')
 ORDER BY 1
 """
 # Of days their tables, not their numbers.

@@ -235,6 +235,19 @@ def test_a_day_with_other_rows_is_refused_and_what_would_be_lost_is_said(
     assert rows_of(used, TABLE) == rows_of(backup.source, TABLE)
 
 
+def test_rows_of_the_day_that_came_while_it_had_no_table_are_not_lost_unsaid(
+    here: Here, backup: Backup, used: Database
+):
+    used.fetch(f"DROP TABLE {TABLE}")
+    late = "INSERT INTO logs (id, ts, tag, attributes) VALUES (88, $1, 'late', '{}')"
+    used.fetch(late, datetime(2025, 11, 27, 10, tzinfo=UTC))
+    line = the_line(here(*backup.into(used, "--day", DAY)), 1)
+    assert f"logs_default, of the day {DAY}, holds 1 row" in line
+    assert "1 of them not in the backup" in line
+    assert used.value("SELECT count(*) FROM logs WHERE tag = 'late'") == 1
+    assert used.value(f"SELECT to_regclass('{TABLE}')") is None
+
+
 def test_a_day_that_is_as_in_the_backup_is_let_alone(
     here: Here, backup: Backup, used: Database
 ):

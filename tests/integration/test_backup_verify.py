@@ -33,7 +33,11 @@ from tests.integration.conftest import (
 from tests.s3_server import S3
 
 BACKUPS = "backups-to-verify"
-PARTS = [f"logs_{day}" for day in DAYS] + ["logs_default", "database"]
+PARTS = [f"logs_{day}" for day in DAYS] + [
+    'archive."old logs"',
+    "logs_default",
+    "database",
+]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def test_a_backup_that_comes_back_is_said_to_and_leaves_no_scratch(
     assert {each["result"] for each in found.values()} == {"ok"}
     assert {each["backup"] for each in found.values()} == {backup}
     assert found[f"logs_{DAYS[1]}"]["rows"] == 360
-    assert "came back as it was made: 905 rows" in ended.stderr
+    assert "came back as it was made: 907 rows" in ended.stderr
     assert list(scratch.iterdir()) == []
     assert "penstock_backup_verify_success 1" in metrics.read_text()
 

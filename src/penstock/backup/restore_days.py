@@ -4,7 +4,7 @@ It owns that nothing is lost that was not said, that rows which arrive meanwhile
 and that no sender waits for it. It must not touch another table than those of logs.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 import asyncpg
@@ -37,7 +37,8 @@ class Held(NamedTuple):
         times = ""
         if self.first_ts is not None and self.last_ts is not None:
             times = f" ({self.first_ts:%Y-%m-%d %H:%M:%S} .. {self.last_ts:%H:%M:%S})"
-        return f"{self.table} holds {self.rows:,} rows{of_tag}{times}"
+        rows = f"{self.rows:,} row{'' if self.rows == 1 else 's'}"
+        return f"{self.table} holds {rows}{of_tag}{times}"
 
 
 class Difference(NamedTuple):
@@ -52,9 +53,13 @@ async def held_rows(
 ) -> Held | None:
     """Return what a restore of the part would meet; None: nothing, or just the same."""
     table = await _table_of(connection, target, part)
-    if table is None or (tag is None and await _is_same(connection, table, part)):
+    source = table or _outside(target, part)
+    if tag is None and await _is_same(connection, source, part):
         return None
-    return await _held(connection, target, part, table, tag)
+    held = await _held(connection, target, part, source, tag)
+    if held is not None and table is None:
+        return held._replace(table=f"logs_default, of the day {part.day},")
+    return held
 
 
 async def compare(
@@ -69,13 +74,15 @@ async def compare(
     Raises:
         CorruptError, StoreError: the dump cannot be read.
     """
-    table = target.table(part.table)
+    table = await _table_of(connection, target, part)
+    source = table or _outside(target, part)
     async with connection.transaction():
-        await connection.execute(target.block("make_beside", table=table))
+        logs = target.table("logs")
+        await connection.execute(target.block("make_beside", table=logs))
         await load(connection, dumps, part, Place(table=BESIDE, tag=tag))
         return Difference(
             *[
-                await connection.fetchval(target.block(block, table=table), tag)
+                await connection.fetchval(target.block(block, table=source), tag)
                 for block in ("count_lost", "count_missing")
             ]
         )
@@ -147,8 +154,7 @@ class DayRestore:
 
     async def _make_day(self, connection: asyncpg.Connection, part: Part) -> str:
         """Make the day's table, and commit that: its locks hold up ingest."""
-        assert part.day is not None
-        day = datetime.strptime(part.day, "%Y%m%d").replace(tzinfo=UTC).date()
+        day = _date(part)
         for _ in range(MAKE_DAY_TRIES):
             try:
                 await connection.fetchval(self._target.block("make_day"), day)
@@ -206,6 +212,20 @@ async def _held(
     row = await connection.fetchrow(target.block("held", table=table), tag)
     assert row is not None
     return Held(part.table, *row) if row["rows"] else None
+
+
+def _outside(target: Target, part: Part) -> str:
+    """Return where rows of a day are that has no table; its making moves them there."""
+    day = _date(part)
+    return (
+        f"(SELECT * FROM {target.table('logs_default')} WHERE ts >= '{day} 00:00Z'"
+        f" AND ts < '{day + timedelta(days=1)} 00:00Z') AS outside"
+    )
+
+
+def _date(part: Part) -> date:
+    assert part.day is not None
+    return datetime.strptime(part.day, "%Y%m%d").replace(tzinfo=UTC).date()
 
 
 async def _table_of(

@@ -70,7 +70,11 @@ def command(
     settings = backup_settings(store, config_file, **flags)
     try:
         with stop_signals_interrupting():
-            place = open_store(settings.backup_store)
+            place = open_store(
+                settings.backup_store,
+                sse=settings.backup_sse,
+                kms_key_id=settings.backup_sse_kms_key_id,
+            )
             manifest = find_backup(place, LATEST if backup is None else backup)
             directory = None if scratch_dir is None else Path(scratch_dir)
             with scratch_postgres(directory) as url:
