@@ -320,7 +320,7 @@ def test_memory_is_flat_however_large_a_day_is(
     make_days(database, 0)
     pg_bin = fake_pg_dump(
         fake,
-        f'[ $is_day = no ] && exec "$real" "$@"\nhead -c {200 * MIB} /dev/zero\n',
+        f'[ $is_day = no ] && exec "$real" "$@"\nhead -c {128 * MIB} /dev/zero\n',
     )
     arguments = create_arguments(database, store, "--backup-pg-bin", pg_bin)
     ended = subprocess.run(
@@ -330,8 +330,8 @@ def test_memory_is_flat_however_large_a_day_is(
         env=clean_environment(),
     )
     assert ended.returncode == 0, ended.stderr
-    assert store.manifest(ended.stdout.strip()).size_bytes > 200 * MIB
-    assert int(ended.stderr.splitlines()[-1]) * 1024 < 100 * MIB
+    assert store.manifest(ended.stdout.strip()).size_bytes > 128 * MIB
+    assert int(ended.stderr.splitlines()[-1]) * 1024 < 90 * MIB
 
 
 def test_metrics_tell_of_success_and_of_failure(

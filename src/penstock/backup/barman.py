@@ -34,9 +34,10 @@ _OUT_OF_REACH: Final = 2
 _SOME_WAL: Final = "000000010000000000000001"
 # A part that fails is tried again by boto3; past that, who interrupts wants to go.
 _END_SECONDS: Final = 10.0
-# While one segment is replayed so many are fetched: each takes half a second, nearly
-# all of it Python's start, and PostgreSQL replays it in less.
-_FETCHED_AHEAD: Final = 4
+# So many segments are fetched at a time: it takes half a second to start Python for it,
+# in which PostgreSQL replays some of them. 256 MB of disk meanwhile.
+_FETCHED_AHEAD: Final = 16
+_SEGMENT_BYTES: Final = 16 * 1024 * 1024  # initdb's default
 _COMPLAINT: Final = re.compile(
     r"^[\d-]+ [\d:,]+ \[\d+\] (?:ERROR|CRITICAL): (.+)$", re.M
 )
@@ -109,9 +110,16 @@ class Barman:
     def archive_one(self, path: str) -> str:
         return shlex.join([*self._words("wal-archive", *self._gzip()), path])
 
-    def restore_command(self, spool: Path | None) -> str:
+    def restore_command(self, base: BaseBackup, spool: Path | None) -> str:
         ahead = ["--parallel", str(_FETCHED_AHEAD), "--spool-dir", str(spool)]
         command = self._shell("wal-restore", *(ahead if spool else []))
+        if spool is not None:
+            # What is there is moved without a Python; what was cut, fetched again.
+            there = f"{shlex.quote(str(spool)).replace('%', '%%')}/%f"
+            command = (
+                f"if [ -f {there} ] && [ $(wc -c < {there}) -eq {base.segment_bytes} ];"
+                f" then exec mv {there} %p; fi; rm -f {there}; {command}"
+            )
         # 1 is "not in the archive", which ends a recovery as it should. All else must
         # not look like it: above 125 PostgreSQL gives up, and nothing is left out.
         return f"{command} %f %p; e=$?; [ $e -le 1 ] || exit 254; exit $e"
@@ -274,6 +282,7 @@ def _base_of(listed: dict[str, Any]) -> BaseBackup:
         last_wal=listed.get("end_wal") or "",
         server_major=int(listed["version"] or 0) // 10_000,
         system_identifier=str(listed.get("systemid") or ""),
+        segment_bytes=int(listed.get("xlog_segment_size") or _SEGMENT_BYTES),
         problem=" ".join(problem.split()),
         tablespaces=tuple(str(each[0]) for each in listed.get("tablespaces") or ()),
     )

@@ -86,19 +86,21 @@ def take(
         physical.take(database_url, jobs)
     except BaseException:
         with suppress(PenstockError):
-            _remove_begun(physical, store, before)
+            left = [base for base in physical.bases() if base.id not in before]
+            _remove_begun(left, physical, store)
         raise
-    made = [base for base in physical.bases() if base.id not in before]
+    after = physical.bases()
+    made = [base for base in after if base.id not in before]
     if not made or not made[-1].is_complete:
         raise BackupError(f"no base backup has come to {physical.place}")
-    _remove_begun(physical, store, {base.id for base in made})  # by who was killed
+    _remove_begun(after, physical, store)  # by who was killed meanwhile
     removed = prune(physical, policy) if policy is not None else []
     return made[-1], removed
 
 
-def _remove_begun(physical: Physical, store: Store, before: set[str]) -> None:
-    for base in physical.bases():
-        if base.id not in before and not base.is_complete:
+def _remove_begun(bases: list[BaseBackup], physical: Physical, store: Store) -> None:
+    for base in bases:
+        if not base.is_complete:
             begun = store.entries(f"{physical.base_prefix}{base.id}/")
             store.delete([entry.key for entry in begun])
 

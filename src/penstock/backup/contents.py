@@ -25,6 +25,8 @@ FOREIGN = "f"  # pg_class.relkind
 # Of what cannot be read so many are named.
 MOST_NAMED = 3
 
+_DAY = re.compile(r"logs_\d{8}")
+
 
 class LogsTable(NamedTuple):
     """A table that holds rows of logs."""
@@ -184,6 +186,8 @@ def day_of(
     name: str, start_seconds: float | None, end_seconds: float | None
 ) -> str | None:
     """Return the day that a table is the partition of: by its bounds and its name."""
+    if not _DAY.fullmatch(name):
+        return None
     if start_seconds is None or end_seconds != start_seconds + DAY_SECONDS:
         return None
     day = f"{datetime.fromtimestamp(start_seconds, UTC):%Y%m%d}"

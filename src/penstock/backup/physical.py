@@ -27,6 +27,7 @@ class BaseBackup(NamedTuple):
     last_wal: str
     server_major: int
     system_identifier: str
+    segment_bytes: int
     problem: str = ""
     tablespaces: tuple[str, ...] = ()
     size_bytes: int | None = None  # in the store, where somebody has looked
@@ -79,7 +80,7 @@ class Physical(Protocol):
         """Return a shell command that archives a file of pg_wal."""
         ...
 
-    def restore_command(self, spool: Path | None) -> str:
+    def restore_command(self, base: BaseBackup, spool: Path | None) -> str:
         """Return PostgreSQL's restore_command: 1 means there is no more, only that.
 
         Args:

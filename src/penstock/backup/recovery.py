@@ -211,7 +211,7 @@ def _embedded(
     for tree in (fresh, spool):
         give_tree(tree, account)
     fresh.rename(directory.pgdata)
-    command = physical.restore_command(spool)
+    command = physical.restore_command(base, spool)
     with _told(directory.log, say):
         is_reached, size_bytes = _recover(directory, command, goal, environment)
     end_recovery(directory.pgdata)
@@ -340,7 +340,7 @@ def _files_only(
     with _leaving_nothing(pgdata):
         say(f"fetching it into {pgdata}")
         physical.restore(base, pgdata)
-        begin_recovery(pgdata, physical.restore_command(None), goal)
+        begin_recovery(pgdata, physical.restore_command(base, None), goal)
         pgdata.chmod(0o700)
         for tree in (pgdata, *(tablespace_beside(pgdata, n) for n in base.tablespaces)):
             give_tree(tree, owner)

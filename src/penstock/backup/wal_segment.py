@@ -23,7 +23,10 @@ _LIMIT_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.1
 _LOG_TAIL_BYTES: Final = 8192
 _NAME_LENGTH: Final = 24
-OF_BARMAN: Final = re.compile(r"\[\d+\] (?:ERROR|CRITICAL): (.+)")
+# A line of barman's, as it stands in the log of the server that ran it.
+OF_BARMAN: Final = re.compile(
+    r"\[\d+\] (?:ERROR|CRITICAL): (?:Barman cloud [\w ]+ exception: )?(.+)"
+)
 
 
 async def archive_segment(connection: asyncpg.Connection, log: Path | None) -> str:

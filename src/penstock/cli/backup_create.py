@@ -48,8 +48,10 @@ def command(
 
     All of it is one snapshot, and ingest goes on meanwhile. A day that is closed and
     sealed is dumped once; later backups refer to it as long as its rows are the same.
-    The manifest is written last: until then there is no backup, and what fails or is
-    stopped leaves none.
+    PostgreSQL's statistics tell that, up to 11 s late where somebody is writing, which
+    is waited for; not where the extension pg_visibility is installed. The manifest is
+    written last: until then there is no backup, and what fails or is stopped leaves
+    none.
 
     The login reads everything, so it is the owner of all tables, a superuser, or a
     member of pg_read_all_data: GRANT pg_read_all_data TO backup. Passwords of logins

@@ -1,6 +1,8 @@
 """`penstock backup prune`: which backups stay, and the removal of the others."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import click
 import msgspec
@@ -11,26 +13,37 @@ from penstock.backup.prune import LEFTOVER_SECONDS, Plan, carry_out, plan_prune
 from penstock.backup.retention import Rules
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
-from penstock.cli.backup_options import (
-    backup_flag,
-    backup_settings,
-    store_options,
-)
+from penstock.cli.backup_options import backup_settings, store_options
 from penstock.cli.backup_view import output_option
 from penstock.cli.output import print_table
 from penstock.cli.signals import stop_signals_interrupting
+from penstock.config import flag_name
 from penstock.errors import PenstockError
 from penstock.settings import BackupSettings
 from penstock.sink.maintenance_report import size_in_words
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 COLUMNS = ("backup", "made", "stays", "why")
 NO_RULE = "no rule keeps it"
 
 
+def _keep_option(rule: str, periods: str) -> Callable[[Command], Command]:
+    """Return the option of a rule: its setting's flag, and a shorter one."""
+    setting = f"backup_keep_{rule}"
+    return click.option(
+        f"--keep-{rule}",
+        flag_name(setting),
+        setting,
+        metavar="N",
+        help=f"Keep the last backup of each of N {periods}.",
+    )
+
+
 @click.command("prune", short_help="Remove old backups, by rules.")
-@backup_flag("backup_keep_daily", "N", "Keep the last backup of each of N days.")
-@backup_flag("backup_keep_weekly", "N", "Keep the last backup of each of N weeks.")
-@backup_flag("backup_keep_monthly", "N", "Keep the last backup of each of N months.")
+@_keep_option("daily", "days")
+@_keep_option("weekly", "weeks")
+@_keep_option("monthly", "months")
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @output_option
 @store_options
@@ -44,7 +57,8 @@ def command(
     """Remove backups that no rule keeps, and what only they needed.
 
     A backup stays if it is the last one of one of the last N days, weeks or months
-    that have any, in UTC (backup_keep_daily 7, _weekly 5, _monthly 12). The newest
+    that have any, in UTC. By default N is 7, 5 and 12: the settings
+    backup_keep_daily, backup_keep_weekly, backup_keep_monthly. The newest
     always stays. A part that a staying backup refers to is never removed, whoever
     dumped it. What was begun more than a day ago and never ended goes as well.
 
@@ -52,7 +66,11 @@ def command(
     has hurt nothing; the next one goes on.
     """
     settings = backup_settings(store, config_file, **flags)
-    place = open_store(settings.backup_store)
+    place = open_store(
+        settings.backup_store,
+        sse=settings.backup_sse,
+        kms_key_id=settings.backup_sse_kms_key_id,
+    )
     if dry_run:
         _print_plan(_plan(place, settings), output, "would be removed")
         return

@@ -1,15 +1,29 @@
 """barman's command lines, as a shell and PostgreSQL take them."""
 
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from penstock.backup.barman import Barman, conninfo, pass_file
+from penstock.backup.physical import BaseBackup
 from penstock.errors import BackupError, SettingsError
 from penstock.settings import BackupSettings
 
 STORE = "s3://bucket/100% of it"
+
+BASE = BaseBackup(
+    id="20261130T000000",
+    began_at=datetime(2026, 11, 30, tzinfo=UTC),
+    ended_at=datetime(2026, 11, 30, tzinfo=UTC),
+    timeline=1,
+    first_wal="",
+    last_wal="",
+    server_major=18,
+    system_identifier="1",
+    segment_bytes=7,
+)
 
 
 def barman(bin_dir: str, *, sse: str = "", sse_kms_key_id: str = "") -> Barman:
@@ -53,8 +67,23 @@ def test_a_restore_command_says_that_there_is_no_more_only_where_there_is_none(
     tmp_path: Path, exit_code: int, told: int
 ) -> None:
     program(tmp_path, "wal-restore", exit_code)
-    command = barman(str(tmp_path)).restore_command(tmp_path / "spool")
-    assert as_postgres_runs(command) == told
+    for spool in (None, tmp_path / "100% spool"):
+        command = barman(str(tmp_path)).restore_command(BASE, spool)
+        assert as_postgres_runs(command) == told
+
+
+def test_a_segment_that_was_fetched_ahead_needs_no_program_unless_it_was_cut(
+    tmp_path: Path,
+) -> None:
+    program(tmp_path, "wal-restore", 2)
+    command = barman(str(tmp_path)).restore_command(BASE, tmp_path)
+    command = command.replace("%p", str(tmp_path / "placed"))
+    (tmp_path / "X").write_bytes(b"7 bytes")
+    assert as_postgres_runs(command) == 0
+    assert (tmp_path / "placed").read_bytes() == b"7 bytes"
+    (tmp_path / "X").write_bytes(b"cut")
+    assert as_postgres_runs(command) == 254
+    assert not (tmp_path / "X").exists()
 
 
 def test_the_settings_of_encryption_are_barmans_options() -> None:

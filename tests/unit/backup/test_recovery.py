@@ -70,6 +70,7 @@ def base(hours_ago: int, timeline: int = 1, problem: str = "") -> BaseBackup:
         last_wal="",
         server_major=18,
         system_identifier="1",
+        segment_bytes=16 * 1024 * 1024,
         problem=problem,
     )
 
