@@ -16,6 +16,15 @@ ROWS = r"""
 CREATE TABLE "odd ""name" (id int, "a,b" text);
 INSERT INTO "odd ""name" VALUES (1, E'\\.'), (2, E'x\n\\.\ny'), (3, NULL), (4, '');
 CREATE TABLE nothing (id int);
+CREATE TABLE bare ();
+INSERT INTO bare DEFAULT VALUES;
+INSERT INTO bare DEFAULT VALUES;
+SELECT lo_from_bytea(0, 'large');
+CREATE FUNCTION count_up() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+UPDATE nothing
+SET id = id + 1;
+END $$;
+COMMENT ON FUNCTION count_up() IS E'as this\nSET default_x = 1';
 CREATE FUNCTION last() RETURNS text LANGUAGE sql AS $$ SELECT E'\n--\n-- Name' $$;
 """
 
@@ -58,6 +67,7 @@ def test_rows_are_the_same_however_they_are_cut(
     monkeypatch.setattr(archive, "PIPE_BYTES", size)
     chunks = (data[at : at + 100] for at in range(0, len(data), 100))
     assert run_async(read_rows(programs, chunks)) == {
+        ("bare", ()): b"\n\n",
         ('odd "name', ("id", "a,b")): b"1\t\\\\.\n2\tx\\n\\\\.\\ny\n3\t\\N\n4\t\n",
         ("nothing", ("id",)): b"",
     }
@@ -121,12 +131,57 @@ def test_the_things_of_a_schema_are_taken_apart(dump: tuple[Programs, bytes]):
     assert "restrict" not in before
     kinds = [(each.kind, each.name) for each in found]
     assert kinds == [
+        ("FUNCTION", "count_up()"),
+        ("COMMENT", "FUNCTION count_up()"),
         ("FUNCTION", "last()"),
+        ("TABLE", "bare"),
         ("TABLE", "nothing"),
         ("TABLE", 'odd "name'),
     ]
-    assert found[0].statements.startswith("CREATE FUNCTION public.last()")
-    assert found[2].statements.startswith('CREATE TABLE public."odd ""name" (')
+    assert found[2].statements.startswith("CREATE FUNCTION public.last()")
+    assert found[5].statements.startswith('CREATE TABLE public."odd ""name" (')
+
+
+def test_what_is_set_for_the_next_thing_is_no_line_of_a_function(
+    dump: tuple[Programs, bytes],
+):
+    programs, data = dump
+
+    async def read() -> str:
+        async with Archive(
+            programs, iter([data]), "a.dump", "--section=pre-data"
+        ) as opened:
+            return await opened.text()
+
+    _, found = entries(run_async(read()))
+    count_up, comment, last = found[:3]
+    assert "UPDATE nothing\nSET id = id + 1;\nEND" in count_up.statements
+    assert comment.statements.endswith("SET default_x = 1';")
+    assert [each.settings for each in found if each is not last] == [""] * 5
+    assert last.settings.splitlines() == [
+        "SET default_tablespace = '';",
+        "",
+        "SET default_table_access_method = heap;",
+    ]
+    assert last.statements.endswith("OWNER TO postgres;")
+
+
+def test_large_objects_do_not_end_the_transaction_of_who_restores(
+    dump: tuple[Programs, bytes],
+):
+    programs, data = dump
+
+    async def statements() -> str:
+        async with Archive(
+            programs, iter([data]), "a.dump", "--section=data"
+        ) as opened:
+            found = [each async for each in opened.statements_and_rows()]
+            return "\n".join(each for each in found if isinstance(each, str))
+
+    found = run_async(statements())
+    assert "lowrite" in found
+    assert "BEGIN" not in found
+    assert "COMMIT" not in found
 
 
 def test_a_tag_is_written_as_copy_writes_it(empty_database: Database):

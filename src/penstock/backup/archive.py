@@ -27,7 +27,8 @@ LAST_WORDS_BYTES = 4096
 PG_RESTORE = "pg_restore"
 
 _NAME = r'(?:"(?:[^"]|"")+"|[^\s",.()]+)'
-_COPY = re.compile(rf"COPY ({_NAME})\.({_NAME}) \((.*)\) FROM stdin;\n")
+# A table without columns has rows too.
+_COPY = re.compile(rf"COPY ({_NAME})\.({_NAME}) (?:\((.*)\))? FROM stdin;\n")
 _COLUMN = re.compile(_NAME)
 # COPY's end of data; in a row a backslash is written as two (PostgreSQL documentation,
 # COPY, "Text Format").
@@ -35,9 +36,16 @@ _END = b"\\.\n"
 # Since the releases of August 2025 psql is told to take no command but its end.
 _RESTRICT = re.compile(r"^\\(?:un)?restrict \w+\n", re.MULTILINE)
 _REMARK = re.compile(r"^--.*\n", re.MULTILINE)
+# Large objects stand in a transaction of pg_restore's, whose end would be that of ours.
+_TRANSACTION = re.compile(r"^(?:BEGIN|COMMIT);\n", re.MULTILINE)
 # How pg_restore begins each thing of a schema.
 _ENTRY = re.compile(
     r"^--\n-- Name: (.*); Type: (.*); Schema: (.*); Owner:(.*)\n--\n", re.MULTILINE
+)
+# What pg_restore sets for the things that come next: after the statements of one, and
+# never what looks so in the body of a function.
+_SETTINGS = re.compile(
+    r"(?:\n+SET default_\w+ = (?:''|\w+|\"(?:[^\"]|\"\")+\");)+\s*\Z"
 )
 # What pg_restore says of a dump that a newer pg_dump has made, or with a method that it
 # was built without.
@@ -64,11 +72,12 @@ class Rows(NamedTuple):
 
 
 class SchemaEntry(NamedTuple):
-    """A thing of a schema, and what makes it."""
+    """A thing of a schema, what makes it, and what is set then for those after it."""
 
     name: str
     kind: str  # TABLE, INDEX, ACL ...
     statements: str
+    settings: str
 
 
 class Archive:
@@ -173,7 +182,7 @@ class Archive:
                 yield text
             statements.clear()
             schema, table, columns = copy.groups()
-            names = tuple(unquoted(each) for each in _COLUMN.findall(columns))
+            names = tuple(unquoted(each) for each in _COLUMN.findall(columns or ""))
             pieces = self._pieces()
             yield Rows(unquoted(schema), unquoted(table), names, pieces)
             async for _ in pieces:
@@ -266,14 +275,22 @@ def entries(text: str) -> tuple[str, list[SchemaEntry]]:
     ends = [each.start() for each in found[1:]] + [len(text)]
     first = found[0].start() if found else len(text)
     return text[:first], [
-        SchemaEntry(each[1], each[2], text[each.end() : end].strip())
+        SchemaEntry(each[1], each[2], *_with_settings(text[each.end() : end]))
         for each, end in zip(found, ends, strict=False)
     ]
 
 
+def _with_settings(text: str) -> tuple[str, str]:
+    settings = _SETTINGS.search(text)
+    end = settings.start() if settings else len(text)
+    return text[:end].strip(), text[end:].strip()
+
+
 def _without_remarks(text: str) -> str:
     """Return statements of a data section, of which comments alone are none."""
-    return _REMARK.sub("", _RESTRICT.sub("", text)).strip()
+    for left_out in (_RESTRICT, _REMARK, _TRANSACTION):
+        text = left_out.sub("", text)
+    return text.strip()
 
 
 def unquoted(name: str) -> str:

@@ -43,12 +43,13 @@ async def restore_section(
         await connection.execute(target.known(before_all))
         done = noted or 0
         for entry in made[:done]:  # of which others may need what they set
-            await connection.execute(_settings_of(target, entry))
+            await _set(connection, target, entry)
         for first in range(done, len(made), ENTRIES_AT_ONCE):
             batch = made[first : first + ENTRIES_AT_ONCE]
             async with connection.transaction():
                 for entry in batch:
                     await _make(connection, target, entry)
+                    await _set(connection, target, entry)
                 await target.note(connection, section, first + len(batch))
         await target.note(connection, f"{section} is done")
     finally:
@@ -65,7 +66,7 @@ async def _make(
     if entry.kind == "COMMENT" and is_of_extension and not target.is_superuser:
         return
     try:
-        await connection.execute(target.known(entry.statements))
+        await connection.execute(entry.statements)
     except (asyncpg.InsufficientResourcesError, asyncpg.PostgresConnectionError):
         raise
     except asyncpg.PostgresError as error:
@@ -74,9 +75,11 @@ async def _make(
         ) from error
 
 
-def _settings_of(target: Target, entry: SchemaEntry) -> str:
-    lines = entry.statements.splitlines()
-    return "\n".join(target.known(line) for line in lines if line.startswith("SET "))
+async def _set(
+    connection: asyncpg.Connection, target: Target, entry: SchemaEntry
+) -> None:
+    if settings := target.known(entry.settings).strip():
+        await connection.execute(settings)
 
 
 async def restore_small_tables(
