@@ -3,7 +3,7 @@
 import asyncio
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -208,7 +208,9 @@ def with_password(url: str, password: str) -> str:
     return f"{scheme}://{user}:{quote(password, safe='')}@{place}"
 
 
-async def wait_for_statement(database: Database, words: str) -> None:
+async def wait_for_statement(
+    database: Database, words: str, unless: Callable[[], bool] = lambda: False
+) -> None:
     """Wait until somebody in the database runs a statement with these words."""
 
     def is_there() -> bool:
@@ -216,6 +218,6 @@ async def wait_for_statement(database: Database, words: str) -> None:
             f"SELECT FROM pg_stat_activity WHERE datname = '{database.name}'"
             f" AND query LIKE '%{words}%'"
         )
-        return bool(found)
+        return bool(found) or unless()
 
     await asyncio.to_thread(wait_until, is_there, f"somebody runs {words}")

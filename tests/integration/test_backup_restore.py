@@ -3,11 +3,11 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -43,9 +43,9 @@ from tests.integration.conftest import (
     clean_environment,
     create_database,
     drop_database,
+    new_home,
     penstock,
     run_async,
-    run_penstock,
     store_in,
     the_line,
     wait_until,
@@ -137,21 +137,21 @@ def test_a_chunk_that_was_stored_before_the_backup_is_not_stored_after_its_resto
     assert empty_database.value("SELECT count(*) FROM logs") == before + 1
 
 
-def test_a_fresh_data_directory_gets_a_server_that_goes_on(
-    here: Here, backup: Backup, tmp_path: Path
-):
-    directory = str(tmp_path / "data")
+def test_a_fresh_data_directory_gets_a_server_that_goes_on(here: Here, backup: Backup):
+    home = new_home()  # not tmp_path, which another run of the tests closes
+    directory = str(home / "data")
     restored(here, *backup.restore("--data-dir", directory))
     up = Program(("up", "--data-dir", directory, "--port", "0", "--http-port", "0"), {})
     try:
         up.wait_ready()
-        found = run_penstock(
+        found = here(
             *("sql", "--data-dir", directory, "-o", "csv"),
             "SELECT count(*) FROM logs WHERE tag = 'app'",
         )
         assert found.stdout.split() == ["count", "601"], found.stderr
     finally:
         up.stop()
+        shutil.rmtree(home)
 
 
 def test_some_days_into_an_empty_database_come_without_claims_of_other_rows(

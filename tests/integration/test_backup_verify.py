@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from tests.integration.conftest import (
     clean_environment,
     create_database,
     drop_database,
+    new_home,
     penstock,
     wait_until,
 )
@@ -49,16 +51,24 @@ def backup(postgres: EmbeddedPostgres, template: str, module_s3: S3) -> Iterator
     drop_database(source)
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory for servers, which no other run of the tests closes (conftest)."""
+    made = new_home()
+    yield made
+    shutil.rmtree(made)
+
+
 def results(output: str) -> dict[str, dict[str, Any]]:
     """Return what is printed by -o json, by part."""
     return {each["part"]: each for each in map(json.loads, output.splitlines())}
 
 
 def test_a_backup_that_comes_back_is_said_to_and_leaves_no_scratch(
-    here: Here, backup: str, module_s3: S3, tmp_path: Path
+    here: Here, backup: str, module_s3: S3, home: Path
 ):
-    metrics = tmp_path / "penstock.prom"
-    scratch = tmp_path / "scratch"
+    metrics = home / "penstock.prom"
+    scratch = home / "scratch"
     scratch.mkdir()
     store = module_s3.url(BACKUPS)
     command = ("backup", "verify", "--last", "--store", store, "-o", "json")
@@ -78,7 +88,7 @@ def test_a_backup_that_comes_back_is_said_to_and_leaves_no_scratch(
 
 
 def test_each_part_that_does_not_come_back_is_named_and_the_others_are_not(
-    here: Here, backup: str, module_s3: S3, tmp_path: Path
+    here: Here, backup: str, module_s3: S3, home: Path
 ):
     store = copied(module_s3, BACKUPS, "spoiled")
     spoiled = [f"logs_{DAYS[0]}", f"logs_{DAYS[1]}", "logs_default", "database"]
@@ -99,10 +109,10 @@ def test_each_part_that_does_not_come_back_is_named_and_the_others_are_not(
         parts[cut]["sha256"] = hashlib.sha256(cut_body).hexdigest()
 
     changed(module_s3, "spoiled", backup, spoil)
-    metrics = tmp_path / "penstock.prom"
+    metrics = home / "penstock.prom"
     ended = here(
         *("backup", "verify", backup, "--store", store, "-o", "json"),
-        *("--backup-metrics-file", str(metrics), "--scratch-dir", str(tmp_path)),
+        *("--backup-metrics-file", str(metrics), "--scratch-dir", str(home)),
     )
     assert ended.returncode == 1
     found = results(ended.stdout)
@@ -113,16 +123,14 @@ def test_each_part_that_does_not_come_back_is_named_and_the_others_are_not(
         assert f"parts/{part}-{backup}.dump" in line
         assert f"parts/{part}-{backup}.dump" in found[part]["problem"]
     assert "penstock_backup_verify_success 0" in metrics.read_text()
-    assert list(tmp_path.iterdir()) == [metrics]
+    assert list(home.iterdir()) == [metrics]
 
 
-def test_ctrl_c_ends_it_and_leaves_no_scratch(
-    backup: str, module_s3: S3, tmp_path: Path
-):
+def test_ctrl_c_ends_it_and_leaves_no_scratch(backup: str, module_s3: S3, home: Path):
     with subprocess.Popen(
         penstock(
             *("backup", "verify", backup, "--store", module_s3.url(BACKUPS)),
-            *("--scratch-dir", str(tmp_path)),
+            *("--scratch-dir", str(home)),
         ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -132,7 +140,7 @@ def test_ctrl_c_ends_it_and_leaves_no_scratch(
     ) as process:
         # It has a server, in which it is about to restore.
         wait_until(
-            lambda: list(tmp_path.glob("*/data/postgres/postmaster.pid")),
+            lambda: list(home.glob("*/data/postgres/postmaster.pid")),
             "a scratch server is started",
         )
         children = psutil.Process(process.pid).children(recursive=True)
@@ -140,14 +148,14 @@ def test_ctrl_c_ends_it_and_leaves_no_scratch(
         out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, err
     assert out == ""
-    assert list(tmp_path.iterdir()) == []
+    assert list(home.iterdir()) == []
     assert not [each for each in children if each.is_running()]
 
 
 def test_a_scratch_directory_that_is_not_there_is_said(
-    here: Here, backup: str, module_s3: S3, tmp_path: Path
+    here: Here, backup: str, module_s3: S3, home: Path
 ):
     command = ("backup", "verify", backup, "--store", module_s3.url(BACKUPS))
-    ended = here(*command, "--scratch-dir", str(tmp_path / "none"))
+    ended = here(*command, "--scratch-dir", str(home / "none"))
     assert ended.returncode == 3
     assert "name another with --scratch-dir" in ended.stderr

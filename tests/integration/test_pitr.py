@@ -7,6 +7,7 @@ import contextlib
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +22,9 @@ from penstock.backup.wal_owner import claim
 from penstock.embedded import EmbeddedPostgres, open_database
 from penstock.errors import BackupError
 from penstock.postgres.connection import connect
-from penstock.settings import BackupSettings
+from penstock.settings import BackupSettings, MaintenanceSettings, PartitionSettings
+from penstock.sink.maintenance import maintain
+from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.migrations import migrate
 from tests.integration.conftest import (
     Database,
@@ -111,6 +114,7 @@ def cluster(own_modes: None, module_s3: S3) -> Iterator[Cluster]:
                 ended = run_penstock(
                     *("backup", *words, "--store", made.store),
                     *("--data-dir", str(made.data_dir)),
+                    PENSTOCK_BACKUP_COMPRESS="none",  # gzip takes 4 s of an empty one
                 )
                 assert ended.returncode == 0, ended.stderr
                 if words == ("wal-enable",):
@@ -133,6 +137,17 @@ def test_wal_enable_has_waited_for_a_segment_that_is_there(
     assert facts["last_archived_wal"]
     assert facts["last_archived_age_seconds"] < SLOW_SECONDS
     assert any("/wals/" in key for key in cluster.s3.keys("penstock/barman/"))
+
+
+def test_maintenance_sees_how_the_archive_does(cluster: Cluster) -> None:
+    settings = Upkeep(PartitionSettings(), MaintenanceSettings())
+    report = run_async(
+        maintain(cluster.server.url, settings, now_seconds=time.time(), is_dry_run=True)
+    )
+    assert report.failures == []
+    assert report.archiver is not None
+    assert report.archiver.is_on
+    assert report.archiver.ready_files is not None
 
 
 def test_a_restore_to_a_moment_has_what_was_committed_before_and_nothing_after(

@@ -85,7 +85,8 @@ def test_every_number_has_a_least_value() -> None:
 
 def test_names_say_the_unit() -> None:
     counts = {"port", "rows", "writers", "hours", "days", "connections", "ratio"}
-    counts |= {"entries", "keys", "sessions", "repairs", "tokens", "day"}
+    counts |= {"entries", "keys", "sessions", "repairs", "tokens", "day", "jobs"}
+    counts |= {"daily", "weekly", "monthly"}  # of days, weeks, months
     for name, default, _ in NUMBERS:
         assert {"bytes", "seconds", *counts} & set(name.split("_")), name
         if isinstance(default, float):

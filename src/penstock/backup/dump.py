@@ -151,7 +151,7 @@ def compression(programs: Programs, choice: str) -> str:
             raise _cannot(programs, choice)
         return level
     if choice == "auto":
-        return "zstd:3" if _can(programs, "zstd:3") else "gzip:1"
+        return "gzip:1"  # what any pg_restore can read, such as the embedded one's
     if not _can(programs, choice):
         raise _cannot(programs, choice)
     return choice

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from penstock.backup.catalogue import LATEST, find_backup
+from penstock.backup.catalogue import find_backup
 from penstock.backup.loading import Dumps, reading_programs
 from penstock.backup.manifest import Manifest
 from penstock.backup.restore import Restored, Wanted, restore
@@ -30,7 +30,7 @@ from penstock.sink.roles import make_roles
 
 
 @click.command("restore", short_help="Restore a backup: all, some days, or one tag.")
-@click.argument("backup", metavar="ID", default=LATEST)
+@click.argument("backup", metavar="[ID|latest]", required=False)
 @click.option(
     "--to-database-url",
     metavar="URL",
@@ -77,7 +77,7 @@ from penstock.sink.roles import make_roles
 @backup_flag("backup_pg_bin", "DIR", "Where pg_restore is (PENSTOCK_BACKUP_PG_BIN).")
 @store_options
 def command(
-    backup: str,
+    backup: str | None,
     to_database_url: str | None,
     data_dir: str | None,
     days: tuple[str, ...],
@@ -98,6 +98,9 @@ def command(
     Each day is one transaction, and its rows are compared with the backup's before it
     is committed. A restore that was interrupted goes on when it is given again.
 
+    A day older than the server keeps (retention_max_age_days) is dropped again by its
+    maintenance.
+
     With --to-time it is not such a backup that is restored, but the whole cluster, by
     the last base backup before that time (`penstock backup base`) and the WAL since
     (`wal-enable`), into a directory that holds nothing. The time is that of commits,
@@ -114,12 +117,9 @@ def command(
       penstock backup restore latest --day 20261128 --to-database-url URL
       penstock backup restore --to-time '2026-11-20 14:05:00+09:00' --data-dir new
       penstock backup restore --to-time latest --pgdata /var/lib/postgresql/18/new
-
-    A day older than the server keeps (retention_max_age_days) is dropped again by its
-    maintenance.
     """
     if to_time is not None:
-        if to_database_url or days or tag or is_replacing:
+        if backup or to_database_url or days or tag or is_replacing:
             raise click.UsageError(
                 "--to-time restores a whole PostgreSQL into --data-dir or --pgdata,"
                 " and goes with no other option of what or where"
@@ -128,6 +128,8 @@ def command(
         sys.exit(run(to_time, settings, data_dir=data_dir, pgdata=pgdata))
     if pgdata is not None:
         raise click.UsageError("--pgdata goes with --to-time")
+    if backup is None:
+        raise click.UsageError("give the ID of a backup, or latest")
     if (to_database_url is None) == (data_dir is None):
         raise click.UsageError("give one of --to-database-url and --data-dir")
     settings = backup_settings(store, config_file, **flags)

@@ -27,7 +27,7 @@ COLUMNS = ("part", "rows", "bytes", "seconds", "result")
 
 
 @click.command("verify", short_help="Restore a backup for a trial, and compare.")
-@click.argument("backup", metavar="ID", required=False)
+@click.argument("backup", metavar="[ID]", required=False)
 @click.option("--last", is_flag=True, help="The newest backup, for cron.")
 @click.option(
     "--scratch-dir",

@@ -27,8 +27,9 @@ class BackupSettings:
     )
     backup_compress: str = setting(
         "auto",
-        "How pg_dump compresses: zstd where it can, else gzip:1, which takes a fifth of"
-        " the time of the level it takes by itself and leaves a tenth more.",
+        "How dumps and base backups are compressed. auto: dumps by gzip:1, which every"
+        " pg_restore can read. zstd:3 is quicker and smaller, where pg_dump and each"
+        " pg_restore that is to read it have it; the embedded PostgreSQL's have not.",
         choices=("auto", "none", "gzip:1", "gzip:6", "lz4", "zstd:3", "zstd:9"),
     )
     backup_pg_bin: str = setting(
