@@ -5,14 +5,14 @@ import contextlib
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
 import pytest
 import uvloop
 
 from penstock.errors import DatabaseUnavailableError
-from penstock.postgres.connection import connect
+from penstock.postgres.connection import connect, unless_lost
 from tests.integration.conftest import Database
 
 
@@ -81,3 +81,30 @@ def test_a_refused_connection_is_told_in_words(
         runner.run(connect(f"postgresql://{host}:1/logs"))
     where = f"postgresql://{host}:1/logs"
     assert str(caught.value) == f"cannot use the database {where}: connection refused"
+
+
+@pytest.mark.parametrize("column", ["id", "none"])
+def test_a_copy_that_is_given_up_leaves_a_connection_that_can_be_closed(
+    database: Database, column: str
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"1\n"
+            await asyncio.sleep(0)
+
+    async def give_up() -> None:
+        connection = await connect(database.url)
+        await connection.execute("CREATE TEMPORARY TABLE ids (id int)")
+        # PostgreSQL refuses the second at once; asyncpg asks it to cancel it all the
+        # same, and gets no answer.
+        copying = connection.copy_to_table(
+            "ids", source=endless(), columns=[column], format="text"
+        )
+        task = asyncio.ensure_future(unless_lost(connection, copying))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait_for(connection.close(), 10)
+
+    with asyncio.Runner() as runner:
+        runner.run(give_up())

@@ -35,6 +35,9 @@ NO_LIMITS: Mapping[str, str] = {
 # For what is said on a connection that is lost to end with its own error.
 OWN_ERROR_SECONDS = 0.1
 
+# A cancel is answered at once; what is behind a slow network may be closed for nothing.
+SETTLE_SECONDS = 2.0
+
 # What asyncpg raises when a server is not there, refuses us, or goes away.
 CONNECTION_ERRORS = (
     OSError,
@@ -161,7 +164,26 @@ async def unless_lost(
         lost.cancel()
         task.cancel()
         # What it says of a connection that is gone is not what is wrong.
-        await asyncio.gather(task, return_exceptions=True)
+        [ended] = await asyncio.gather(task, return_exceptions=True)
+        is_given_up = isinstance(ended, BaseException) and not isinstance(
+            ended, asyncpg.PostgresError
+        )
+        if is_given_up and not connection.is_closed():
+            await _settle(connection)
+
+
+async def _settle(connection: asyncpg.Connection) -> None:
+    """Wait for the answer to asyncpg's cancel of a COPY that we gave up.
+
+    There is none where the server had refused the COPY already; whatever comes next on
+    the connection, its close too, would wait for ever (asyncpg 0.32).
+    """
+    try:
+        await asyncio.wait_for(connection.execute("SELECT"), SETTLE_SECONDS)
+    except TimeoutError:
+        connection.terminate()
+    except LOST_ERRORS:
+        pass  # mostly that its transaction is aborted, which is an answer
 
 
 def _keep_alive(link: socket.socket | None) -> None:
