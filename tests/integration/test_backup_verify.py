@@ -44,9 +44,10 @@ PARTS = [f"logs_{day}" for day in DAYS] + [
 
 @pytest.fixture(scope="module")
 def backup(postgres: EmbeddedPostgres, template: str, module_s3: S3) -> Iterator[str]:
-    """The id of a backup in S3."""
+    """The id of a backup in S3, of logs with a column that somebody has added."""
     source = create_database(postgres, template)
     fill(source)
+    source.fetch('ALTER TABLE logs ADD COLUMN "of mine" int DEFAULT 1')
     yield back_up(source, module_s3.url(BACKUPS))
     drop_database(source)
 

@@ -298,6 +298,11 @@ def unquoted(name: str) -> str:
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
+def quoted(name: str) -> str:
+    """Return a name as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def written(tag: str) -> bytes:
     """Return a text as COPY's text format writes it."""
     return "".join(_ESCAPED.get(each, each) for each in tag).encode()

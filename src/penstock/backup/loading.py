@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from penstock.backup.archive import Archive, Rows, written
+from penstock.backup.archive import Archive, Rows, quoted, written
 from penstock.backup.manifest import DATABASE, Manifest, Part
 from penstock.backup.programs import Programs, find_programs
 from penstock.backup.store import Store
@@ -83,12 +83,14 @@ class Place:
     Attributes:
         table: its name; where it is empty, the table that the dump says.
         schema: of the table; where that is empty, as the search_path has it.
+        is_widened: whether it gets, as text, the columns that only the dump has.
     """
 
     table: str = ""
     schema: str = ""
     tag: str | None = None
     is_frozen: bool = False
+    is_widened: bool = False
 
 
 @dataclass(slots=True)
@@ -139,6 +141,11 @@ async def _copy(
     first = await anext(pieces, b"")
     if not first:
         return
+    if place.is_widened:
+        added = (
+            f"ADD COLUMN IF NOT EXISTS {quoted(each)} text" for each in rows.columns
+        )
+        await connection.execute(f"ALTER TABLE {place.table} {', '.join(added)}")
     await unless_lost(
         connection,
         connection.copy_to_table(

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import asyncpg
 
+from penstock.backup.archive import quoted
 from penstock.backup.checksum import prepare, sum_rows
 from penstock.backup.loading import Dumps, Place, load
 from penstock.backup.manifest import Part
 from penstock.backup.restore_whole import check_rows
-from penstock.backup.target import Target, open_alone, quoted
+from penstock.backup.target import Target, open_alone
 from penstock.errors import BackupError, DatabaseUnavailableError
 
 # Its lock_timeout is 2 s (migrations/0006_days.sql), and long readers are none of ours.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from penstock.backup.archive import quoted
 from penstock.backup.sql import load_blocks
 from penstock.errors import BackupError, DatabaseUnavailableError
 from penstock.postgres.connection import LOST_ERRORS, connect, without_password
@@ -266,8 +267,3 @@ async def open_step(target: Target, step: str) -> tuple[asyncpg.Connection, int 
     except BaseException:
         await connection.close()
         raise
-
-
-def quoted(name: str) -> str:
-    """Return a name as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'
