@@ -18,7 +18,8 @@ from penstock.backup.manifest import MANIFESTS, PARTS, Manifest, is_id, manifest
 
 NEWEST: Final = "the newest"
 
-_PART: Final = re.compile(rf"{PARTS}[a-z0-9_]+-(?P<id>\d[^/]+)\.dump")
+# Whatever the table's name is: `part_key` writes odd ones with % and cuts long ones.
+_PART: Final = re.compile(rf"{PARTS}[^/]+-(?P<id>\d{{8}}T[^/-]+-[^/-]+)\.dump")
 
 _Database = tuple[str, int, str]
 

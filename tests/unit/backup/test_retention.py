@@ -131,3 +131,11 @@ def test_what_is_not_named_as_ours_stays(key: str, last: Manifest) -> None:
 def test_a_part_is_told_by_its_key_not_by_its_table(last: Manifest) -> None:
     same_table = part("database", "20260101T000000Z-beef")
     assert leftovers([same_table.key], [last]) == {same_table.key}
+
+
+@pytest.mark.parametrize("table", ['archive."old logs"', "archive.x", "ä" * 60])
+def test_a_part_of_a_table_with_an_odd_name_is_ours_too(
+    table: str, last: Manifest
+) -> None:
+    left = part(table, "20260101T000000Z-beef")
+    assert leftovers([left.key], [last]) == {left.key}
