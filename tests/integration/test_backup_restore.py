@@ -57,6 +57,12 @@ DAY = DAYS[1]
 TABLE = f"logs_{DAY}"
 ODD_ROWS = f"SELECT count(*) FROM logs WHERE tag = E'{ODD_TAG}'".replace("\\.", "\\\\.")
 
+TRIGGER = """
+CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN new.host := 'changed'; RETURN new; END $$;
+CREATE TRIGGER change BEFORE INSERT ON logs FOR EACH ROW EXECUTE FUNCTION change();
+"""
+
 
 class Backup(NamedTuple):
     """A backup in S3 and a copy of it in a directory, and the database it is of."""
@@ -269,6 +275,20 @@ def test_a_day_that_has_more_than_the_backup_is_let_alone(
     assert used.value(f"SELECT count(*) FROM {TABLE}") == 361
 
 
+def test_a_trigger_of_somebodys_changes_no_row_that_is_restored(
+    here: Here, backup: Backup, used: Database
+):
+    before = rows_of(used, TABLE)
+    run_async(execute(used.url, TRIGGER))
+    command = backup.into(used, "--day", DAY, "--replace")
+    used.fetch(f"DELETE FROM {TABLE}")
+    restored(here, *command)
+    assert rows_of(used, TABLE) == before
+    used.fetch(f"DELETE FROM {TABLE} WHERE tag = 'app'")
+    restored(here, *command, "--tag", "app")
+    assert rows_of(used, TABLE) == before
+
+
 def test_a_sealed_day_that_is_replaced_is_to_be_sealed_again(
     here: Here, backup: Backup, used: Database
 ):
@@ -420,6 +440,7 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(
         f"CREATE TRIGGER full_disk BEFORE INSERT ON logs_{DAYS[2]}"
         " FOR EACH ROW EXECUTE FUNCTION full_disk()"
     )
+    used.fetch(f"ALTER TABLE logs_{DAYS[2]} ENABLE ALWAYS TRIGGER full_disk")
     command = backup.into(used, "--backup-jobs", "1")
     line = the_line(here(*command), 3)
     assert "has no room left" in line

@@ -110,6 +110,7 @@ class DayRestore:
         connection = await open_alone(self._target, part.table)
         try:
             await prepare(connection)
+            await self._put_off_triggers(connection)
             for left in reversed(range(DAY_TRIES)):
                 try:
                     return await self._restore(connection, part)
@@ -119,6 +120,19 @@ class DayRestore:
             raise AssertionError("one of them returns or raises")
         finally:
             await connection.close()
+
+    async def _put_off_triggers(self, connection: asyncpg.Connection) -> None:
+        if self._target.is_superuser:
+            await connection.execute(self._target.block("put_off_triggers"))
+            return
+        logs = self._target.table("logs")
+        name = await connection.fetchval(self._target.block("trigger"), logs)
+        if name is not None:
+            raise BackupError(
+                f"logs has the trigger {name}, which may change what is restored, and"
+                f" {self._target.login} may not put it off: restore as a superuser, or"
+                " drop it first"
+            )
 
     async def _restore(self, connection: asyncpg.Connection, part: Part) -> int | None:
         if part.day is None:

@@ -161,3 +161,13 @@ WHERE there.id = beside.id AND there.ts = beside.ts
 
 -- insert_beside --
 INSERT INTO {schema}.logs ({columns}) SELECT {columns} FROM pg_temp.penstock_beside
+
+-- put_off_triggers --
+-- What they make of a row has been made of those that are restored.
+SET session_replication_role = replica
+
+-- trigger --
+-- One that would be run.
+SELECT tgname::text FROM pg_trigger
+WHERE tgrelid = to_regclass($1) AND NOT tgisinternal AND tgenabled IN ('O', 'A')
+ORDER BY tgname LIMIT 1
