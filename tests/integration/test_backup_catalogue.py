@@ -199,3 +199,12 @@ def test_a_note_that_is_none_is_as_if_not_there(store: Store) -> None:
     for odd in (b"", b"[]", b'{"ok": 1}'):
         store.put(verified_key(only.id), io.BytesIO(odd))
         assert read_verified(store) == {}
+
+
+def test_the_latest_is_none_that_has_no_id(store: Store) -> None:
+    history = nights(2)
+    put_all(store, history)
+    store.create("backups/zzz/manifest.json", b"{}")
+    assert find_backup(store, "latest").id == history[-1].id
+    (unreadable,) = read_catalogue(store).unreadable
+    assert unreadable.key == "backups/zzz/manifest.json"

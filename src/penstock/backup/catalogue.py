@@ -124,8 +124,8 @@ def find_backup(store: Store, backup_id: str) -> Manifest:
         StoreError: the store cannot be read.
     """
     if backup_id == LATEST:
-        # An id begins with its time.
-        keys = sorted(_manifest_keys(store))
+        # An id begins with its time. What somebody else has put there has none.
+        keys = sorted(k for k in _manifest_keys(store) if is_id(k.split("/")[1]))
         if not keys:
             raise BackupError(
                 f"there is no backup in {store.url}; penstock backup create makes one"
