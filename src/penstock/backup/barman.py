@@ -275,7 +275,7 @@ def _base_of(listed: dict[str, Any]) -> BaseBackup:
     problem = "" if is_done else str(listed.get("error") or listed["status"].lower())
     return BaseBackup(
         id=listed["backup_id"],
-        began_at=_moment(listed["begin_time_iso"]),
+        began_at=_began_at(listed),
         ended_at=_moment(ended) if is_done and ended else None,
         timeline=int(listed["timeline"] or 0),
         first_wal=listed.get("begin_wal") or "",
@@ -286,6 +286,15 @@ def _base_of(listed: dict[str, Any]) -> BaseBackup:
         problem=" ".join(problem.split()),
         tablespaces=tuple(str(each[0]) for each in listed.get("tablespaces") or ()),
     )
+
+
+def _began_at(listed: dict[str, Any]) -> datetime:
+    """Return when it began; of one that was ended before PostgreSQL began, its id."""
+    text = listed.get("begin_time_iso")
+    if text:
+        return _moment(text)
+    # barman names it by this machine's clock, without a zone.
+    return datetime.strptime(listed["backup_id"], "%Y%m%dT%H%M%S").astimezone(UTC)
 
 
 def _moment(text: str) -> datetime:

@@ -1,5 +1,6 @@
 """barman's command lines, as a shell and PostgreSQL take them."""
 
+import json
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,6 +93,26 @@ def test_the_settings_of_encryption_are_barmans_options() -> None:
     ).archive_command()
     assert "--encryption aws:kms --sse-kms-key-id alias/logs" in command
     assert "'s3://bucket/100%% of it/barman' penstock %p" in command
+
+
+def test_one_that_was_ended_before_it_began_is_listed_with_why(tmp_path: Path) -> None:
+    begun = {
+        "backup_id": "20261128T021500",
+        "status": "FAILED",
+        "error": "failure uploading data (KeyboardInterrupt)",
+        "begin_wal": None,
+        "timeline": None,
+        "version": None,
+    }
+    listed = tmp_path / "listed.json"
+    listed.write_text(json.dumps({"backups_list": [begun]}))
+    path = tmp_path / "barman-cloud-backup-list"
+    path.write_text(f"#!/bin/sh\ncat {listed}\n")
+    path.chmod(0o755)
+    (base,) = barman(str(tmp_path)).bases()
+    assert not base.is_complete
+    assert base.problem == begun["error"]
+    assert base.began_at == datetime(2026, 11, 28, 2, 15).astimezone(UTC)
 
 
 def test_base_backups_go_to_s3_only() -> None:
