@@ -86,9 +86,11 @@ def _tell(restored: Restored, *, is_embedded: bool) -> None:
     for command in restored.commands:
         click.echo(f"  {command}")
     if not restored.is_reached:
+        # Where nothing was replayed that committed, all there is is the base backup's.
+        last = "the base backup" if restored.last_commit is None else "the last commit"
         click.echo(
             f"penstock: {to} was not reached: the archive ends before, and what was"
-            " committed after the last commit above is not in it",
+            f" committed after {last} is not in it",
             err=True,
         )
     click.echo(
