@@ -6,6 +6,7 @@ in the environment that we have; barman is GPL, so none of its code is in ours.
 """
 
 import contextlib
+import importlib.util
 import os
 import re
 import shlex
@@ -43,10 +44,14 @@ _COMPLAINT: Final = re.compile(
 )
 # What of backup_compress barman has; all else is gzip, by Python and at its slowest.
 _COMPRESSION: Final = {"none": [], "lz4": ["--lz4"]}
+_GZIP: Final = ["--gzip"]
 _BY_WHOM: Final = re.compile(r"^Barman cloud [\w ]+ exception: ")
 _QUOTED: Final = re.compile(r"(['\\])")
 _ESCAPE: Final = r"\\\1"
-_HOW_TO_GET: Final = "pip install 'penstock[backup]' barman psycopg2-binary"
+# psycopg2, which barman asks for, has no wheels for Linux; the other is the same.
+_HOW_TO_GET: Final = (
+    "pip install 'penstock[backup]' psycopg2-binary lz4 && pip install --no-deps barman"
+)
 
 
 class Barman:
@@ -147,7 +152,7 @@ class Barman:
         with pass_file(database_url) as passwords:
             ended = self._run(
                 "backup",
-                *_COMPRESSION.get(self._compress, ["--gzip"]),
+                *self._compression(),
                 # Else it waits for the next checkpoint: a quarter of an hour.
                 "--immediate-checkpoint",
                 *("--jobs", str(jobs)),
@@ -177,6 +182,14 @@ class Barman:
         options = [word for each in moved for word in ("--tablespace", each)]
         ended = self._run("restore", *options, after=(base.id, str(directory)))
         self._require(ended, f"the base backup {base.id} was not restored")
+
+    def _compression(self) -> list[str]:
+        if self._compress != "auto":
+            return _COMPRESSION.get(self._compress, _GZIP)
+        # Of another Python nobody knows what it has.
+        is_ours = self._bin_dir == Path(sys.executable).parent
+        has_lz4 = is_ours and importlib.util.find_spec("lz4") is not None
+        return _COMPRESSION["lz4"] if has_lz4 else _GZIP
 
     def _gzip(self) -> tuple[str, ...]:
         # What every barman can read; zstd is a third quicker and needs a module more.

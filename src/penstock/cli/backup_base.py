@@ -58,8 +58,8 @@ COLUMNS = ("id", "ended", "size", "PostgreSQL", "timeline", "WAL from", "problem
 @backup_flag(
     "backup_compress",
     "HOW",
-    "none is several times as fast and as large as auto, gzip by one core; lz4 where"
-    " barman's Python has it (PENSTOCK_BACKUP_COMPRESS).",
+    "auto is lz4 where barman's Python has it, else gzip, which takes ten times as much"
+    " of a core; or none (PENSTOCK_BACKUP_COMPRESS).",
 )
 @backup_flag("backup_metrics_file", "FILE", "A file to tell Prometheus in at the end.")
 @backup_flag("backup_jobs", "N", "Files that are sent at once (PENSTOCK_BACKUP_JOBS).")

@@ -29,7 +29,8 @@ class BackupSettings:
         "auto",
         "How dumps and base backups are compressed. auto: dumps by gzip:1, which every"
         " pg_restore can read. zstd:3 is quicker and smaller, where pg_dump and each"
-        " pg_restore that is to read it have it; the embedded PostgreSQL's have not.",
+        " pg_restore that is to read it have it; the embedded PostgreSQL's have not."
+        " Base backups by lz4 where barman's Python is ours and has it, else by gzip.",
         choices=("auto", "none", "gzip:1", "gzip:6", "lz4", "zstd:3", "zstd:9"),
     )
     backup_pg_bin: str = setting(

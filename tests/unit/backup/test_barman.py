@@ -115,6 +115,30 @@ def test_one_that_was_ended_before_it_began_is_listed_with_why(tmp_path: Path) -
     assert base.began_at == datetime(2026, 11, 28, 2, 15).astimezone(UTC)
 
 
+@pytest.mark.parametrize(
+    ("choice", "option"),
+    [
+        ("auto", "--gzip"),  # of a Python that is not ours nobody knows what it has
+        ("none", ""),
+        ("lz4", "--lz4"),
+        ("zstd:3", "--gzip"),
+    ],
+)
+def test_a_base_backup_is_compressed_by_what_barman_has(
+    tmp_path: Path, choice: str, option: str
+) -> None:
+    path = tmp_path / "barman-cloud-backup"
+    path.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/told\n')
+    path.chmod(0o755)
+    (tmp_path / "barman-cloud-wal-archive").symlink_to("barman-cloud-backup")
+    settings = BackupSettings(
+        backup_store=STORE, backup_barman_bin=str(tmp_path), backup_compress=choice
+    )
+    Barman(settings).take("postgresql:///x", 1)
+    told = (tmp_path / "told").read_text().split()
+    assert [each for each in told if each in ("--gzip", "--lz4")] == option.split()
+
+
 def test_base_backups_go_to_s3_only() -> None:
     with pytest.raises(SettingsError, match="go to S3 only"):
         Barman(BackupSettings(backup_store="file:///backups"))
