@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from penstock.backup.programs import find_programs
 from penstock.embedded import EmbeddedPostgres
 from penstock.errors import DatabaseUnavailableError
 from penstock.sink.migrations import migrate
@@ -483,6 +484,29 @@ def test_a_dump_that_was_cut_before_it_was_stored_is_found_too(
     assert f"parts/logs_default-{spoiled.id}.dump" in line
     assert "is no whole dump" in line
     assert contents(used) == contents(backup.source)
+
+
+def test_names_of_columns_in_a_dump_are_no_statements(
+    here: Here, backup: Backup, used: Database, empty_database: Database
+):
+    # An empty table whose column is what would be run after the names of columns.
+    empty_database.fetch(
+        "CREATE TABLE logs_default"
+        ' ("id) SELECT 1 WHERE false; CREATE TABLE got_in () --" text)'
+    )
+    hostile = find_programs(18).run("pg_dump", ["--format=custom"], empty_database.url)
+    store = copied(backup.s3, BACKUPS, "hostile")
+
+    def put_in(manifest: dict[str, Any]) -> None:
+        (part,) = (p for p in manifest["parts"] if p["table"] == "logs_default")
+        body = hostile.stdout
+        put(backup.s3, f"hostile/{part['key']}", body)
+        part.update(rows=0, checksum="0", size_bytes=len(body))
+        part.update(sha256=hashlib.sha256(body).hexdigest())
+
+    changed(backup.s3, "hostile", backup.id, put_in)
+    here(*backup._replace(store=store).into(used))
+    assert used.fetch("SELECT 1 FROM pg_class WHERE relname = 'got_in'") == []
 
 
 # --- what cannot be

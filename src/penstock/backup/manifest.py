@@ -12,12 +12,15 @@ read or write a store.
 
 import hashlib
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
 
-from penstock.errors import BackupError
+from penstock.backup.store import check_key
+from penstock.errors import BackupError, StoreError
 
 FORMAT = 1
 LOCK_KEY = "lock.json"
@@ -27,6 +30,12 @@ MOST_NAME = 120
 DATABASE = "database"  # the part that is no table of logs
 
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
+# As PostgreSQL's format('%I.%I') writes a table; or one of ours, by its name alone.
+_NAME = r'(?:[a-z_][a-z0-9_]*|"(?:[^"]|"")+")'
+_TABLE = re.compile(rf"[a-z_][a-z0-9_]*|{_NAME}\.{_NAME}")
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,12 +62,12 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     # for all else.
     table: str
     day: str | None = None  # 20261128, of a table that has its bounds and its name
-    rows: int
+    rows: Count
     # Of the rows, whatever their order: SUM of hashtextextended(row::text, 0).
     checksum: str
-    first_ts: datetime | None = None
-    last_ts: datetime | None = None
-    size_bytes: int
+    first_ts: Moment | None = None
+    last_ts: Moment | None = None
+    size_bytes: Count
     sha256: str
     dumped_in: str  # the id of the backup that dumped it
     is_sealed: bool = False
@@ -70,18 +79,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int = FORMAT
     id: str
-    created_at: datetime  # of the snapshot: what was committed before is in it
+    created_at: Moment  # of the snapshot: what was committed before is in it
     duration_seconds: float
     penstock_version: str
     server_version: str
-    pg_dump_version: str
+    pg_dump_version: Annotated[str, msgspec.Meta(pattern=r"^\d+")]
     schema_version: int
     database: str
     # Whose days can be referred to: pg_control_system()'s, empty where it is not let.
     system_identifier: str
     database_oid: int
     # Tables beside logs, as SQL has them (public.rejected_event), and their rows.
-    other_rows: dict[str, int]
+    other_rows: dict[str, Count]
     # Roles that rights are granted to, or that own something: made before a restore.
     roles: tuple[str, ...] = ()
     # PostgreSQL's extensions, by name.
@@ -144,8 +153,11 @@ def encode(manifest: Manifest) -> bytes:
 def decode(data: bytes, where: str) -> Manifest:
     """Return the manifest that these bytes are.
 
+    Its names come to stand in statements and in the names of objects, and whoever can
+    write to the store may have written it.
+
     Raises:
-        BackupError: they are none, or a later Penstock's.
+        BackupError: they are none, a later Penstock's, or one that we never write.
     """
     try:
         head = msgspec.json.decode(data, type=_Head)
@@ -154,9 +166,42 @@ def decode(data: bytes, where: str) -> Manifest:
                 f"{where} has format {head.format}, written by Penstock"
                 f" {head.penstock_version}; this one reads up to {FORMAT}: upgrade it"
             )
-        return msgspec.json.decode(data, type=Manifest)
+        manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.MsgspecError as error:
         raise BackupError(f"{where} is no manifest of a backup: {error}") from error
+    if (odd := next(_oddities(manifest), None)) is not None:
+        raise BackupError(f"{where} is no manifest that Penstock has written: {odd}")
+    return manifest
+
+
+def _oddities(manifest: Manifest) -> Iterator[str]:
+    if not is_id(manifest.id):
+        yield f"id {manifest.id!r}"
+    for part in manifest.parts:
+        if not _is_key(part.key):
+            yield f"the key {part.key!r} of a part"
+        if not _TABLE.fullmatch(part.table):
+            yield f"a part of table {part.table!r}"
+        if part.day is not None and not _is_day(part.day, part.table):
+            yield f"{part.table} as day {part.day!r}"
+    for table in manifest.other_rows:
+        if not _TABLE.fullmatch(table):
+            yield f"table {table!r}"
+
+
+def _is_key(key: str) -> bool:
+    try:
+        check_key(key)
+    except StoreError:
+        return False
+    return key.startswith(PARTS)
+
+
+def _is_day(day: str, table: str) -> bool:
+    try:
+        return f"logs_{datetime.strptime(day, '%Y%m%d'):%Y%m%d}" == table
+    except ValueError:
+        return False
 
 
 class _Head(msgspec.Struct):

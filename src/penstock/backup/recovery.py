@@ -14,7 +14,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from penstock.backup.physical import (
     BaseBackup,
     Physical,
     base_before,
+    gap_after,
     tablespace_beside,
 )
 from penstock.backup.recovery_files import (
@@ -30,6 +31,7 @@ from penstock.backup.recovery_files import (
     begin_recovery,
     end_recovery,
     last_commit,
+    last_segment,
     reached_end_of_wal,
     replayed_segments,
     stopped_at,
@@ -62,6 +64,8 @@ class Restored:
     moment: datetime | None
     # False: the archive ends before the moment, and so does what was restored.
     is_reached: bool = True
+    # A segment that the archive lacks, though it has later ones: what ended it.
+    gap: str = ""
     # The last commit that is there, and the first that is not, as far as is known.
     last_commit: datetime | None = None
     next_commit: datetime | None = None
@@ -108,7 +112,11 @@ def restore_to_time(
         return _files_only(pgdata, physical, base, goal, say)
     directory = DataDirectory.at(target)
     with _leaving_nothing(directory.root):
-        return _embedded(directory, physical, base, goal, environment, say)
+        restored = _embedded(directory, physical, base, goal, environment, say)
+        if restored.is_reached and moment is not None:
+            return restored
+        gap = _gap(directory.log, physical, store, goal.timeline or base.timeline)
+        return replace(restored, gap=gap, is_reached=restored.is_reached and not gap)
 
 
 def _choose(
@@ -184,6 +192,13 @@ def _leaving_nothing(directory: Path) -> Iterator[None]:
 
 
 # --- the embedded PostgreSQL
+
+
+def _gap(log: Path, physical: Physical, store: Store, timeline: int) -> str:
+    """Return the segment that a recovery ended for, though later ones are archived."""
+    last = last_segment(_read(log))
+    archived = store.entries(f"{physical.wal_prefix}{timeline:08X}")
+    return gap_after(last, (each.key.rpartition("/")[2] for each in archived))
 
 
 def _embedded(

@@ -23,7 +23,9 @@ _LEFT_OUT: Final = re.compile(
 )
 _BEGIN: Final = "# penstock: recovery, from here on\n"
 _END_OF_WAL: Final = "recovery ended before configured recovery target was reached"
-_GIVEN_UP: Final = "from archive: child process exited with exit code"
+_GIVEN_UP: Final = re.compile(
+    r'could not restore file "(\S+)" from archive: child process exited with exit code'
+)
 _NO_MORE: Final = "does not exist"
 _LAST_COMMIT: Final = re.compile(
     r"last completed transaction was at log time (\S+ \S+)"
@@ -103,12 +105,18 @@ def replayed_segments(log: str) -> int:
     return len(_RESTORED.findall(log))
 
 
+def last_segment(log: str) -> str:
+    """Return the segment that came from the archive last, "" if none did."""
+    return max(_RESTORED.findall(log), key=lambda name: str(name[8:]), default="")
+
+
 def why_not_fetched(log: str) -> str:
     """Return why a segment could not be had, empty if that is not what it failed by."""
-    if _GIVEN_UP not in log:
+    given_up = _GIVEN_UP.findall(log)
+    if not given_up:
         return ""
     said = [each for each in OF_BARMAN.findall(log) if _NO_MORE not in each]
-    return " ".join(said[-1].split()) if said else ""
+    return f"{given_up[-1]}: {' '.join(said[-1].split())}" if said else ""
 
 
 def _moment(text: str) -> datetime | None:

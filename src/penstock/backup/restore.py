@@ -149,7 +149,9 @@ class _Run:
 
 async def _into_empty(run: _Run, parts: Sequence[Part]) -> None:
     target, dumps, wanted = run.target, run.dumps, run.wanted
-    database = next(part for part in run.manifest.parts if part.table == DATABASE)
+    database = next((p for p in run.manifest.parts if p.table == DATABASE), None)
+    if database is None:
+        raise BackupError(f"the backup {run.manifest.id} has no part {DATABASE}")
     if "pre-data is done" not in target.steps:
         await target.make_roles(run.keeper, run.manifest.roles)
     await begin(run.keeper, target, wanted.words)

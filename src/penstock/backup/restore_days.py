@@ -13,7 +13,7 @@ from penstock.backup.checksum import prepare, sum_rows
 from penstock.backup.loading import Dumps, Place, load
 from penstock.backup.manifest import Part
 from penstock.backup.restore_whole import check_rows
-from penstock.backup.target import Target, open_alone
+from penstock.backup.target import Target, open_alone, quoted
 from penstock.errors import BackupError, DatabaseUnavailableError
 
 # Its lock_timeout is 2 s (migrations/0006_days.sql), and long readers are none of ours.
@@ -190,9 +190,8 @@ class DayRestore:
             for table in near:
                 block = self._target.block("drop_known_beside", table=table["name"])
                 await connection.execute(block)
-            block = self._target.block(
-                "insert_beside", columns=", ".join(loaded.columns)
-            )
+            columns = ", ".join(quoted(each) for each in loaded.columns)
+            block = self._target.block("insert_beside", columns=columns)
             added = int((await connection.execute(block)).split()[-1])
         return added
 

@@ -56,8 +56,8 @@ class Target:
     def block(self, name: str, **values: str) -> str:
         """Return a statement of restore.sql for this database."""
         statement = load_blocks("restore")[name]
-        values["schema"] = _quoted(self.schema)
-        values["own"] = _quoted(self.own_schema)
+        values["schema"] = quoted(self.schema)
+        values["own"] = quoted(self.own_schema)
         for key, value in values.items():
             statement = statement.replace(f"{{{key}}}", value)
         return statement
@@ -65,7 +65,7 @@ class Target:
     def table(self, name: str) -> str:
         """Return a table as SQL has it: of our schema, unless it names another."""
         is_plain = "." not in name and not name.startswith('"')
-        return f"{_quoted(self.schema)}.{name}" if is_plain else name
+        return f"{quoted(self.schema)}.{name}" if is_plain else name
 
     def known(self, statements: str) -> str:
         """Return the statements without settings that this server has not."""
@@ -100,7 +100,7 @@ class Target:
         """
         rows = await connection.fetch(self.block("missing_roles"), list(roles))
         statements = [
-            f"CREATE ROLE {_quoted(row['name'])} NOLOGIN"
+            f"CREATE ROLE {quoted(row['name'])} NOLOGIN"
             + (" NOINHERIT" if row["name"] == QUERY else "")
             for row in rows
         ]
@@ -268,5 +268,6 @@ async def open_step(target: Target, step: str) -> tuple[asyncpg.Connection, int 
         raise
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'

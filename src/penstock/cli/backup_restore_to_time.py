@@ -17,6 +17,8 @@ from penstock.cli.signals import stop_signals_interrupting
 from penstock.errors import SettingsError
 from penstock.settings import BackupSettings
 
+ARCHIVE_END = "the end of the archive"
+
 
 def run(
     to_time: str,
@@ -65,8 +67,8 @@ def run(
 
 
 def _tell(restored: Restored, *, is_embedded: bool) -> None:
-    end = "the end of the archive"
-    to = end if restored.moment is None else in_words(restored.moment)
+    end = f"the gap in the archive at {restored.gap}" if restored.gap else ARCHIVE_END
+    to = ARCHIVE_END if restored.moment is None else in_words(restored.moment)
     if not is_embedded:
         click.echo(
             f"{restored.directory} recovers to {to} when it is started, and takes"
@@ -86,11 +88,14 @@ def _tell(restored: Restored, *, is_embedded: bool) -> None:
     for command in restored.commands:
         click.echo(f"  {command}")
     if not restored.is_reached:
+        why = "the archive ends before"
+        if restored.gap:
+            why = f"the archive has no {restored.gap}, though it has later WAL"
         # Where nothing was replayed that committed, all there is is the base backup's.
         last = "the base backup" if restored.last_commit is None else "the last commit"
         click.echo(
-            f"penstock: {to} was not reached: the archive ends before, and what was"
-            f" committed after {last} is not in it",
+            f"penstock: {to} was not reached: {why}, and what was committed after"
+            f" {last} is not in it",
             err=True,
         )
     click.echo(

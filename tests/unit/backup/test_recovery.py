@@ -5,15 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from penstock.backup.physical import BaseBackup, base_before
+from penstock.backup.physical import BaseBackup, base_before, gap_after
 from penstock.backup.recovery_files import (
     Goal,
     begin_recovery,
     end_recovery,
     last_commit,
+    last_segment,
     reached_end_of_wal,
     replayed_segments,
     stopped_at,
+    why_not_fetched,
 )
 from penstock.backup.target_time import in_words, parse_target_time
 from penstock.errors import SettingsError
@@ -135,3 +137,44 @@ def test_a_log_tells_how_far_a_recovery_came() -> None:
     assert stopped_at(stopped) == datetime(2026, 11, 30, 5, tzinfo=UTC)
     ended = "FATAL:  recovery ended before configured recovery target was reached"
     assert reached_end_of_wal(ended)
+
+
+def test_a_segment_that_could_not_be_had_is_named() -> None:
+    log = (
+        "2026-11-30 01:07:00,123 [7] ERROR: Error -3 while decompressing data\n"
+        'FATAL:  could not restore file "000000010000000000000010" from archive: child'
+        " process exited with exit code 254\n"
+    )
+    said = "000000010000000000000010: Error -3 while decompressing data"
+    assert why_not_fetched(log) == said
+    assert why_not_fetched("FATAL:  out of memory") == ""
+
+
+def test_the_segment_that_came_last_is_told_whatever_its_timeline() -> None:
+    line = 'LOG:  restored log file "{}" from archive\n'
+    log = line.format("0000000200000000000000FE") + line.format(
+        "000000010000000100000000"
+    )
+    assert last_segment(log) == "000000010000000100000000"
+    assert last_segment("") == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "gap"),
+    [
+        ([], ""),
+        (["0000000100000000000000FE.gz", "0000000100000000000000FF.gz"], ""),
+        # One that was archived since.
+        (["000000010000000100000000.gz"], ""),
+        (["000000010000000100000001.gz"], "000000010000000100000000"),
+        (["000000010000000100000002"], "000000010000000100000000"),
+        (["000000010000000100000001.partial.gz"], ""),
+        (["000000010000000100000001.00000028.backup.gz"], ""),
+        (["00000002.history.gz"], ""),
+    ],
+)
+def test_a_segment_that_is_missing_before_others_is_told(
+    names: list[str], gap: str
+) -> None:
+    assert gap_after("0000000100000000000000FF", names) == gap
+    assert gap_after("", names) == ""
