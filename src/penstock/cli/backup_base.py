@@ -19,7 +19,7 @@ from penstock.cli.database import database_options, found_database
 from penstock.cli.output import print_table
 from penstock.cli.physical_options import barman_of
 from penstock.cli.signals import stop_signals_interrupting
-from penstock.errors import PenstockError, SettingsError
+from penstock.errors import SettingsError
 from penstock.postgres.connection import LOST_ERRORS, connect, without_password
 from penstock.postgres.words import unavailable
 
@@ -58,8 +58,8 @@ COLUMNS = ("id", "ended", "size", "PostgreSQL", "timeline", "WAL from", "problem
 @backup_flag(
     "backup_compress",
     "HOW",
-    "auto is lz4 where barman's Python has it, else gzip:1, a third smaller for a minute"
-    " of a core each GB; or none (PENSTOCK_BACKUP_COMPRESS).",
+    "auto is lz4 where barman's Python has it, else gzip:1, a third smaller for a"
+    " minute of a core each GB; or none (PENSTOCK_BACKUP_COMPRESS).",
 )
 @backup_flag("backup_metrics_file", "FILE", "A file to tell Prometheus in at the end.")
 @backup_flag("backup_jobs", "N", "Files that are sent at once (PENSTOCK_BACKUP_JOBS).")
@@ -108,16 +108,13 @@ def command(
     if keep is not None or keep_days is not None:
         policy = Retention(keep, keep_days)
     with (
+        metrics_file.telling_failure(settings.backup_metrics_file, "base"),
         stop_signals_interrupting(),
         found_database(database_url, data_dir, config_file=config_file) as url,
     ):
         began = time.monotonic()
-        try:
-            asyncio.run(_require_ready(url, barman))
-            made, removed = _take(barman, place, url, settings.backup_jobs, policy)
-        except PenstockError:
-            metrics_file.failed(settings.backup_metrics_file, "base")
-            raise
+        asyncio.run(_require_ready(url, barman))
+        made, removed = _take(barman, place, url, settings.backup_jobs, policy)
     seconds = time.monotonic() - began
     metrics_file.base_created(
         settings.backup_metrics_file, made.began_at, made.size_bytes or 0, seconds

@@ -14,7 +14,6 @@ from penstock.cli.backup_options import backup_flag, backup_settings, store_opti
 from penstock.cli.backup_progress import MEBIBYTE, progress_bar
 from penstock.cli.database import database_options, found_database
 from penstock.cli.signals import run_stoppable
-from penstock.errors import PenstockError
 from penstock.settings import BackupSettings
 
 
@@ -71,11 +70,8 @@ def command(
       130  stopped by a signal; nothing of it is left
     """
     settings = backup_settings(store, config_file, **flags)
-    try:
+    with metrics_file.telling_failure(settings.backup_metrics_file, "create"):
         manifest = _create(settings, database_url, data_dir, config_file, is_full=full)
-    except PenstockError:
-        metrics_file.failed(settings.backup_metrics_file, "create")
-        raise
     metrics_file.created(settings.backup_metrics_file, manifest)
     click.echo(_summary(manifest), err=True)
     click.echo(encode(manifest) if output == "json" else manifest.id, nl=output == "id")

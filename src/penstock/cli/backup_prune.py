@@ -18,7 +18,6 @@ from penstock.cli.backup_view import output_option
 from penstock.cli.output import print_table
 from penstock.cli.signals import stop_signals_interrupting
 from penstock.config import flag_name
-from penstock.errors import PenstockError
 from penstock.settings import BackupSettings
 from penstock.sink.maintenance_report import size_in_words
 
@@ -74,13 +73,13 @@ def command(
     if dry_run:
         _print_plan(_plan(place, settings), output, "would be removed")
         return
-    try:
-        with stop_signals_interrupting(), store_lock(place, "prune") as lock:
-            plan = _plan(place, settings)
-            carry_out(place, plan, lock.check)
-    except (PenstockError, KeyboardInterrupt):
-        metrics_file.failed(settings.backup_metrics_file, "prune")
-        raise
+    with (
+        metrics_file.telling_failure(settings.backup_metrics_file, "prune"),
+        stop_signals_interrupting(),
+        store_lock(place, "prune") as lock,
+    ):
+        plan = _plan(place, settings)
+        carry_out(place, plan, lock.check)
     _print_plan(plan, output, "removed")
     metrics_file.pruned(settings.backup_metrics_file, plan.staying)
 

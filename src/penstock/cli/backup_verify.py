@@ -20,7 +20,7 @@ from penstock.cli.signals import (
     run_stoppable,
     stop_signals_interrupting,
 )
-from penstock.errors import CorruptError, PenstockError, StoreError
+from penstock.errors import CorruptError, StoreError
 from penstock.settings import BackupSettings
 
 COLUMNS = ("part", "rows", "bytes", "seconds", "result")
@@ -68,26 +68,23 @@ def command(
     if (backup is None) != last:
         raise click.UsageError("give the ID of a backup, or --last")
     settings = backup_settings(store, config_file, **flags)
-    try:
-        with stop_signals_interrupting():
-            place = open_store(
-                settings.backup_store,
-                sse=settings.backup_sse,
-                kms_key_id=settings.backup_sse_kms_key_id,
-            )
-            manifest = find_backup(place, LATEST if backup is None else backup)
-            directory = None if scratch_dir is None else Path(scratch_dir)
-            with scratch_postgres(directory) as url:
-                try:
-                    checks = _verify(url, settings, place, manifest)
-                finally:
-                    keep_cleaning_up()
-        _tell(settings, place, manifest, checks, output)
-    except CorruptError:
-        raise
-    except PenstockError:
-        metrics_file.failed(settings.backup_metrics_file, "verify")
-        raise
+    with (
+        metrics_file.telling_failure(settings.backup_metrics_file, "verify"),
+        stop_signals_interrupting(),
+    ):
+        place = open_store(
+            settings.backup_store,
+            sse=settings.backup_sse,
+            kms_key_id=settings.backup_sse_kms_key_id,
+        )
+        manifest = find_backup(place, LATEST if backup is None else backup)
+        directory = None if scratch_dir is None else Path(scratch_dir)
+        with scratch_postgres(directory) as url:
+            try:
+                checks = _verify(url, settings, place, manifest)
+            finally:
+                keep_cleaning_up()
+    _tell(settings, place, manifest, checks, output)
 
 
 def _verify(
