@@ -5,15 +5,12 @@ know barman, nor PostgreSQL's settings. All of it blocks.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 # botocore's words for an S3 that does not answer, whatever program says them.
-_SEGMENT: Final = re.compile(r"[0-9A-F]{24}(?=$|\.(?!partial|[0-9A-F]{8}\.backup))")
-# Of 16 MB each, so many have the same middle part of their names.
-_SEGMENTS_OF_A_LOG: Final = 0x100
 UNREACHED: Final = re.compile(
     "Could not connect to|Can't connect to|timeout on endpoint|Connection was closed"
 )
@@ -152,25 +149,3 @@ def base_before(
         and (moment is None or base.ended_at <= moment)
     ]
     return max(fit, key=lambda base: (base.timeline, base.began_at), default=None)
-
-
-def gap_after(last: str, names: Iterable[str]) -> str:
-    """Return the first segment of WAL that is missing, "" if none is.
-
-    Args:
-        last: the segment that was replayed last, "" if none was.
-        names: of what is archived, of the timeline that was replayed last.
-    """
-    numbers = {
-        _number(found[0]): found[0] for each in names if (found := _SEGMENT.match(each))
-    }
-    later = [each for each in numbers if last and each > _number(last)]
-    if not later or _number(last) + 1 in later:
-        return ""
-    log, segment = divmod(_number(last) + 1, _SEGMENTS_OF_A_LOG)
-    return f"{numbers[later[0]][:8]}{log:08X}{segment:08X}"
-
-
-def _number(segment: str) -> int:
-    log, number = int(segment[8:16], 16), int(segment[16:24], 16)
-    return log * _SEGMENTS_OF_A_LOG + number

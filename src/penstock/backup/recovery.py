@@ -23,7 +23,6 @@ from penstock.backup.physical import (
     BaseBackup,
     Physical,
     base_before,
-    gap_after,
     tablespace_beside,
 )
 from penstock.backup.recovery_files import (
@@ -40,6 +39,11 @@ from penstock.backup.recovery_files import (
 from penstock.backup.sql import load_blocks
 from penstock.backup.store import Store
 from penstock.backup.target_time import in_words, parse_target_time
+from penstock.backup.timelines import (
+    gap_since,
+    refuse_without_beginning,
+    timeline_at,
+)
 from penstock.embedded import EmbeddedPostgres, let_run
 from penstock.embedded.account import Account, choose_account, give_tree
 from penstock.embedded.directory import DataDirectory
@@ -115,7 +119,8 @@ def restore_to_time(
         restored = _embedded(directory, physical, base, goal, environment, say)
         if restored.is_reached and moment is not None:
             return restored
-        gap = _gap(directory.log, physical, store, goal.timeline or base.timeline)
+        last = last_segment(_read(directory.log))
+        gap = gap_since(last, physical, store, goal.timeline or base.timeline)
         return replace(restored, gap=gap, is_reached=restored.is_reached and not gap)
 
 
@@ -124,9 +129,11 @@ def _choose(
 ) -> tuple[BaseBackup, Goal]:
     bases = physical.bases()
     oldest = min((base.timeline for base in bases), default=1)
-    timeline = _timeline_at(physical, store, moment, oldest)
+    timeline = timeline_at(physical, store, moment, oldest)
     base = base_before(bases, moment, timeline)
     if base is not None:
+        if timeline > base.timeline:
+            refuse_without_beginning(physical, store, base.timeline, timeline)
         return base, Goal(moment, timeline if timeline > base.timeline else None)
     ends = [each.ended_at for each in bases if each.ended_at and each.is_complete]
     if not ends or moment is None:
@@ -138,23 +145,6 @@ def _choose(
         f"nothing before {in_words(min(ends))} can be restored, when the first base"
         f" backup in {physical.place} ended, and {in_words(moment)} is before that"
     )
-
-
-def _timeline_at(
-    physical: Physical, store: Store, moment: datetime | None, oldest: int
-) -> int:
-    """Return the timeline that was in use at a moment; None: that is in use now.
-
-    A restore begins a new one, whose history is archived when it comes into use
-    (wal-enable); a moment before that is meant as it was then.
-    """
-    timeline = oldest
-    while True:
-        history = f"{physical.wal_prefix}{timeline + 1:08X}.history"
-        found = next(iter(store.entries(history)), None)
-        if found is None or (moment is not None and found.modified_at > moment):
-            return timeline
-        timeline += 1
 
 
 def _refuse_filled(directory: Path) -> None:
@@ -192,13 +182,6 @@ def _leaving_nothing(directory: Path) -> Iterator[None]:
 
 
 # --- the embedded PostgreSQL
-
-
-def _gap(log: Path, physical: Physical, store: Store, timeline: int) -> str:
-    """Return the segment that a recovery ended for, though later ones are archived."""
-    last = last_segment(_read(log))
-    archived = store.entries(f"{physical.wal_prefix}{timeline:08X}")
-    return gap_after(last, (each.key.rpartition("/")[2] for each in archived))
 
 
 def _embedded(

@@ -64,8 +64,8 @@ COLUMNS = ("id", "ended", "size", "PostgreSQL", "timeline", "WAL from", "problem
 @backup_flag(
     "backup_compress",
     "HOW",
-    "auto is lz4 where barman's Python has it, else gzip:1, a third smaller for a minute"
-    " of a core each GB; or none (PENSTOCK_BACKUP_COMPRESS).",
+    "auto is lz4 where barman's Python has it, else gzip:1, a third smaller for a"
+    " minute of a core each GB; or none (PENSTOCK_BACKUP_COMPRESS).",
 )
 @backup_flag("backup_metrics_file", "FILE", "A file to tell Prometheus in at the end.")
 @backup_flag("backup_jobs", "N", "Files that are sent at once (PENSTOCK_BACKUP_JOBS).")

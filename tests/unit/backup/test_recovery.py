@@ -1,11 +1,14 @@
 """What a recovery goes to, from which base backup, and what its log says."""
 
+import gzip
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from penstock.backup.physical import BaseBackup, base_before, gap_after
+from penstock.backup.barman import Barman
+from penstock.backup.files import FileStore
+from penstock.backup.physical import BaseBackup, base_before
 from penstock.backup.recovery_files import (
     Goal,
     begin_recovery,
@@ -18,7 +21,13 @@ from penstock.backup.recovery_files import (
     why_not_fetched,
 )
 from penstock.backup.target_time import in_words, parse_target_time
-from penstock.errors import SettingsError
+from penstock.backup.timelines import (
+    first_segments,
+    gap_after,
+    refuse_without_beginning,
+)
+from penstock.errors import BackupError, SettingsError
+from penstock.settings import BackupSettings
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -178,3 +187,32 @@ def test_a_segment_that_is_missing_before_others_is_told(
 ) -> None:
     assert gap_after("0000000100000000000000FF", names) == gap
     assert gap_after("", names) == ""
+
+
+def test_each_timeline_begins_in_a_segment_of_its_own() -> None:
+    history = (
+        "1\t0/11000070\tbefore 2026-11-30 01:05:39.916616+00\n\n"
+        "3\t1/FE0001C8\tno recovery target specified\n"
+    )
+    assert first_segments(history, 4) == {
+        3: "000000030000000000000011",
+        4: "0000000400000001000000FE",
+    }
+
+
+def test_a_timeline_whose_first_segment_is_missing_is_refused(tmp_path: Path) -> None:
+    # PostgreSQL would replay what the timeline before went on with.
+    settings = BackupSettings(backup_store="s3://bucket")
+    barman, store = Barman(settings), FileStore(tmp_path)
+    wal = barman.wal_prefix
+    history = gzip.compress(b"1\t0/11000070\tbefore 2026-11-30 01:05:39.916616+00\n")
+    store.create(f"{wal}00000002.history.gz", history)
+    later = "000000020000000000000012"
+    store.create(f"{wal}{later[:16]}/{later}.gz", b"")
+    with pytest.raises(BackupError, match="from its beginning") as raised:
+        refuse_without_beginning(barman, store, 1, 2)
+    assert "000000020000000000000011" in str(raised.value)
+    refuse_without_beginning(barman, store, 2, 2)
+    first = "000000020000000000000011"
+    store.create(f"{wal}{first[:16]}/{first}.gz", b"")
+    refuse_without_beginning(barman, store, 1, 2)
