@@ -306,3 +306,16 @@ def test_ingest_goes_on_and_each_backup_is_one_moment(
         seen.append(rejected)
     assert begun[0] <= seen[0] <= begun[1] <= seen[1] <= batches
     assert begun[0] < begun[1] < batches
+
+
+def test_cron_has_nothing_to_write_a_mail_of_where_all_is_well(
+    here: Here, database: Database, store: Store
+):
+    for quiet in (
+        create_arguments(database, store, "--quiet"),
+        ["backup", "prune", "--store", store.url, "--quiet"],
+        ["backup", "verify", "--last", "--store", store.url, "--quiet"],
+    ):
+        ended = here(*quiet)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout

@@ -129,12 +129,15 @@ def test_a_lock_that_is_lost_meanwhile_ends_it_without_a_backup(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_the_middle_leaves_nothing(
-    number: int, database: Database, store: Store, fake: Path
+    number: int, database: Database, store: Store, fake: Path, tmp_path: Path
 ):
     make_days(database, 0)
-    with held(fake, HOLD_DAYS, database, store) as process:
+    metrics = tmp_path / "penstock.prom"
+    telling = ("--backup-metrics-file", str(metrics))
+    with held(fake, HOLD_DAYS, database, store, *telling) as process:
         process.send_signal(number)
         assert outcome(process) == (130, "", "")
+    assert 'failure_timestamp_seconds{command="create"}' in metrics.read_text()
     assert store.keys() == ["lock.json"]
     with store_lock(open_store(store.url), "test"):
         pass  # it is free

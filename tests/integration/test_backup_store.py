@@ -266,3 +266,10 @@ def test_a_lock_that_is_renewed_is_young(store: Store):
         first = store.read("lock.json")
         wait_until(lambda: store.read("lock.json") != first, "a renewal")
         lock.check()
+
+
+def test_a_directory_whose_disk_is_away_is_said(tmp_path: Path):
+    (tmp_path / "backups").symlink_to(tmp_path / "disk")
+    store = open_store((tmp_path / "backups").as_uri())
+    with pytest.raises(StoreError, match="is its disk mounted"), store_lock(store, "x"):
+        pass

@@ -128,10 +128,11 @@ def test_each_part_that_does_not_come_back_is_named_and_the_others_are_not(
 
 
 def test_ctrl_c_ends_it_and_leaves_no_scratch(backup: str, module_s3: S3, home: Path):
+    metrics = home / "penstock.prom"
     with subprocess.Popen(
         penstock(
             *("backup", "verify", backup, "--store", module_s3.url(BACKUPS)),
-            *("--scratch-dir", str(home)),
+            *("--scratch-dir", str(home), "--backup-metrics-file", str(metrics)),
         ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -149,7 +150,8 @@ def test_ctrl_c_ends_it_and_leaves_no_scratch(backup: str, module_s3: S3, home: 
         out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, err
     assert out == ""
-    assert list(home.iterdir()) == []
+    assert list(home.iterdir()) == [metrics]
+    assert 'failure_timestamp_seconds{command="verify"}' in metrics.read_text()
     assert not [each for each in children if each.is_running()]
 
 

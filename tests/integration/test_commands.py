@@ -218,6 +218,16 @@ def test_the_help_page_lists_the_exit_code_of_ctrl_c() -> None:
     assert "\n    130  " in run("--help").stdout
 
 
+def test_a_full_disk_where_stdout_goes_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            command("--help"), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "No space left on device" in line
+
+
 def test_the_help_page_names_every_command() -> None:
     page = run("--help").stdout
     for name in ("up", "serve", "send", "search", "tail", "sql", "export", "ask", "db"):

@@ -177,13 +177,17 @@ class FileStore:
         name = f".{path.name}.{secrets.token_hex(4)}{_PARTIAL}"
         partial = path.with_name(name)
         for tries_left in reversed(range(_DIRECTORY_TRIES)):
-            _make_directories(path.parent)
             try:
+                _make_directories(path.parent)
                 fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
                 return partial, io.FileIO(fd, "wb")
-            except FileNotFoundError:
+            except FileNotFoundError as error:
                 if not tries_left:
-                    raise
+                    raise StoreError(
+                        f"{path} cannot be written: there is no directory"
+                        f" {path.parent}, and none can be made there; is its disk"
+                        " mounted?"
+                    ) from error
         raise AssertionError("the last try returns or raises")
 
     def _remove_partial(self, partial: Path) -> None:

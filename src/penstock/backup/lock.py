@@ -88,13 +88,7 @@ class StoreLock:
             try:
                 self._store.create(LOCK_KEY, self._written)
             except TakenError:
-                self._take_over(say, stale_after_seconds)
-        except (AbsentError, TakenError) as error:
-            self._is_lost = True
-            raise LockedError(
-                f"somebody else has just taken the lock of {self._store.url}; try again"
-                " later"
-            ) from error
+                self._take_over_first(say, stale_after_seconds)
         except PenstockError:
             self._is_lost = True
             raise
@@ -187,6 +181,17 @@ class StoreLock:
             self._written = found
         self._unsure.clear()
         self._is_lost = found != self._written
+
+    def _take_over_first(
+        self, say: Callable[[str], object], stale_after_seconds: float
+    ) -> None:
+        try:
+            self._take_over(say, stale_after_seconds)
+        except (AbsentError, TakenError) as error:
+            raise LockedError(
+                f"somebody else has just taken the lock of {self._store.url}; try again"
+                " later"
+            ) from error
 
     def _take_over(
         self, say: Callable[[str], object], stale_after_seconds: float

@@ -66,6 +66,16 @@ def failed(path: str, command: str) -> None:
     record(path, {(name, ("command", command)): time.time()})
 
 
+@contextmanager
+def telling_failure(path: str, command: str) -> Iterator[None]:
+    """Tell that a command has failed, if the block does; one interrupted has, too."""
+    try:
+        yield
+    except BaseException:
+        failed(path, command)
+        raise
+
+
 def verified(path: str, backup_id: str, ok: bool) -> None:
     """Tell what came of verifying a backup."""
     logger.debug("backup verified", extra={"backup": backup_id, "ok": ok})

@@ -202,8 +202,8 @@ def _unit_word(text: str) -> str:
 def crontab_of(schedule: Schedule) -> str:
     """Return a file for /etc/cron.d (crontab(5)).
 
-    What a command prints on stdout is dropped, so that cron writes a mail only of what
-    went wrong.
+    What a command prints on stdout is dropped and --quiet leaves the rest away, so that
+    cron writes a mail only of what went wrong.
     """
     schedule.check()
     settings = "".join(f"{n}={v}\n" for n, v in schedule.environment.items())
@@ -238,7 +238,9 @@ PATH=/usr/local/bin:/usr/bin:/bin
 def _cron_line(schedule: Schedule, at: time, day: str, *commands: str) -> str:
     program = shlex.quote(schedule.program).replace("%", "\\%")
     read = f"[ ! -r {ENVIRONMENT_FILE} ] || {{ set -a; . {ENVIRONMENT_FILE}; }}"
-    run = " && ".join(f"{program} backup {each} >/dev/null" for each in commands)
+    run = " && ".join(
+        f"{program} backup {each} --quiet >/dev/null" for each in commands
+    )
     return f"{at.minute} {at.hour} * * {day} {schedule.user} {read}; {run}\n"
 
 

@@ -172,8 +172,11 @@ async def _read_progress(connection: asyncpg.Connection, target: Target) -> None
 
 
 @contextmanager
-def refusals_in_words(target: Target | str) -> Iterator[None]:
+def refusals_in_words(target: Target | str, then: str = GO_ON) -> Iterator[None]:
     """Turn what PostgreSQL raises into one line of ours.
+
+    Args:
+        then: what to do when PostgreSQL is there again, or has room.
 
     Raises:
         DatabaseUnavailableError: it is out of reach, or has no room.
@@ -184,14 +187,13 @@ def refusals_in_words(target: Target | str) -> Iterator[None]:
         yield
     except asyncpg.InsufficientResourcesError as error:
         raise DatabaseUnavailableError(
-            f"PostgreSQL at {where} has no room left: {describe(error)}; make room,"
-            f" then {GO_ON}"
+            f"{where} has no room left: {describe(error)}; make room, then {then}"
         ) from error
     except asyncpg.InterfaceError as error:
         # It says which call of ours has met a connection that is gone.
         raise DatabaseUnavailableError(
             f"the connection to {where} is lost: its server has ended, of a full disk"
-            f" perhaps, as its log says; when it is back, {GO_ON}"
+            f" perhaps, as its log says; when it is back, {then}"
         ) from error
     except (
         asyncpg.PostgresConnectionError,
@@ -199,7 +201,7 @@ def refusals_in_words(target: Target | str) -> Iterator[None]:
         OSError,
     ) as error:
         lost = unavailable(error, where)
-        raise DatabaseUnavailableError(f"{lost}; {GO_ON}") from error
+        raise DatabaseUnavailableError(f"{lost}; {then}") from error
     except LOST_ERRORS as error:
         raise BackupError(f"{where} refuses it: {describe(error)}") from error
 

@@ -41,6 +41,7 @@ OF_A_SCRATCH_SERVER = {
 }
 # It writes nothing down that is needed; past this it is ended.
 STOP_SECONDS = 5.0
+AGAIN = "verify again, or name a larger place with --scratch-dir"
 # In which the database part is restored, beside that of the days.
 OTHER_DATABASE = "penstock_other"
 
@@ -93,7 +94,7 @@ async def verify(
         DatabaseUnavailableError: the scratch PostgreSQL has no room left.
     """
     checks: dict[str, Checked] = {}
-    with refusals_in_words("the scratch PostgreSQL"):
+    with refusals_in_words("the scratch PostgreSQL", AGAIN):
         await _make_ready(scratch_url)
         numbers = itertools.count(1)
 

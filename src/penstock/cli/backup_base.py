@@ -14,12 +14,17 @@ from penstock.backup.lock import store_lock
 from penstock.backup.physical import BaseBackup, Physical, Retention
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
-from penstock.cli.backup_options import backup_flag, backup_settings, store_options
+from penstock.cli.backup_options import (
+    backup_flag,
+    backup_settings,
+    quiet_option,
+    store_options,
+)
 from penstock.cli.database import database_options, found_database
 from penstock.cli.output import print_table
 from penstock.cli.physical_options import barman_of
 from penstock.cli.signals import stop_signals_interrupting
-from penstock.errors import PenstockError, SettingsError
+from penstock.errors import SettingsError
 from penstock.postgres.connection import LOST_ERRORS, connect, without_password
 from penstock.postgres.words import unavailable
 
@@ -48,6 +53,7 @@ COLUMNS = ("id", "ended", "size", "PostgreSQL", "timeline", "WAL from", "problem
     show_default=True,
     help="How --list prints.",
 )
+@quiet_option
 @store_options
 @database_options
 @backup_flag(
@@ -58,8 +64,8 @@ COLUMNS = ("id", "ended", "size", "PostgreSQL", "timeline", "WAL from", "problem
 @backup_flag(
     "backup_compress",
     "HOW",
-    "auto is lz4 where barman's Python has it, else gzip:1, a third smaller for a minute"
-    " of a core each GB; or none (PENSTOCK_BACKUP_COMPRESS).",
+    "auto is lz4 where barman's Python has it, else gzip:1, a third smaller for a"
+    " minute of a core each GB; or none (PENSTOCK_BACKUP_COMPRESS).",
 )
 @backup_flag("backup_metrics_file", "FILE", "A file to tell Prometheus in at the end.")
 @backup_flag("backup_jobs", "N", "Files that are sent at once (PENSTOCK_BACKUP_JOBS).")
@@ -68,6 +74,7 @@ def command(
     keep: int | None,
     keep_days: int | None,
     output: str,
+    quiet: bool,
     store: str | None,
     config_file: str | None,
     database_url: str | None,
@@ -108,23 +115,22 @@ def command(
     if keep is not None or keep_days is not None:
         policy = Retention(keep, keep_days)
     with (
+        metrics_file.telling_failure(settings.backup_metrics_file, "base"),
         stop_signals_interrupting(),
         found_database(database_url, data_dir, config_file=config_file) as url,
     ):
         began = time.monotonic()
-        try:
-            asyncio.run(_require_ready(url, barman))
-            made, removed = _take(barman, place, url, settings.backup_jobs, policy)
-        except PenstockError:
-            metrics_file.failed(settings.backup_metrics_file, "base")
-            raise
+        asyncio.run(_require_ready(url, barman))
+        console = Console(stderr=True, quiet=quiet)
+        made, removed = _take(barman, place, url, settings.backup_jobs, policy, console)
     seconds = time.monotonic() - began
     metrics_file.base_created(
         settings.backup_metrics_file, made.began_at, made.size_bytes or 0, seconds
     )
-    click.echo(f"{_size(made)} in {barman.place}; {seconds:.1f} s", err=True)
-    for each in removed:
-        click.echo(f"removed {each.id}, and WAL that no other needs", err=True)
+    if not quiet:
+        click.echo(f"{_size(made)} in {barman.place}; {seconds:.1f} s", err=True)
+        for each in removed:
+            click.echo(f"removed {each.id}, and WAL that no other needs", err=True)
     click.echo(made.id)
 
 
@@ -153,9 +159,13 @@ def print_bases(bases: list[BaseBackup], output: str) -> None:
 
 
 def _take(
-    physical: Physical, place: Store, url: str, jobs: int, policy: Retention | None
+    physical: Physical,
+    place: Store,
+    url: str,
+    jobs: int,
+    policy: Retention | None,
+    console: Console,
 ) -> tuple[BaseBackup, list[BaseBackup]]:
-    console = Console(stderr=True)
     with (
         store_lock(place, "base"),
         # Of how much there is nobody knows before the end.

@@ -10,11 +10,15 @@ from penstock.backup import metrics_file
 from penstock.backup.create import Request, create
 from penstock.backup.manifest import Manifest, encode
 from penstock.backup.stores import open_store
-from penstock.cli.backup_options import backup_flag, backup_settings, store_options
+from penstock.cli.backup_options import (
+    backup_flag,
+    backup_settings,
+    quiet_option,
+    store_options,
+)
 from penstock.cli.backup_progress import MEBIBYTE, progress_bar
 from penstock.cli.database import database_options, found_database
 from penstock.cli.signals import run_stoppable
-from penstock.errors import PenstockError
 from penstock.settings import BackupSettings
 
 
@@ -29,6 +33,7 @@ from penstock.settings import BackupSettings
     default="id",
     help="What is printed: the backup's id, or its manifest.",
 )
+@quiet_option
 @backup_flag("backup_jobs", "N", "Days that are dumped at once; 2 by default.")
 @backup_flag("backup_compress", "HOW", "auto, none, gzip:1, gzip:6, lz4, zstd:3, ...")
 @backup_flag("backup_pg_bin", "DIR", "Where pg_dump is; else it is looked for.")
@@ -38,6 +43,7 @@ from penstock.settings import BackupSettings
 def command(
     full: bool,
     output: str,
+    quiet: bool,
     store: str | None,
     config_file: str | None,
     database_url: str | None,
@@ -71,13 +77,13 @@ def command(
       130  stopped by a signal; nothing of it is left
     """
     settings = backup_settings(store, config_file, **flags)
-    try:
-        manifest = _create(settings, database_url, data_dir, config_file, is_full=full)
-    except PenstockError:
-        metrics_file.failed(settings.backup_metrics_file, "create")
-        raise
+    with metrics_file.telling_failure(settings.backup_metrics_file, "create"):
+        manifest = _create(
+            settings, database_url, data_dir, config_file, is_full=full, quiet=quiet
+        )
     metrics_file.created(settings.backup_metrics_file, manifest)
-    click.echo(_summary(manifest), err=True)
+    if not quiet:
+        click.echo(_summary(manifest), err=True)
     click.echo(encode(manifest) if output == "json" else manifest.id, nl=output == "id")
 
 
@@ -88,6 +94,7 @@ def _create(
     config_file: str | None,
     *,
     is_full: bool,
+    quiet: bool,
 ) -> Manifest:
     place = open_store(
         settings.backup_store,
@@ -96,7 +103,7 @@ def _create(
     )
     with (
         found_database(database_url, data_dir, config_file=config_file) as url,
-        progress_bar() as bar,
+        progress_bar(quiet=quiet) as bar,
     ):
         request = Request(database_url=url, settings=settings, is_full=is_full)
         return run_stoppable(create(request, place, bar))

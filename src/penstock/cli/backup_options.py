@@ -47,6 +47,13 @@ def backup_settings(
     return settings
 
 
+def quiet_option(command: Command) -> Command:
+    """Add --quiet, as `quiet`."""
+    return click.option(
+        "-q", "--quiet", is_flag=True, help="Nothing on stderr if all is well."
+    )(command)
+
+
 def backup_flag(
     name: str, metavar: str, help_text: str
 ) -> Callable[[Command], Command]:

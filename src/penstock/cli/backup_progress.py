@@ -63,7 +63,7 @@ class Bar:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Bar]:
+def progress_bar(*, quiet: bool = False) -> Iterator[Bar]:
     """Show a bar for the block, on stderr, if that is a terminal."""
     console = Console(stderr=True)
     with Progress(
@@ -72,7 +72,7 @@ def progress_bar() -> Iterator[Bar]:
         TextColumn("{task.fields[told]}"),
         TimeElapsedColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=quiet or not console.is_terminal,
         transient=True,
     ) as progress:
         yield Bar(progress, progress.add_task("", total=None, told=""))

@@ -13,12 +13,11 @@ from penstock.backup.prune import LEFTOVER_SECONDS, Plan, carry_out, plan_prune
 from penstock.backup.retention import Rules
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
-from penstock.cli.backup_options import backup_settings, store_options
+from penstock.cli.backup_options import backup_settings, quiet_option, store_options
 from penstock.cli.backup_view import output_option
 from penstock.cli.output import print_table
 from penstock.cli.signals import stop_signals_interrupting
 from penstock.config import flag_name
-from penstock.errors import PenstockError
 from penstock.settings import BackupSettings
 from penstock.sink.maintenance_report import size_in_words
 
@@ -46,10 +45,12 @@ def _keep_option(rule: str, periods: str) -> Callable[[Command], Command]:
 @_keep_option("monthly", "months")
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @output_option
+@quiet_option
 @store_options
 def command(
     dry_run: bool,
     output: str,
+    quiet: bool,
     store: str | None,
     config_file: str | None,
     **flags: str | None,
@@ -72,16 +73,16 @@ def command(
         kms_key_id=settings.backup_sse_kms_key_id,
     )
     if dry_run:
-        _print_plan(_plan(place, settings), output, "would be removed")
+        _print_plan(_plan(place, settings), output, "would be removed", quiet=quiet)
         return
-    try:
-        with stop_signals_interrupting(), store_lock(place, "prune") as lock:
-            plan = _plan(place, settings)
-            carry_out(place, plan, lock.check)
-    except (PenstockError, KeyboardInterrupt):
-        metrics_file.failed(settings.backup_metrics_file, "prune")
-        raise
-    _print_plan(plan, output, "removed")
+    with (
+        metrics_file.telling_failure(settings.backup_metrics_file, "prune"),
+        stop_signals_interrupting(),
+        store_lock(place, "prune") as lock,
+    ):
+        plan = _plan(place, settings)
+        carry_out(place, plan, lock.check)
+    _print_plan(plan, output, "removed", quiet=quiet)
     metrics_file.pruned(settings.backup_metrics_file, plan.staying)
 
 
@@ -94,7 +95,7 @@ def _plan(place: Store, settings: BackupSettings) -> Plan:
     return plan_prune(place, rules, datetime.now(UTC))
 
 
-def _print_plan(plan: Plan, output: str, done: str) -> None:
+def _print_plan(plan: Plan, output: str, done: str, *, quiet: bool) -> None:
     if output == "json":
         for each in plan.decisions:
             record = {
@@ -114,8 +115,9 @@ def _print_plan(plan: Plan, output: str, done: str) -> None:
             )
             for each in plan.decisions
         ]
-        print_table(COLUMNS, rows)
-    click.echo(_summary(plan, done), err=True)
+        print_table(COLUMNS, rows, quiet=quiet)
+    if not quiet:
+        click.echo(_summary(plan, done), err=True)
 
 
 def _summary(plan: Plan, done: str) -> str:

@@ -17,7 +17,9 @@ from rich.progress import (
 
 
 @contextmanager
-def reading_bar(total_bytes: int) -> Iterator[tuple[Callable[[int], None], Progress]]:
+def reading_bar(
+    total_bytes: int, *, quiet: bool = False
+) -> Iterator[tuple[Callable[[int], None], Progress]]:
     """Show a bar of so many bytes on stderr, if that is a terminal.
 
     Yields what is to be called with the bytes read, from any thread, and the bar.
@@ -29,8 +31,9 @@ def reading_bar(total_bytes: int) -> Iterator[tuple[Callable[[int], None], Progr
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
+    disable = quiet or not console.is_terminal
     with Progress(
-        *columns, console=console, disable=not console.is_terminal, transient=True
+        *columns, console=console, disable=disable, transient=True
     ) as progress:
         task = progress.add_task("", total=total_bytes)
 

@@ -91,9 +91,11 @@ def _tell(restored: Restored, *, is_embedded: bool) -> None:
         why = "the archive ends before"
         if restored.gap:
             why = f"the archive has no {restored.gap}, though it has later WAL"
+        # Where nothing was replayed that committed, all there is is the base backup's.
+        last = "the base backup" if restored.last_commit is None else "the last commit"
         click.echo(
-            f"penstock: {to} was not reached: {why}, and what was committed after the"
-            " last commit above is not in it",
+            f"penstock: {to} was not reached: {why}, and what was committed after"
+            f" {last} is not in it",
             err=True,
         )
     click.echo(

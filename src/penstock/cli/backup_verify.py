@@ -12,7 +12,12 @@ from penstock.backup.manifest import DATABASE, Manifest
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
 from penstock.backup.verify import Checked, scratch_postgres, verify
-from penstock.cli.backup_options import backup_flag, backup_settings, store_options
+from penstock.cli.backup_options import (
+    backup_flag,
+    backup_settings,
+    quiet_option,
+    store_options,
+)
 from penstock.cli.backup_reading import reading_bar
 from penstock.cli.output import print_json, print_problem, print_table
 from penstock.cli.signals import (
@@ -20,7 +25,7 @@ from penstock.cli.signals import (
     run_stoppable,
     stop_signals_interrupting,
 )
-from penstock.errors import CorruptError, PenstockError, StoreError
+from penstock.errors import CorruptError, StoreError
 from penstock.settings import BackupSettings
 
 COLUMNS = ("part", "rows", "bytes", "seconds", "result")
@@ -44,6 +49,7 @@ COLUMNS = ("part", "rows", "bytes", "seconds", "result")
     show_default=True,
     help="How it is written; json is one object a line.",
 )
+@quiet_option
 @backup_flag("backup_jobs", "N", "Days at once (PENSTOCK_BACKUP_JOBS).")
 @backup_flag("backup_pg_bin", "DIR", "Where pg_restore is (PENSTOCK_BACKUP_PG_BIN).")
 @backup_flag(
@@ -55,6 +61,7 @@ def command(
     last: bool,
     scratch_dir: str | None,
     output: str,
+    quiet: bool,
     store: str | None,
     config_file: str | None,
     **flags: str | None,
@@ -68,34 +75,42 @@ def command(
     if (backup is None) != last:
         raise click.UsageError("give the ID of a backup, or --last")
     settings = backup_settings(store, config_file, **flags)
-    try:
-        with stop_signals_interrupting():
-            place = open_store(
-                settings.backup_store,
-                sse=settings.backup_sse,
-                kms_key_id=settings.backup_sse_kms_key_id,
-            )
-            manifest = find_backup(place, LATEST if backup is None else backup)
-            directory = None if scratch_dir is None else Path(scratch_dir)
-            with scratch_postgres(directory) as url:
-                try:
-                    checks = _verify(url, settings, place, manifest)
-                finally:
-                    keep_cleaning_up()
-        _tell(settings, place, manifest, checks, output)
-    except CorruptError:
-        raise
-    except PenstockError:
-        metrics_file.failed(settings.backup_metrics_file, "verify")
-        raise
+    with (
+        metrics_file.telling_failure(settings.backup_metrics_file, "verify"),
+        stop_signals_interrupting(),
+    ):
+        place = open_store(
+            settings.backup_store,
+            sse=settings.backup_sse,
+            kms_key_id=settings.backup_sse_kms_key_id,
+        )
+        manifest = find_backup(place, LATEST if backup is None else backup)
+        directory = None if scratch_dir is None else Path(scratch_dir)
+        with scratch_postgres(directory) as url:
+            try:
+                checks = _verify(url, settings, place, manifest, quiet=quiet)
+            finally:
+                keep_cleaning_up()
+    _tell(settings, place, manifest, checks, output, quiet=quiet)
+    if not quiet:
+        click.echo(
+            f"penstock: the backup {manifest.id} came back as it was made:"
+            f" {manifest.rows:,} rows",
+            err=True,
+        )
 
 
 def _verify(
-    url: str, settings: BackupSettings, store: Store, manifest: Manifest
+    url: str,
+    settings: BackupSettings,
+    store: Store,
+    manifest: Manifest,
+    *,
+    quiet: bool,
 ) -> list[Checked]:
     programs = reading_programs(manifest, settings.backup_pg_bin)
     of_days = [part.size_bytes for part in manifest.parts if part.table != DATABASE]
-    with reading_bar(sum(of_days)) as (on_bytes, bar):
+    with reading_bar(sum(of_days), quiet=quiet) as (on_bytes, bar):
         dumps = Dumps(store, programs, on_bytes)
 
         def on_part(checked: Checked) -> None:
@@ -114,6 +129,8 @@ def _tell(
     manifest: Manifest,
     checks: list[Checked],
     output: str,
+    *,
+    quiet: bool,
 ) -> None:
     """Print what came of it, write it down; raise CorruptError if a part differs."""
     rows = [
@@ -136,7 +153,7 @@ def _tell(
             ],
         )
     else:
-        print_table(COLUMNS, rows)
+        print_table(COLUMNS, rows, quiet=quiet)
     wrong = tuple(each.problem for each in checks if each.problem)
     verified = Verified(at=datetime.now(UTC), ok=not wrong, problems=wrong)
     metrics_file.verified(settings.backup_metrics_file, manifest.id, ok=not wrong)
@@ -149,8 +166,3 @@ def _tell(
             f"the backup {manifest.id} does not come back as it was made:"
             f" {'; '.join(wrong)}"
         )
-    click.echo(
-        f"penstock: the backup {manifest.id} came back as it was made:"
-        f" {manifest.rows:,} rows",
-        err=True,
-    )

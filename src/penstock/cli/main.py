@@ -4,6 +4,7 @@ A subcommand's module is imported when it is asked for, so that `penstock --help
 and `penstock send` start fast.
 """
 
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -102,3 +103,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         for problem in problems:
             print_problem(problem)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or error.filename:
+            raise
+        from penstock.cli.output import print_problem
+
+        # Of a file that is opened by its name its own line is said above.
+        print_problem(
+            f"{error.strerror}: make room where stdout and temporary files go"
+        )
+        sys.exit(1)

@@ -44,10 +44,13 @@ MOST_CELLS = 20_000
 MOST_CHARACTERS = 10_000  # of a value
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, quiet: bool = False
+) -> None:
     """Print a table, and on stderr how many rows it has."""
     click.echo(table_text(columns, rows), nl=False)
-    click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", err=True)
+    if not quiet:
+        click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", err=True)
 
 
 def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

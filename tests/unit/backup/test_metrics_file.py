@@ -10,6 +10,7 @@ import pytest
 
 from penstock.backup import metrics_file
 from penstock.backup.manifest import Manifest, Part
+from penstock.errors import BackupError
 from penstock.telemetry.backup import Samples, read_samples
 
 ID = "20261128T021500Z-00aa"
@@ -136,3 +137,13 @@ def test_what_a_later_penstock_has_said_is_kept(tmp_path: Path) -> None:
     metrics_file.record(str(path), later)
     metrics_file.failed(str(path), "create")
     assert later.items() <= read_samples(path).items()
+
+
+@pytest.mark.parametrize("how", [BackupError("lost"), KeyboardInterrupt(), OSError()])
+def test_a_command_that_is_interrupted_has_failed_too(
+    how: BaseException, tmp_path: Path
+) -> None:
+    path = tmp_path / "penstock.prom"
+    with pytest.raises(type(how)), metrics_file.telling_failure(str(path), "create"):
+        raise how
+    assert 'timestamp_seconds{command="create"}' in path.read_text()

@@ -104,7 +104,7 @@ def test_base_backups_are_made_where_they_are_asked_for() -> None:
     assert "--keep-days" in {o for each in base_command.params for o in each.opts}
     *_, line = cron_lines(crontab_of(asked))
     assert line.startswith("15 7 * * 6 penstock ")
-    assert line.endswith(f"{run} >/dev/null")
+    assert line.endswith(f"{run} --quiet >/dev/null")
     with pytest.raises(SettingsError, match="cannot copy its files"):
         compose_of(asked)
 
@@ -236,10 +236,11 @@ def test_cron_makes_a_backup_prunes_after_it_and_verifies(stubs: Stubs) -> None:
     assert week.startswith("45 4 * * 0 penstock ")
     assert f"PENSTOCK_BACKUP_STORE={STORE}\n" in text
     commands = [line.split(" penstock ", 1)[1] for line in (night, week)]
-    assert stubs.run(commands[0]) == ["penstock backup create", "penstock backup prune"]
-    assert stubs.run(commands[1]) == ["penstock backup verify --last"]
+    create, prune = (f"penstock backup {each} --quiet" for each in ("create", "prune"))
+    assert stubs.run(commands[0]) == [create, prune]
+    assert stubs.run(commands[1]) == ["penstock backup verify --last --quiet"]
     stubs.add("penstock", "exit 3")
-    assert stubs.run(commands[0]) == ["penstock backup create"]
+    assert stubs.run(commands[0]) == [create]
 
 
 def test_cron_is_given_no_percent_sign_that_ends_a_command() -> None:
