@@ -33,13 +33,16 @@ HINT    := (echo "make: not installed; V=1 shows all that pip says" >&2; exit 1)
 NPM_CI  := npm ci --ignore-scripts --no-audit --no-fund $(if $(V),,--loglevel=error)
 
 PYTEST := $(BIN)/python -m pytest
-# All tests but those of the docs' commands, in two halves that take about the same.
+# All tests but those of the docs' commands, in three parts that take about the same.
 UNIT    := tests/unit tests/property
-LOGGED  := $(UNIT) tests/acceptance tests/torture
-SHOWN   := tests/integration
+BACKUPS := $(wildcard tests/integration/test_backup*.py) tests/integration/test_pitr.py
+SHOWN   := tests/integration/net \
+  $(filter-out $(BACKUPS),$(wildcard tests/integration/test_*.py))
 
 # A person's own module path has no place in the project's environment.
 unexport PYTHONPATH PYTHONHOME
+# Tests start Penstock some hundred times: compiled once, not each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Is .venv fit for use: complete, not moved along with its checkout, its Python still
 # there and the one that PYTHON asks for? If not, it is made anew.
@@ -66,11 +69,11 @@ setup: $(DEV) $(PACKAGE) ## make .venv with all that running, testing and checki
 up: $(RUN) $(PACKAGE) ## start PostgreSQL and Penstock; Ctrl-C stops both
 	@exec $(BIN)/penstock up $(ARGS)
 
-# Two at a time: those that wait for servers leave a core to those that compute. pytest
-# ends with 5 where ARGS leave a half without a test.
+# Three at a time: those that wait for servers leave a core to those that compute. pytest
+# ends with 5 where ARGS leave a part without a test.
 test: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests: unit, property, integration, acceptance
-	@exec $(BIN)/python -m tests.halves --shown $(SHOWN) --logged $(LOGGED) \
-	  --log build/logged.log -- $(ARGS)
+	@exec $(BIN)/python -m tests.side_by_side --shown $(SHOWN) --logged $(UNIT) \
+	  --logged $(BACKUPS) tests/acceptance tests/torture --logs build -- $(ARGS)
 
 check: lint types imports docs ## judge the code without running it, and run the docs' commands
 

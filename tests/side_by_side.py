@@ -1,8 +1,8 @@
-"""Runs the tests in two halves side by side: `python -m tests.halves`, `make test`.
+"""Runs tests in parts side by side: `python -m tests.side_by_side`, `make test`.
 
 Most tests wait, for a server or a database, and leave a core to others. It owns the
-two pytest processes: what the one says is seen as it comes, what the other says at the
-end, and both end when this is told to. It must not know a test.
+pytest processes: what the one says is seen as it comes, what the others say at the end,
+and all end when this is told to. It must not know a test.
 """
 
 import argparse
@@ -17,8 +17,8 @@ NO_TESTS = 5  # pytest's code for it: -k may leave a half without one
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Halves:
-    """Two runs of pytest."""
+class Runs:
+    """Runs of pytest."""
 
     def __init__(self) -> None:
         self._started: list[subprocess.Popen[bytes]] = []
@@ -54,7 +54,7 @@ class Halves:
         return [each.wait() for each in self._started]
 
     def _end(self, number: int, frame: FrameType | None) -> None:
-        """Interrupt both, whatever it was: only so pytest ends what it has started."""
+        """Interrupt all, whatever it was: only so pytest ends what it has started."""
         self._is_told = True
         for each in self._started:
             each.send_signal(signal.SIGINT)
@@ -68,18 +68,23 @@ def code_of(codes: Sequence[int]) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shown", nargs="+", required=True, help="the one half")
-    parser.add_argument("--logged", nargs="+", required=True, help="the other")
-    parser.add_argument("--log", type=Path, required=True, help="for the other")
-    parser.add_argument("arguments", nargs="*", help="behind --, for pytest")
+    add = parser.add_argument
+    add("--shown", nargs="+", required=True, help="tests of the one part")
+    add("--logged", nargs="+", action="append", required=True, help="of each other")
+    add("--logs", type=Path, required=True, help="a directory, for the others")
+    add("arguments", nargs="*", help="behind --, for pytest")
     given = parser.parse_args()
-    given.log.parent.mkdir(parents=True, exist_ok=True)
-    halves = Halves()
-    halves.start([*given.logged, *given.arguments], given.log)
-    halves.start([*given.shown, *given.arguments])
-    codes = halves.wait()
+    given.logs.mkdir(parents=True, exist_ok=True)
+    runs = Runs()
+    logs = []
+    for number, tests in enumerate(given.logged, 1):
+        logs.append(given.logs / f"tests-{number}.log")
+        runs.start([*tests, *given.arguments], logs[-1])
+    runs.start([*given.shown, *given.arguments])
+    codes = runs.wait()
     sys.stdout.flush()
-    sys.stdout.buffer.write(given.log.read_bytes())
+    for log in logs:
+        sys.stdout.buffer.write(log.read_bytes())
     return code_of(codes)
 
 
