@@ -270,7 +270,8 @@ def test_what_is_doubtful_is_one_line_at_the_start_and_at_each_reload(
 
     expired = f"clients will not take {certificate}: certificate has expired"
     is_open = "anybody who can reach a listener can write logs"
-    assert lines("") == 3, "these two, and that it is ready"
+    # The last is logged when stdout has told that it is ready.
+    wait_until(lambda: lines("") == 3, "these two, and that it is ready")
     assert (lines(expired), lines(is_open)) == (1, 1)
     configured.reload(text)
     assert (lines(expired), lines(is_open)) == (2, 2)

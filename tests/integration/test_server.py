@@ -99,6 +99,8 @@ def test_it_says_where_it_listens_on_stdout_and_logs_json_on_stderr(
         f" metrics on http://127.0.0.1:{server.http_port}/metrics,"
         f" database {database.url}\n"
     )
+    # It is logged when stdout has told it.
+    wait_until(lambda: server.stderr.endswith("\n"), "it is logged")
     (line,) = log_lines(server)
     assert (line["level"], line["message"]) == ("INFO", "ready")
 
