@@ -31,6 +31,8 @@ from penstock.settings import BackupSettings
 # line, or anything else (barman.clients.cloud_cli).
 _REFUSED: Final = 1
 _OUT_OF_REACH: Final = 2
+# botocore's words: expired credentials, a missing right, a clock that is off.
+_REFUSED_BY_S3: Final = "An error occurred ("
 # Any name will do: it is not read.
 _SOME_WAL: Final = "000000010000000000000001"
 # A part that fails is tried again by boto3; past that, who interrupts wants to go.
@@ -239,6 +241,8 @@ class Barman:
         complaint = _complaint(ended)
         if ended.returncode == _OUT_OF_REACH or UNREACHED.search(complaint):
             raise StoreError(f"{what}: {self._url} is out of reach: {complaint}")
+        if _REFUSED_BY_S3 in complaint:
+            raise StoreError(f"{what} ({self.place}): {complaint}")
         raise BackupError(f"{what} ({self.place}): {complaint}")
 
 

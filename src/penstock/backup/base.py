@@ -31,12 +31,16 @@ async def require_ready(connection: asyncpg.Connection, physical: Physical) -> N
     assert server is not None
     refuse_unless_here(server["data_directory"] or "")
     archiver = await read_archiver(connection)
-    if not archiver.is_on or (
-        archiver.command and archiver.command != physical.archive_command()
-    ):
+    if not archiver.is_on:
         raise BackupError(
             f"WAL is not archived to {physical.place}, and without it a base backup"
             " cannot be restored: first `penstock backup wal-enable`"
+        )
+    if archiver.command and archiver.command != physical.archive_command():
+        raise BackupError(
+            f"WAL is not archived to {physical.place} by the settings of this command,"
+            f" but by archive_command = {archiver.command}: give the same store, name"
+            " and endpoint, or run `penstock backup wal-enable` with these"
         )
     lag = archiver.lag_seconds
     if lag is not None and lag > MOST_LAG_SECONDS:

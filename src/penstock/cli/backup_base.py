@@ -155,6 +155,7 @@ def print_bases(bases: list[BaseBackup], output: str) -> None:
             )
             for each in newest_first
         ],
+        has_ids=True,
     )
 
 

@@ -40,6 +40,6 @@ def command(output: str, store: str | None, config_file: str | None) -> None:
     else:
         now = datetime.now(UTC)
         rows = [list_row(each, verified.get(each.id), now) for each in manifests]
-        print_table(LIST_COLUMNS, rows)
+        print_table(LIST_COLUMNS, rows, has_ids=True)
     print_unreadable(unreadable)
     sys.exit(1 if unreadable else 0)

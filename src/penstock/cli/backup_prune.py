@@ -115,7 +115,7 @@ def _print_plan(plan: Plan, output: str, done: str, *, quiet: bool) -> None:
             )
             for each in plan.decisions
         ]
-        print_table(COLUMNS, rows, quiet=quiet)
+        print_table(COLUMNS, rows, quiet=quiet, has_ids=True)
     if not quiet:
         click.echo(_summary(plan, done), err=True)
 

@@ -45,22 +45,37 @@ MOST_CHARACTERS = 10_000  # of a value
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, quiet: bool = False
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    quiet: bool = False,
+    has_ids: bool = False,
 ) -> None:
-    """Print a table, and on stderr how many rows it has."""
-    click.echo(table_text(columns, rows), nl=False)
+    """Print a table, and on stderr how many rows it has.
+
+    Args:
+        has_ids: the first column is what one copies into the next command.
+    """
+    click.echo(table_text(columns, rows, has_ids=has_ids), nl=False)
     if not quiet:
         click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", err=True)
 
 
-def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table_text(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, has_ids: bool = False
+) -> str:
     """Return a table as wide as the terminal, or as its values where there is none.
 
     What is more than anybody looks through is left out, and said so on stderr.
     """
     table = Table()
-    for name in columns:
-        table.add_column(name.translate(SHOWN_CONTROLS), overflow="fold")
+    # An id that is folded cannot be copied.
+    id_width = max((len(as_text(row[0])) for row in rows), default=0) if has_ids else 0
+    for number, name in enumerate(columns):
+        least = None if number else id_width or None
+        table.add_column(
+            name.translate(SHOWN_CONTROLS), overflow="fold", min_width=least
+        )
     shown = rows[: max(MOST_CELLS // max(len(columns), 1), 1)]
     for row in shown:
         table.add_row(*[_in_table(value) for value in row])
@@ -72,7 +87,8 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         )
     console = Console(markup=False, highlight=False, emoji=False)
     width = console.width if console.is_terminal else WIDE
-    width = max(width, len(columns) * (LEAST_COLUMN + COLUMN_FRAME) + 1)
+    least_width = len(columns) * (LEAST_COLUMN + COLUMN_FRAME) + 1
+    width = max(width, least_width + max(id_width - LEAST_COLUMN, 0))
     # Both: of a dumb terminal rich would go on to take the width for 80.
     console.size = ConsoleDimensions(width, console.height)
     with console.capture() as captured:

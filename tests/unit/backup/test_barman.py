@@ -9,7 +9,7 @@ import pytest
 
 from penstock.backup.barman import Barman, conninfo, pass_file
 from penstock.backup.physical import BaseBackup
-from penstock.errors import BackupError, SettingsError
+from penstock.errors import BackupError, SettingsError, StoreError
 from penstock.settings import BackupSettings
 
 STORE = "s3://bucket/100% of it"
@@ -137,6 +137,16 @@ def test_a_base_backup_is_compressed_by_what_barman_has(
     Barman(settings).take("postgresql:///x", 1)
     told = (tmp_path / "told").read_text().split()
     assert [each for each in told if each in ("--gzip", "--lz4")] == option.split()
+
+
+def test_what_s3_refuses_ends_as_it_does_for_other_backups(tmp_path: Path) -> None:
+    path = tmp_path / "barman-cloud-backup-list"
+    said = "An error occurred (ExpiredToken) when calling ListObjectsV2: expired"
+    path.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 4\n")
+    path.chmod(0o755)
+    with pytest.raises(StoreError, match="ExpiredToken") as raised:
+        barman(str(tmp_path)).bases()
+    assert raised.value.exit_code == 3
 
 
 def test_base_backups_go_to_s3_only() -> None:

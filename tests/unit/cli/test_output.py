@@ -31,3 +31,13 @@ def test_a_very_long_value_is_cut_in_a_table_and_nowhere_else(
     assert f"한... ({MOST_CHARACTERS + 1:,} characters)" in capsys.readouterr().out
     print_csv(["a"], rows)
     assert "..." not in capsys.readouterr().out
+
+
+def test_an_id_is_in_one_piece_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal
+    monkeypatch.setenv("COLUMNS", "40")
+    backup_id = "20261130T021500Z-00aa"
+    print_table(["backup", "a", "b"], [(backup_id, "x" * 60, "y")], has_ids=True)
+    assert backup_id in capsys.readouterr().out
