@@ -20,6 +20,7 @@ import click
 
 from penstock import __version__, config, rows
 from penstock.cli.database import database_options, embedded_data_dir
+from penstock.cli.doctor_backups import backups
 from penstock.cli.doctor_database import database
 from penstock.cli.doctor_files import certificates, secrets, spool, tells
 from penstock.cli.doctor_network import listening
@@ -105,6 +106,7 @@ def _settings(settings: Settings, directory: Path) -> Iterator[Finding]:
         if named == "auto"
         else [Path(named)]
     )
+    yield from backups(settings.backup)
     yield _port(settings)
     count = worker_count(settings, config.cores())
     yield _workers(settings, count)
