@@ -1,8 +1,8 @@
 """`penstock backup`: its subcommands by name, imported when they are asked for."""
 
-import importlib
-
 import click
+
+from penstock.cli.subcommands import Subcommands
 
 # Name -> the module under penstock.cli that holds its click object `command`.
 SUBCOMMANDS: dict[str, str] = {
@@ -19,24 +19,10 @@ SUBCOMMANDS: dict[str, str] = {
 }
 
 
-class BackupGroup(click.Group):
-    """Imports a subcommand when it is named, and lists them in reading order."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(SUBCOMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module_name = SUBCOMMANDS.get(cmd_name)
-        if module_name is None:
-            return None
-        command = importlib.import_module(f"penstock.cli.{module_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-
 @click.group(
     "backup",
-    cls=BackupGroup,
+    cls=Subcommands,
+    modules=SUBCOMMANDS,
     short_help="Make backups, look after them, and restore.",
 )
 def command() -> None:

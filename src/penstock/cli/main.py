@@ -5,7 +5,6 @@ and `penstock send` start fast.
 """
 
 import errno
-import importlib
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ import click
 
 from penstock import __version__
 from penstock.cli.signals import EXIT_INTERRUPTED
+from penstock.cli.subcommands import Subcommands
 from penstock.errors import PenstockError, SettingsError
 
 # Name -> the module under penstock.cli that holds its click object `command`.
@@ -33,20 +33,8 @@ SUBCOMMANDS = {
 }
 
 
-class SubcommandGroup(click.Group):
-    """Imports a subcommand when it is named, and lists all of them in reading order."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(SUBCOMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module_name = SUBCOMMANDS.get(cmd_name)
-        if module_name is None:
-            return None
-        module = importlib.import_module(f"penstock.cli.{module_name}")
-        command = module.command
-        assert isinstance(command, click.Command)
-        return command
+class Penstock(Subcommands):
+    """The group of all, which ends as a shell expects when it is interrupted."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -56,7 +44,7 @@ class SubcommandGroup(click.Group):
             sys.exit(EXIT_INTERRUPTED)
 
 
-@click.group(cls=SubcommandGroup)
+@click.group(cls=Penstock, modules=SUBCOMMANDS)
 @click.version_option(__version__, prog_name="penstock")
 def cli() -> None:
     """Receive logs over Fluentd's forward protocol and store them in PostgreSQL.
