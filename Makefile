@@ -35,9 +35,11 @@ NPM_CI  := npm ci --ignore-scripts --no-audit --no-fund $(if $(V),,--loglevel=er
 PYTEST := $(BIN)/python -m pytest
 # All tests but those of the docs' commands, in three parts that take about the same.
 UNIT    := tests/unit tests/property
-BACKUPS := $(wildcard tests/integration/test_backup*.py) tests/integration/test_pitr.py
-SHOWN   := tests/integration/net \
-  $(filter-out $(BACKUPS),$(wildcard tests/integration/test_*.py))
+PARTS   := tests/integration
+BACKUPS := $(wildcard $(PARTS)/test_backup*.py) $(PARTS)/test_pitr.py
+OTHERS  := $(addprefix $(PARTS)/test_,ask.py ask_cli.py maintenance.py \
+  maintenance_under_load.py systemd.py up.py wheel.py workers.py)
+SHOWN   := $(PARTS)/net $(filter-out $(BACKUPS) $(OTHERS),$(wildcard $(PARTS)/test_*.py))
 
 # A person's own module path has no place in the project's environment.
 unexport PYTHONPATH PYTHONHOME
@@ -72,8 +74,9 @@ up: $(RUN) $(PACKAGE) ## start PostgreSQL and Penstock; Ctrl-C stops both
 # Three at a time: those that wait for servers leave a core to those that compute. pytest
 # ends with 5 where ARGS leave a part without a test.
 test: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests: unit, property, integration, acceptance
-	@exec $(BIN)/python -m tests.side_by_side --shown $(SHOWN) --logged $(UNIT) \
-	  --logged $(BACKUPS) tests/acceptance tests/torture --logs build -- $(ARGS)
+	@exec $(BIN)/python -m tests.side_by_side --shown $(SHOWN) \
+	  --logged $(UNIT) $(BACKUPS) --logged tests/acceptance tests/torture $(OTHERS) \
+	  --logs build -- $(ARGS)
 
 check: lint types imports docs ## judge the code without running it, and run the docs' commands
 

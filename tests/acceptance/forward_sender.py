@@ -148,7 +148,10 @@ class ForwardSender:
 
         May be asked while another thread is sending.
         """
-        return not select.select([self._socket], [], [], seconds)[0]
+        # Not select(), which takes no file past the thousandth.
+        looking = select.poll()
+        looking.register(self._socket, select.POLLIN)
+        return not looking.poll(seconds * 1000)
 
     def read(self, count: int) -> bytes:
         """Read so many bytes; fewer if the server closes."""
