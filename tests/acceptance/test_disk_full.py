@@ -1,12 +1,7 @@
 """A disk is full, PostgreSQL's or the spool's: senders wait, nothing is lost."""
 
-import os
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,6 +15,7 @@ from tests.acceptance.resender import (
     wait_until_all_is_stored,
 )
 from tests.acceptance.served_penstock import ServedPenstock
+from tests.small_disks import Mount, fill, mounting
 from tests.workers import WORKERS, one_worker
 
 MIB = 1024 * 1024
@@ -35,43 +31,14 @@ MESSAGES = 150
 
 
 @pytest.fixture
-def mount() -> Iterator[Callable[[int], Path]]:
-    """Make small file systems; they are gone after the test."""
-    with ExitStack() as stack:
-
-        def mount_one(size_bytes: int) -> Path:
-            if os.geteuid() or not shutil.which("mount"):
-                pytest.fail(
-                    "a full disk is made by mounting a tmpfs: run this as root, where"
-                    " mount is"
-                )
-            path = Path(tempfile.mkdtemp(prefix="penstock-disk-")).resolve()
-            stack.callback(path.rmdir)
-            mounted = subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", path],
-                capture_output=True,
-                text=True,
-            )
-            if mounted.returncode:
-                pytest.fail(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
-            stack.callback(lambda: subprocess.run(["umount", "-l", path], check=True))
-            path.chmod(0o755)  # PostgreSQL's own user passes
-            return path
-
-        yield mount_one
-
-
-def fill(disk: Path, left_bytes: int) -> Path:
-    """Leave so much room on a disk; removing the file gives the rest back."""
-    ballast = disk / "ballast"
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - left_bytes)
-    return ballast
+def mount() -> Iterator[Mount]:
+    with mounting() as made:
+        yield made
 
 
 @pytest.mark.timeout(150)
 def test_a_full_disk_of_postgresql_makes_senders_wait_and_room_lets_them_go_on(
-    mount: Callable[[int], Path], tag: str
+    mount: Mount, tag: str
 ) -> None:
     disk = mount(DATABASE_DISK_BYTES)
     penstock = Penstock()
@@ -113,7 +80,7 @@ def full_disk_is_said(penstock: Penstock) -> bool:
 @pytest.mark.timeout(150)
 @one_worker
 def test_a_full_disk_of_the_spool_makes_senders_wait_and_loses_nothing(
-    mount: Callable[[int], Path], tag: str
+    mount: Mount, tag: str
 ) -> None:
     served = ServedPenstock()
     senders: list[Believer] = []
