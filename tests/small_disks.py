@@ -1,4 +1,4 @@
-"""Small disks for tests, and filling them: file systems in memory, which root mounts."""
+"""Small disks for tests, and filling them: file systems in memory, mounted by root."""
 
 import os
 import shutil
