@@ -26,6 +26,7 @@ or questions. Inside, each module uses only those named before it:
     earlier.py          what an earlier backup has dumped, to be referred to
     parts.py            the parts of one backup, dumped or referred to
     create.py           all of it: a backup
+    at_once.py          work for each of many things, so many at once
     archive.py          a dump through pg_restore: its statements, its rows
     loading.py          a part's rows into a table
     target.py           where a backup is restored to, and how far a restore came
@@ -33,4 +34,16 @@ or questions. Inside, each module uses only those named before it:
     restore_days.py     days, into one that is in use
     restore.py          what is asked for, and what has been done
     verify.py           restoring into a scratch PostgreSQL, and comparing
+    physical.py         the port: what makes base backups and keeps WAL
+    barman.py           ... by barman-cloud's programs
+    base.py             a base backup, and which of them stay
+    wal_owner.py        whose WAL is in an archive
+    wal_segment.py      having WAL archived now, and waiting until it is
+    wal_enable.py       having WAL archived from now on
+    target_time.py      the moment that a restore goes to
+    timelines.py        which timeline was in use then, and whether its WAL is whole
+    recovery_files.py   what makes a server recover, and what it says of it
+    recovery.py         all of it: a restore to a moment
+    schedule.py         what makes backups by itself: systemd, compose, cron
+    schedule_install.py putting that where systemd finds it
 """
