@@ -50,6 +50,8 @@ __all__ = ["module_s3", "s3", "s3_server"]
 # something is wrong.
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.01
+# For a command that starts a PostgreSQL of its own, restores, and stops it.
+COMMAND_SECONDS = 60.0
 TEMPLATE = "penstock_template"
 NOBODY = 65534
 # Both commands print where they listen when they are ready, each in its own words.
@@ -333,7 +335,7 @@ def run_penstock(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=COMMAND_SECONDS,
         env=clean_environment(**environment),
     )
 

@@ -26,6 +26,9 @@ from tests.integration.dump_parts import (
 from tests.integration.upkeep_parts import add_rows, maintained
 from tests.s3_server import S3
 
+# PostgreSQL servers are started and restored meanwhile, three parts of tests at once.
+pytestmark = pytest.mark.timeout(180)
+
 # Of everything in a database, as text, whatever the order.
 ALL_ROWS = "SELECT one::text FROM {table} AS one ORDER BY 1"
 A_REJECTED_EVENT = (

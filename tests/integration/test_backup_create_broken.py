@@ -42,6 +42,9 @@ from tests.integration.dump_parts import (
 from tests.integration.upkeep_parts import maintained
 from tests.s3_server import S3
 
+# PostgreSQL servers are started and restored meanwhile, three parts of tests at once.
+pytestmark = pytest.mark.timeout(180)
+
 MIB = 1024 * 1024
 
 

@@ -10,6 +10,9 @@ from tests.integration.backup_parts import back_up, execute
 from tests.integration.conftest import Database, run_async, run_penstock, the_line
 from tests.small_disks import Mount, fill, mounting
 
+# PostgreSQL servers are started and restored meanwhile, three parts of tests at once.
+pytestmark = pytest.mark.timeout(180)
+
 MIB = 1024 * 1024
 DISK_BYTES = 400 * MIB
 # An empty cluster works in it; the rows take four times as much, and their WAL.

@@ -27,6 +27,9 @@ from tests.backup_history import keys_of, needed_by, nights, put_all
 from tests.integration.conftest import Here, the_line
 from tests.s3_server import S3
 
+# PostgreSQL servers are started and restored meanwhile, three parts of tests at once.
+pytestmark = pytest.mark.timeout(180)
+
 RULES = Rules(7, 5, 12)
 DAY = timedelta(days=1)
 NEVER_ENDED = "20251001T000000Z-dead"
