@@ -6,6 +6,7 @@ One embedded PostgreSQL, one base backup and one proxy before S3 for all tests h
 import contextlib
 import json
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from penstock import config
@@ -20,6 +22,8 @@ from penstock.backup.barman import Barman
 from penstock.backup.stores import open_store
 from penstock.backup.wal_owner import claim
 from penstock.embedded import EmbeddedPostgres, open_database
+from penstock.embedded.account import Account, choose_account, give
+from penstock.embedded.programs import Programs
 from penstock.errors import BackupError
 from penstock.postgres.connection import connect
 from penstock.settings import BackupSettings, MaintenanceSettings, PartitionSettings
@@ -249,6 +253,90 @@ def test_wal_stays_while_s3_is_out_of_reach_and_is_archived_when_it_is_back(
     cluster.archived(cluster.switch())
     cluster.archived(segment)
     assert cluster.status(here, "--max-lag-seconds", "60")[0] == 0
+
+
+def test_where_the_archive_ends_before_the_moment_all_there_is_comes_back_with_a_line(
+    cluster: Cluster, here: Here
+) -> None:
+    cluster.log(6, "the last before the moment")
+    rows = cluster.database.fetch(ROWS)
+    assert cluster.status(here, "--flush")[0] == 0
+    target = cluster.data_dir.parent / "all-there-is"
+    ended = here(
+        *("backup", "restore", "--to-time", cluster.now().isoformat()),
+        *("--store", cluster.store, "--data-dir", str(target)),
+    )
+    assert ended.returncode == 1
+    assert "was not reached: the archive ends before" in ended.stderr
+    with open_database(target) as url:
+        assert Database(url, "penstock", url).fetch(ROWS) == rows
+
+
+def test_a_postgresql_that_is_not_embedded_gets_its_files_and_recovers_by_itself(
+    cluster: Cluster, here: Here
+) -> None:
+    rows = cluster.database.fetch(ROWS)
+    assert cluster.status(here, "--flush")[0] == 0
+    pgdata = cluster.data_dir.parent / "of-the-host"
+    pgdata.mkdir(mode=0o700)
+    account = choose_account(cluster.data_dir / "postgres")
+    give(pgdata, account)  # who is to run it
+    restore = ("backup", "restore", "--to-time", "latest", "--store", cluster.store)
+    ended = here(*restore, "--pgdata", str(pgdata))
+    assert ended.returncode == 0, ended.stderr
+    assert f"-D {pgdata}" in ended.stdout
+    with started(pgdata, account) as restored:
+        wait_until(lambda: is_restored(restored), "it has recovered", SLOW_SECONDS)
+        assert restored.fetch(ROWS) == rows
+
+
+@contextlib.contextmanager
+def started(pgdata: Path, account: Account | None) -> Iterator[Database]:
+    """Run PostgreSQL on a data directory, as the machine's own would be."""
+    sockets = new_home()
+    give(sockets, account)
+    with (pgdata / "postgresql.conf").open("a") as conf:
+        conf.write(f"unix_socket_directories = '{sockets}'\n")
+    with (sockets / "log").open("wb") as log:
+        server = Programs(account).spawn_server(
+            pgdata, log.fileno(), config.s3_variables()
+        )
+    url = f"postgresql://postgres@/penstock?host={sockets}&port=5432"
+    try:
+        yield Database(url, "penstock", url)
+    finally:
+        server.send_signal(signal.SIGQUIT)  # nobody needs what it holds
+        server.wait()
+        shutil.rmtree(sockets)
+
+
+def is_restored(database: Database) -> bool:
+    try:
+        return not database.value("SELECT pg_is_in_recovery()")
+    except (OSError, asyncpg.PostgresError):  # not up yet
+        return False
+
+
+def test_keep_removes_what_no_kept_base_backup_needs(
+    cluster: Cluster, here: Here
+) -> None:
+    base = ("backup", "base", "--store", cluster.store)
+    (old,) = listed(here(*base, "--list", "-o", "json").stdout)
+    ended = here(
+        *(*base, "--data-dir", str(cluster.data_dir), "--keep", "1"),
+        PENSTOCK_BACKUP_COMPRESS="none",
+    )
+    assert ended.returncode == 0, ended.stderr
+    (new,) = listed(here(*base, "--list", "-o", "json").stdout)
+    assert new["id"] == ended.stdout.strip() != old["id"]
+    kept = [key for key in cluster.s3.keys("penstock/barman/") if "/wals/" in key]
+    segments = [name for key in kept if len(name := Path(key).stem) == 24]
+    assert min(segments) == new["first_wal"]
+    assert not any(old["id"] in key for key in cluster.s3.keys("penstock/barman/"))
+
+
+def listed(stdout: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stdout.splitlines()]
 
 
 def test_another_postgresqls_wal_is_not_mixed_in(
