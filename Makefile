@@ -20,6 +20,8 @@ PACKAGE := $(VENV)/.penstock-package
 FUZZER  := $(VENV)/.penstock-fuzzer
 NATIVE  := $(wildcard src/penstock/wire/_*.p?? src/penstock/wire/_*.h \
   src/penstock/rows/_*.p?? src/penstock/rows/_*.h)
+TOOLING := build/deploy-tools
+TOOLS   := $(TOOLING)/.penstock-tools
 CLIENTS := $(NODE)/node_modules/.penstock-clients
 # Exists while pip works: found at the start, it tells of a setup that was interrupted.
 UNFINISHED := $(VENV)/.penstock-unfinished
@@ -59,11 +61,11 @@ $(CREATED): FORCE
 endif
 endif
 
-.PHONY: help setup up test check unit integration acceptance clients docs \
-  format lint types imports bench bench-ask bench-report torture fuzz wheel lock clean FORCE
+.PHONY: help setup up test check unit integration acceptance clients docs deploy-test \
+  deploy-test-full format lint types imports bench bench-ask bench-report torture fuzz wheel lock clean FORCE
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 	@echo '  PYTHON=python3.12 picks the Python, ARGS="..." adds arguments, V=1 says more.'
 
 setup: $(DEV) $(PACKAGE) ## make .venv with all that running, testing and checking need
@@ -101,6 +103,14 @@ clients: $(DEV) $(PACKAGE) ## run Fluent Bit and Fluentd with what docs/security
 
 docs: $(DEV) $(PACKAGE) ## run the commands in the README and in docs/
 	$(PYTEST) tests/docs $(ARGS)
+
+# `terraform` itself, promtool and their like are the system's to install: what is not run
+# for the lack of one is said at the end, and with PENSTOCK_DEPLOY_WHOLE=1 it fails.
+deploy-test: $(TOOLS) $(DEV) $(PACKAGE) ## judge deploy/: Terraform against a fake AWS, rules, units, images
+	$(PYTEST) tests/deploy --ignore tests/deploy/full $(ARGS)
+
+deploy-test-full: $(TOOLS) $(DEV) $(PACKAGE) ## as root: every variant applied, user data booted, the stack run
+	$(PYTEST) tests/deploy $(ARGS)
 
 format: $(DEV) ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .
@@ -178,6 +188,15 @@ $(DEV): $(RUN)
 	@$(INSTALL) -r requirements/dev.txt || $(HINT)
 	@rm $(UNFINISHED) && touch $@
 
+# Only for deploy-test, so in a venv of its own.
+$(TOOLS): $(CREATED) requirements/deploy.txt
+	@echo "make: installing what judges deploy/"
+	@rm -rf $(TOOLING) && $(BIN)/python -m venv $(TOOLING)
+	@PIP_USER=0 $(TOOLING)/bin/python -m pip --disable-pip-version-check --no-input \
+	  install $(if $(V),,-qq) --require-hashes --only-binary :all: \
+	  -r requirements/deploy.txt || $(HINT)
+	@touch $@
+
 # Where there is no wheel of it, the fuzzer goes on without, and says so.
 $(FUZZER): $(DEV) requirements/fuzz.txt
 	@$(INSTALL) -r requirements/fuzz.txt || \
@@ -222,6 +241,7 @@ lock: $(CREATED) ## resolve pyproject.toml into requirements/*.txt
 	$(COMPILE) $(ARGS) --extra embedded --extra ask --extra backup pyproject.toml requirements/build.in \
 	  -o requirements/run.txt
 	$(COMPILE) $(ARGS) --no-deps requirements/barman.in -o requirements/barman.txt
+	$(COMPILE) $(ARGS) requirements/deploy.in -o requirements/deploy.txt
 	$(COMPILE) $(ARGS) --group fuzz -o requirements/fuzz.txt
 	$(COMPILE) $(ARGS) --extra embedded --extra ask --extra export --extra backup --group dev \
 	  -c requirements/run.txt pyproject.toml requirements/build.in -o requirements/dev.txt
