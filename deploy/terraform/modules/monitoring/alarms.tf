@@ -17,7 +17,8 @@ locals {
   ours          = "Penstock"
   of_deployment = { Deployment = local.deployment }
   # What the agent measures: of the instance, or the highest of all receivers.
-  of_host = local.is_single ? tomap({ InstanceId = var.instance_id }) : tomap({ Deployment = local.deployment })
+  of_path   = local.is_single ? tomap({ InstanceId = var.instance_id }) : tomap({ Deployment = local.deployment })
+  of_memory = local.is_single ? tomap({ InstanceId = var.instance_id, Deployment = local.deployment }) : tomap({ Deployment = local.deployment })
   # What EC2 measures by itself.
   of_ec2     = local.is_single ? tomap({ InstanceId = var.instance_id }) : tomap({ AutoScalingGroupName = var.autoscaling_group_name })
   of_rds     = { DBInstanceIdentifier = var.rds_identifier }
@@ -66,7 +67,7 @@ locals {
       disk-root = {
         wanted          = true
         about           = "The root disk is four fifths full, or the CloudWatch agent says nothing."
-        namespace       = local.ours, metric = "disk_used_percent", dimensions = merge(local.of_host, { path = "/" })
+        namespace       = local.ours, metric = "disk_used_percent", dimensions = merge(local.of_path, { path = "/" })
         statistic       = "Maximum", period_seconds = 60, periods = 10
         comparison      = "GreaterThanThreshold", threshold = 80
         no_data         = "breaching"
@@ -75,7 +76,7 @@ locals {
       disk-data = {
         wanted          = local.is_single
         about           = "The data volume is four fifths full, or the CloudWatch agent says nothing."
-        namespace       = local.ours, metric = "disk_used_percent", dimensions = merge(local.of_host, { path = var.data_mount })
+        namespace       = local.ours, metric = "disk_used_percent", dimensions = merge(local.of_path, { path = var.data_mount })
         statistic       = "Maximum", period_seconds = 60, periods = 10
         comparison      = "GreaterThanThreshold", threshold = 80
         no_data         = "breaching"
@@ -86,7 +87,7 @@ locals {
       memory = {
         wanted          = true
         about           = "Nine tenths of the memory are used; the kernel ends a process next."
-        namespace       = local.ours, metric = "mem_used_percent", dimensions = local.of_host
+        namespace       = local.ours, metric = "mem_used_percent", dimensions = local.of_memory
         statistic       = "Maximum", period_seconds = 60, periods = 10
         comparison      = "GreaterThanThreshold", threshold = 90
         no_data         = "missing"

@@ -35,13 +35,13 @@ locals {
       },
       {
         title  = "Memory, %", stacked = false
-        series = [concat([local.ours, "mem_used_percent"], flatten([for key, value in local.of_host : [key, value]]), [{ stat = "Maximum" }])]
+        series = [concat([local.ours, "mem_used_percent"], flatten([for key, value in local.of_memory : [key, value]]), [{ stat = "Maximum" }])]
       },
       {
         title = "Disks, %", stacked = false
         series = [
           for path in local.is_single ? ["/", var.data_mount] : ["/"] :
-          concat([local.ours, "disk_used_percent"], flatten([for key, value in local.of_host : [key, value]]), ["path", path, { stat = "Maximum", label = path }])
+          concat([local.ours, "disk_used_percent"], flatten([for key, value in local.of_path : [key, value]]), ["path", path, { stat = "Maximum", label = path }])
         ]
       },
     ],
