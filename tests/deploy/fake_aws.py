@@ -1,7 +1,7 @@
 """A fake AWS on loopback that Terraform's provider can apply to, destroy and plan on.
 
-It is moto's server with the gaps closed that the provider falls into; run as a program it
-is the server, imported it starts one. It knows no Terraform: see terraform_runs.py.
+It is moto's server with the gaps closed that the provider falls into; run as a program
+it is the server, imported it starts one. It knows no Terraform: see terraform_runs.py.
 """
 
 import json
