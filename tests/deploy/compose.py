@@ -1,7 +1,6 @@
 """docker compose, as a program of its own: the tests need no engine for its `config`.
 
-It owns where the program is, and how a stack's files are laid out for a test. It must not
-start anything.
+It owns where the program is, and what it is asked. It must not start anything.
 """
 
 import os

