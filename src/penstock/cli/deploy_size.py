@@ -147,12 +147,13 @@ def command(  # as many as there are options
         plan, region, environment=environment, alert_email=alert_email
     )
     bills = _bills(plan, prices, priced)
+    if file is not None:
+        write_variables(variables, file, force=force)
     if output == "json":
         click.echo(json.dumps(_as_json(plan, prices, bills, variables)))
     else:
         _print(plan, prices, bills)
     if file is not None:
-        write_variables(variables, file, force=force)
         _say_written(file, left_to_fill(variables))
 
 

@@ -132,13 +132,13 @@ def _disk(plan: Plan) -> Iterator[str]:
     yield (
         f"Disk: a day is {_about(day)} GiB"
         f" ({(load.table_bytes_per_day() + indexed) / load.bytes_per_day:.2f} of what"
-        f" comes), {days:,} days and today {_about(plan.disk.days_bytes / GIB)} GiB; with"
-        f" WAL and working space no more than {MOST_FULL:.0%} of {gib:,} GiB."
+        f" comes), {days:,} days and today {_about(plan.disk.days_bytes / GIB)} GiB;"
+        f" with WAL and working space no more than {MOST_FULL:.0%} of {gib:,} GiB."
     )
     if plan.rds is None:
         yield (
-            f"Writing takes {_about(written_mibps(load))} MiB/s at the peak, rows and WAL;"
-            " twice that is had."
+            f"Writing takes {_about(written_mibps(load))} MiB/s at the peak, rows and"
+            " WAL; the disk has twice that."
         )
 
 
