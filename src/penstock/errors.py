@@ -17,6 +17,7 @@
     │   ├── QueryTimeoutError    it took longer than it may
     │   ├── QueryCancelledError  somebody has ended it
     │   └── QueryTooLargeError   a row is larger than a session takes
+    ├── ProvisionError         machines are not made, changed or removed as asked
     ├── BackupError            a backup cannot be made, read or restored
     │   ├── CorruptError         what the store holds is not what was stored
     │   └── LockedError          somebody else is changing the store
@@ -138,6 +139,10 @@ class QueryCancelledError(QueryError):
 
 class QueryTooLargeError(QueryError):
     """A row of the result is larger than a session takes."""
+
+
+class ProvisionError(PenstockError):
+    """Machines cannot be made, changed or removed as asked."""
 
 
 class BackupError(PenstockError):
