@@ -29,6 +29,7 @@ SUBCOMMANDS = {
     "backup": "backup",
     "db": "db",
     "doctor": "doctor",
+    "deploy": "deploy",
     "config": "config",
 }
 
