@@ -1,0 +1,4 @@
+output "state_bucket" {
+  description = "What -backend-config=bucket=... takes."
+  value       = aws_s3_bucket.state.id
+}
