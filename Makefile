@@ -241,6 +241,8 @@ lock: $(CREATED) ## resolve pyproject.toml into requirements/*.txt
 	$(COMPILE) $(ARGS) --extra embedded --extra ask --extra backup pyproject.toml requirements/build.in \
 	  -o requirements/run.txt
 	$(COMPILE) $(ARGS) --no-deps requirements/barman.in -o requirements/barman.txt
+	$(COMPILE) $(ARGS) -c requirements/run.txt requirements/archive.in \
+	  -o requirements/archive.txt
 	$(COMPILE) $(ARGS) requirements/deploy.in -o requirements/deploy.txt
 	$(COMPILE) $(ARGS) --group fuzz -o requirements/fuzz.txt
 	$(COMPILE) $(ARGS) --extra embedded --extra ask --extra export --extra backup --group dev \

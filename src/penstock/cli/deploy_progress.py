@@ -22,6 +22,8 @@ from penstock.provision.terraform_events import (
     Words,
 )
 
+# Where providers come from a mirror; the lock file is of this machine only anyway.
+_NO_CONCERN = "Incomplete lock file information"
 _DONE = {
     "create": "created",
     "update": "changed",
@@ -64,6 +66,8 @@ class View:
             case Refreshed():
                 self._refreshed += 1
                 self._show(f"{self._refreshed} resources looked at")
+            case Diagnostic(summary=summary) if summary.startswith(_NO_CONCERN):
+                pass
             case Diagnostic():
                 self._diagnose(event)
             case Words(is_json=False):

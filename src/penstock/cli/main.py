@@ -29,6 +29,7 @@ SUBCOMMANDS = {
     "backup": "backup",
     "db": "db",
     "doctor": "doctor",
+    "health": "health",
     "deploy": "deploy",
     "config": "config",
 }

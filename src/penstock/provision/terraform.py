@@ -23,6 +23,7 @@ from penstock.provision.terraform_events import (
     Words,
     lock_in,
     parse_line,
+    plain,
 )
 
 # The S3 backend locks without DynamoDB since 1.10; arguments that are written and never
@@ -162,8 +163,10 @@ class Terraform:
         def hear(event: Event) -> None:
             if isinstance(event, Diagnostic) and event.is_error:
                 errors.append(event)
-            elif isinstance(event, Words) and not event.is_json:
-                stray.append(event.text)
+            if isinstance(event, Words):
+                if not event.is_json:
+                    stray.append(event.text)
+                return
             told(event)
 
         process = subprocess.Popen(
@@ -180,6 +183,9 @@ class Terraform:
             raise KeyboardInterrupt
         if code != 0:
             last_words = tuple(stray[-_LAST_WORDS:])
+            if not errors:  # what it could not say as JSON is all there is
+                for text in last_words:
+                    told(Words(text, is_json=False))
             raise _failed(Failure(arguments[0], tuple(errors), last_words), code)
 
     def _listen(self, process: subprocess.Popen[bytes], hear: Told) -> bool:
@@ -212,7 +218,7 @@ class Terraform:
             check=False,
         )
         if done.returncode != 0:
-            said = re.sub(r"\x1b\[[0-9;]*m|[╷╵│]", "", done.stderr.decode()).split("\n")
+            said = re.sub(r"[╷╵│]", "", plain(done.stderr)).splitlines()
             lines = tuple(each.strip() for each in said if each.strip())
             name = " ".join(arguments[:2]) if arguments[0] == "state" else arguments[0]
             raise _failed(Failure(name, (), lines), done.returncode)

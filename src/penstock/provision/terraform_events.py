@@ -109,7 +109,7 @@ def parse_line(line: bytes) -> Event | None:
     A line that is no JSON is returned as it is: Terraform has some that come before
     it knows that it was asked for JSON.
     """
-    text = line.decode(errors="replace").strip()
+    text = plain(line).strip()
     if not text:
         return None
     try:
@@ -119,6 +119,11 @@ def parse_line(line: bytes) -> Event | None:
     if not isinstance(told, dict):
         return Words(text, is_json=False)
     return _event(told)
+
+
+def plain(said: bytes) -> str:
+    """Return text without its colours, which -json does not take from all of it."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", said.decode(errors="replace"))
 
 
 def _event(told: dict[str, Any]) -> Event | None:
