@@ -45,7 +45,8 @@ def _run(program: str, parameters: dict[str, list[str]], invocation: Any) -> Non
     (command,) = parameters["commands"]
     seconds = float(parameters["executionTimeout"][0])
     asked = [program, *shlex.split(command)[1:], invocation["InstanceId"]]
-    # AWS-RunShellScript's least is 30 s: too long for a test, which says so by its name.
+    # AWS-RunShellScript waits 30 s at least: a test's program says by its name that it
+    # is one that nobody waits for.
     seconds = min(seconds, 1.0) if program.endswith("slow") else seconds
     process = subprocess.Popen(
         asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -3,7 +3,6 @@
 It owns the questions and the order of the steps. Each may be done again.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,11 @@ _ASKED = {
     help="One variable of the root; a number, true, false or a list as JSON has it.",
 )
 @click.option(
+    "--existing-state",
+    is_flag=True,
+    help="Leave the state's bucket as it is: for pipelines, which may only read it.",
+)
+@click.option(
     "--endpoint", metavar="URL", help="Another address of AWS's APIs, for trying out."
 )
 @place_options
@@ -54,6 +58,7 @@ def command(
     alert_email: str | None,
     var_file: str | None,
     variables: tuple[str, ...],
+    existing_state: bool,
     endpoint: str | None,
     directory: str | None,
     environment: str | None,
@@ -72,7 +77,7 @@ def command(
     Examples:
       penstock deploy init --region eu-central-1 -e production \\
         --alert-email me@example.org
-      penstock deploy init --var-file size.tfvars.json
+      penstock deploy init --var-file production.tfvars.json
     """
     given: dict[str, Any] = dict(_parsed(each) for each in variables)
     flags = {
@@ -85,7 +90,7 @@ def command(
     place = Place(directory, environment, terraform_dir)
     deployment, chosen = _chosen(place, given, var_file)
     with stop_signals_interrupting(), terraform_view() as view:
-        _init(place, deployment, chosen, view, var_file)
+        _init(place, deployment, chosen, view, existing_state=existing_state)
     click.echo(f"penstock: ready in {deployment.directory}", err=True)
     click.echo("penstock: next, penstock deploy plan", err=True)
 
@@ -138,8 +143,12 @@ def _asked(names: list[str]) -> dict[str, str]:
 
 
 def _variables_in(var_file: str | None) -> dict[str, Any]:
-    """Return a file's variables, if it is JSON; one in HCL is Terraform's to read."""
-    if var_file is None or not var_file.endswith(".json"):
+    """Return the variables of a file.
+
+    Raises:
+        SettingsError: it is not what `deploy size` writes, or a person in its place.
+    """
+    if var_file is None:
         return {}
     try:
         found = orjson.loads(Path(var_file).read_bytes())
@@ -155,7 +164,8 @@ def _init(
     deployment: Deployment,
     variables: dict[str, Any],
     view: View,
-    var_file: str | None,
+    *,
+    existing_state: bool,
 ) -> None:
     terraform = place.terraform(deployment, view)
     version = terraform.check_version()
@@ -163,11 +173,9 @@ def _init(
     account = aws.account_id()
     view.say(f"Terraform {version}, AWS account {account}, region {aws.region}")
     deployment.write_variables(variables)
-    if var_file is not None and not var_file.endswith(".json"):
-        shutil.copyfile(var_file, deployment.size_file)
     name = str(variables.get("name", "penstock"))
     bucket = bucket_name(name, account, aws.region)
-    is_new = aws.make_state_bucket(bucket)
+    is_new = not existing_state and aws.make_state_bucket(bucket)
     view.say(f"Terraform's state: s3://{bucket}" + (" (new)" if is_new else ""))
     deployment.write_backend(
         backend(

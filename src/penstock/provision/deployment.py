@@ -18,8 +18,8 @@ DEPLOYMENTS: Final = Path("penstock-deploy")
 # Terraform's root module, in a checkout of the repository.
 CHECKOUT_ROOT: Final = Path(__file__).parents[3] / "deploy" / "terraform"
 
-# It is part of names of AWS resources and of a directory.
-_ENVIRONMENT: Final = re.compile(r"[a-z][a-z0-9-]{0,19}")
+# As deploy/terraform/variables.tf has it, so that it is refused before a plan.
+_ENVIRONMENT: Final = re.compile(r"[a-z][a-z0-9-]{0,10}[a-z0-9]")
 _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+)+-\d{1,2}")
 # A tenth of RFC 5322, enough for what was typed wrong: AWS writes to it at once.
 _EMAIL: Final = re.compile(r"[^@\s,;]+@[^@\s,;]+\.[^@\s,;]+")
@@ -31,7 +31,6 @@ class Deployment:
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
         self.variables_file = self.directory / "deployment.tfvars.json"
-        self.size_file = self.directory / "size.tfvars"
         self.backend_file = self.directory / "backend.hcl"
         self.data_dir = self.directory / "terraform"
         self.plan_file = self.directory / "plan.tfplan"
@@ -72,11 +71,8 @@ class Deployment:
         _replace(self.backend_file, text.encode())
 
     def variable_arguments(self) -> list[str]:
-        """Return what tells Terraform the variables; the later file counts."""
-        files = [
-            each for each in (self.size_file, self.variables_file) if each.exists()
-        ]
-        return [f"-var-file={each}" for each in files]
+        """Return what tells Terraform the variables."""
+        return [f"-var-file={self.variables_file}"]
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -132,8 +128,8 @@ def problems_of(region: str, environment: str, alert_email: str) -> list[str]:
         found.append(f"region {region!r} is none: it is written as eu-central-1")
     if not _ENVIRONMENT.fullmatch(environment):
         found.append(
-            f"environment {environment!r}: it is part of names, so at most 20 of a-z,"
-            " 0-9 and -, beginning with a letter"
+            f"environment {environment!r}: it is part of names, so 2 to 12 of a-z, 0-9"
+            " and -, beginning with a letter and not ending with -"
         )
     if not _EMAIL.fullmatch(alert_email):
         found.append(f"alert e-mail {alert_email!r} is no address")
