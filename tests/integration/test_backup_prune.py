@@ -52,7 +52,7 @@ def whole_backups(store: Store) -> list[str]:
     return [each.id for each in manifests]
 
 
-# A request each takes moto a while. Of the 60 nights up to Wednesday, 28 January, stay 7,
+# A request each takes moto a while. Of 60 nights up to Wednesday, 28 January, stay 7,
 # three Sundays before them, and the last of December and of November.
 @pytest.mark.parametrize(("kind", "days", "kept"), [("file", 365, 22), ("s3", 60, 12)])
 def test_of_a_year_of_nights_the_rules_leave_whole_backups_and_nothing_else(
