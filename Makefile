@@ -40,7 +40,7 @@ UNIT    := tests/unit tests/property
 PARTS   := tests/integration
 BACKUPS := $(wildcard $(PARTS)/test_backup*.py) $(PARTS)/test_pitr.py
 OTHERS  := $(addprefix $(PARTS)/test_,maintenance.py maintenance_under_load.py \
-  systemd.py up.py wheel.py)
+  systemd.py up.py)
 SHOWN   := $(PARTS)/net $(filter-out $(BACKUPS) $(OTHERS),$(wildcard $(PARTS)/test_*.py))
 
 # A person's own module path has no place in the project's environment.
@@ -241,6 +241,8 @@ lock: $(CREATED) ## resolve pyproject.toml into requirements/*.txt
 	$(COMPILE) $(ARGS) --extra embedded --extra ask --extra backup pyproject.toml requirements/build.in \
 	  -o requirements/run.txt
 	$(COMPILE) $(ARGS) --no-deps requirements/barman.in -o requirements/barman.txt
+	$(COMPILE) $(ARGS) -c requirements/run.txt requirements/archive.in \
+	  -o requirements/archive.txt
 	$(COMPILE) $(ARGS) requirements/deploy.in -o requirements/deploy.txt
 	$(COMPILE) $(ARGS) --group fuzz -o requirements/fuzz.txt
 	$(COMPILE) $(ARGS) --extra embedded --extra ask --extra export --extra backup --group dev \

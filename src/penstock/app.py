@@ -148,7 +148,11 @@ class Server:
                 open_session=reading,
                 converse=conversations(
                     settings.ask,
-                    Audit(reading_url, asked_by="/api/ask", is_embedded=is_embedded),
+                    Audit(
+                        settings.ask.ask_database_url or reading_url,
+                        asked_by="/api/ask",
+                        is_embedded=is_embedded,
+                    ),
                     reading,
                     environment_key=key,
                     environment_url=url,

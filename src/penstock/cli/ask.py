@@ -176,7 +176,11 @@ def _conversing(
                 runner.run(let_reader_read(url))
             conversation = Conversation(
                 model=model,
-                audit=Audit(url, asked_by="penstock ask", is_embedded=is_embedded),
+                audit=Audit(
+                    settings.ask.ask_database_url or url,
+                    asked_by="penstock ask",
+                    is_embedded=is_embedded,
+                ),
                 open_session=lambda: open_session(
                     url, settings.reading, is_embedded=is_embedded
                 ),

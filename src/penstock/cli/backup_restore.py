@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from penstock import config
 from penstock.backup.catalogue import find_backup
 from penstock.backup.loading import Dumps, reading_programs
 from penstock.backup.manifest import Manifest
@@ -162,7 +163,7 @@ def _day(text: str) -> str:
 def _database(database_url: str | None, data_dir: str | None) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         if database_url is not None:
-            yield database_url
+            yield config.with_password(database_url, "--to-database-url")
             return
         assert data_dir is not None
         url = stack.enter_context(open_database(Path(data_dir), create=True))

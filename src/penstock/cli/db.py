@@ -3,11 +3,13 @@
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 
 import click
 
 from penstock import config
 from penstock.cli.database import (
+    Command,
     config_file_option,
     database_options,
     found_database,
@@ -17,11 +19,68 @@ from penstock.sink.maintenance import maintain
 from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.migrations import migrate, migration_status
 from penstock.sink.roles import make_roles
+from penstock.sink.setup import Passwords, set_up
 
 
 @click.group("db", short_help="Migrate the schema, show its state, maintain it.")
 def command() -> None:
     """Bring the database's schema up to date, show what it has, look after it."""
+
+
+def _password_option(whose: str, does: str) -> Callable[[Command], Command]:
+    return click.option(
+        f"--{whose}-password-file",
+        metavar="FILE",
+        required=True,
+        help=f"The file that holds the password of {does}.",
+    )
+
+
+@command.command("setup")
+@click.option(
+    "--database",
+    metavar="NAME",
+    default="logs",
+    show_default=True,
+    help="The database to make.",
+)
+@_password_option("owner", "penstock_owner, whose the tables will be")
+@_password_option("writer", "penstock, as which the server stores")
+@_password_option("reader", "log_reader, as which people and the API read")
+@click.option(
+    "--database-url",
+    metavar="URL",
+    help="Any database of that PostgreSQL, as a superuser or the master user"
+    " (PENSTOCK_DATABASE_URL).",
+)
+@config_file_option
+def setup_command(
+    database: str,
+    owner_password_file: str,
+    writer_password_file: str,
+    reader_password_file: str,
+    database_url: str | None,
+    config_file: str | None,
+) -> None:
+    """Make the roles, the logins and the database that a new PostgreSQL needs.
+
+    Once, as somebody who may make roles and databases, before `penstock db migrate` and
+    `penstock db roles` as penstock_owner. To be run again does no harm, and gives the
+    logins the passwords that their files hold then.
+    """
+    url = config.database_url(database_url, config_file)
+    if url is None:
+        raise click.UsageError(
+            "which PostgreSQL? Give --database-url or PENSTOCK_DATABASE_URL; the"
+            " embedded one needs no setup"
+        )
+    passwords = Passwords(
+        owner=config.secret_of(owner_password_file, "--owner-password-file"),
+        writer=config.secret_of(writer_password_file, "--writer-password-file"),
+        reader=config.secret_of(reader_password_file, "--reader-password-file"),
+    )
+    for line in asyncio.run(set_up(url, database, passwords)):
+        click.echo(line)
 
 
 @command.command("migrate")

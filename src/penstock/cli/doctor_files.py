@@ -35,7 +35,7 @@ def secrets(settings: Settings) -> Iterator[Finding]:
             yield from _closed(name, Path(file), OTHERS_MAY, "chmod o= {}")
         # Of a URL the password is PostgreSQL's matter.
         if (
-            name not in ("maintenance_database_url", "api_database_url")
+            not name.endswith("database_url")
             and value
             and len(value) < SHORT_SECRET_CHARS
         ):
@@ -106,6 +106,8 @@ def _secrets(settings: Settings) -> Iterator[tuple[str, str, str]]:
     yield "http_token", http.http_token, http.http_token_file
     api = settings.api
     yield "api_database_url", api.api_database_url, api.api_database_url_file
+    ask = settings.ask
+    yield "ask_database_url", ask.ask_database_url, ask.ask_database_url_file
     upkeep = settings.maintenance
     yield (
         "maintenance_database_url",

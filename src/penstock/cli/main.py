@@ -29,6 +29,8 @@ SUBCOMMANDS = {
     "backup": "backup",
     "db": "db",
     "doctor": "doctor",
+    "health": "health",
+    "deploy": "deploy",
     "config": "config",
 }
 

@@ -25,7 +25,9 @@ from penstock.config.loading import (
     load,
     load_settings,
     needs_restart,
+    secret_of,
     setting_value,
+    with_password,
 )
 from penstock.config.machine import cores, time_zone_name
 from penstock.config.sender_secrets import password_in, shared_key
@@ -49,8 +51,10 @@ __all__ = [
     "needs_restart",
     "password_in",
     "s3_variables",
+    "secret_of",
     "service_manager",
     "setting_value",
     "shared_key",
     "time_zone_name",
+    "with_password",
 ]

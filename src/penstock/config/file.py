@@ -22,7 +22,7 @@ from penstock.reading import read_file
 MAX_FILE_BYTES = 1024 * 1024
 _AT_LINE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 # What tells where things are, and belongs to no concern.
-PLACES = ("database_url", "data_dir")
+PLACES = ("database_url", "database_url_file", "data_dir")
 
 
 @dataclass(slots=True)

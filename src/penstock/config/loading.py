@@ -16,7 +16,12 @@ from penstock.config.environment import (
     variable,
 )
 from penstock.config.file import PLACES, ConfigFile, read_config_file, secrets_in
-from penstock.config.secret_files import FILE, fill_secrets
+from penstock.config.secret_files import (
+    FILE,
+    fill_password,
+    fill_secrets,
+    read_secret,
+)
 from penstock.config.values import accepted_by, from_text, from_toml, table_from
 from penstock.errors import SettingsError
 from penstock.settings import (
@@ -65,6 +70,10 @@ CONCERNS: dict[str, type] = {
 }
 # The flag, and the variable, that name the configuration file.
 CONFIG_FILE = "config"
+
+DATABASE_URL = "database_url"
+# Settings whose value is a URL, in which a file with the password may be named.
+URLS = ("maintenance_database_url", "api_database_url", "ask_database_url")
 
 # Those given on the command line, as text, by name; `config` is the file's.
 Flags = Mapping[str, str | None]
@@ -148,8 +157,8 @@ def database_url(flag: str | None, config_file: str | None = None) -> str | None
     Raises:
         SettingsError: the configuration file is wrong.
     """
-    flags = {"database_url": flag or None, CONFIG_FILE: config_file}
-    return _Loader(flags).place("database_url")
+    flags = {DATABASE_URL: flag or None, CONFIG_FILE: config_file}
+    return _Loader(flags).database_url()
 
 
 def data_dir(flag: str | None, config_file: str | None = None) -> Path | None:
@@ -161,6 +170,32 @@ def data_dir(flag: str | None, config_file: str | None = None) -> Path | None:
     """
     named = _Loader({"data_dir": flag, CONFIG_FILE: config_file}).place("data_dir")
     return Path(named) if named else None
+
+
+def secret_of(file: str, where: str) -> str:
+    """Return the secret that a file holds, and a line end at most.
+
+    Raises:
+        SettingsError: it is of no use; `where` names what it was given by.
+    """
+    problems: list[str] = []
+    secret = read_secret(file, where, problems.append)
+    if secret is None:
+        raise SettingsError(*problems)
+    return secret
+
+
+def with_password(url: str, where: str) -> str:
+    """Return a URL given by a flag with the password of the file that it names.
+
+    Raises:
+        SettingsError: that file is of no use.
+    """
+    problems: list[str] = []
+    filled = fill_password(url, where, problems.append)
+    if problems:
+        raise SettingsError(*problems)
+    return filled
 
 
 def needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
@@ -223,15 +258,15 @@ class _Loader:
         self, names: Collection[str], check: Callable[[Settings], Iterable[str]]
     ) -> Configuration:
         self._problems += self._file.problems
-        places = {name: self._place(name) for name in PLACES}
+        data_dir, url = self._place("data_dir"), self._database_url()
         concerns = {name: self._concern(CONCERNS[name]) for name in names}
-        settings = Settings(database_url=places["database_url"] or "", **concerns)
+        settings = Settings(database_url=url or "", **concerns)
         self._problems += check(settings)
         if self._problems:
             raise SettingsError(*self._in_order())
         return Configuration(
             settings=settings,
-            data_dir=Path(places["data_dir"]) if places["data_dir"] else None,
+            data_dir=Path(data_dir) if data_dir else None,
             file=self._file.name or None,
             origins=self._shown_origins(),
             warnings=(*self._file.warnings, *_strange_variables(), *self._warnings),
@@ -255,11 +290,36 @@ class _Loader:
         return value
 
     def place(self, name: str) -> str | None:
-        """Return where the database is; a file with mistakes may mean another one."""
-        found = self._place(name)
+        """Return where something is; a file with mistakes may mean another place."""
+        return self._unless_wrong(self._place(name))
+
+    def database_url(self) -> str | None:
+        """Return where the database is, as `place`."""
+        return self._unless_wrong(self._database_url())
+
+    def _unless_wrong(self, found: str | None) -> str | None:
         if problems := (*self._file.problems, *self._problems):
             raise SettingsError(*problems)
         return found
+
+    def _database_url(self) -> str | None:
+        """Return the URL, given or in a file; a flag goes over both."""
+        url, complain = self._place(DATABASE_URL), self._problems.append
+        is_flag = url and self._origins[DATABASE_URL].kind == "flag"
+        name = DATABASE_URL + FILE
+        file = None if is_flag else self._place(name)
+        if url and file:
+            complain(
+                f"{self._where(name)}: {DATABASE_URL} is given too; only one of them"
+                " may be"
+            )
+            return url
+        if file:
+            url = read_secret(file, self._where(name), complain)
+        if not url:
+            return None
+        place = self._where(name if file else DATABASE_URL)
+        return fill_password(url, place, complain)
 
     def _place(self, name: str) -> str | None:
         flag = self._flags.get(name)
@@ -281,6 +341,11 @@ class _Loader:
         for each in fields(kind):
             values |= self._given(each)
         fill_secrets(kind, values, self._where, self._problems.append)
+        for name in URLS:
+            if url := values.get(name):
+                by = name if name in self._origins else name + FILE
+                place = self._where(by)
+                values[name] = fill_password(url, place, self._problems.append)
         return kind(**values)
 
     def _given(self, each: Field[Any]) -> dict[str, Any]:
@@ -356,6 +421,8 @@ class _Loader:
             file = shown.get(name + FILE)
             if accepted.secret and file and name not in shown:
                 shown[name] = file
+        if file := shown.get(DATABASE_URL + FILE):
+            shown.setdefault(DATABASE_URL, file)
         return shown
 
     def _shown_origin(self, name: str) -> str:

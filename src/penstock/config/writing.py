@@ -18,10 +18,14 @@ WIDTH = 78
 PLACES_SAID = {
     "database_url": "The PostgreSQL to use, for all but `penstock up`. With a password"
     " in it this file is for Penstock's user only.",
+    "database_url_file": "The file that holds that URL, and a line end at most: only"
+    " one of the two may be. Of a URL the password alone may stand in a file:"
+    " ?password_file=/run/secrets/password.",
     "data_dir": "The embedded PostgreSQL's data directory.",
 }
 PLACES_SHOWN = {
     "database_url": "postgresql://penstock@db.example/logs",
+    "database_url_file": "/run/secrets/penstock-url",
     "data_dir": "/var/lib/penstock",
 }
 REFERENCE_HEAD = """\

@@ -17,10 +17,25 @@ class AskSettings:
         " machine.",
         secret=True,
         may_be_empty=True,
+        file_may_be_empty=True,
     )
     ask_api_key_file: str = setting(
         "",
-        "The file that holds that key, and a line end at most.",
+        "The file that holds that key, and a line end at most. An empty one is no key.",
+        may_be_empty=True,
+    )
+    ask_database_url: str = setting(
+        "",
+        "The same database as a login that may write down questions and what they"
+        " cost, a member of penstock_asker, where logs are read from a replica. Empty:"
+        " where they are read. It has no flag: a command line can be read by everybody"
+        " on the machine.",
+        secret=True,
+        may_be_empty=True,
+    )
+    ask_database_url_file: str = setting(
+        "",
+        "The file that holds that URL, and a line end at most.",
         may_be_empty=True,
     )
     ask_base_url: str = setting(

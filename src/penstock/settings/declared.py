@@ -29,6 +29,8 @@ class Accepted(NamedTuple):
     # Without it more people get in: a text that is empty, such as a variable that a
     # Compose file sets to nothing, is a mistake and no value.
     is_guard: bool = False
+    # Of a secret: its file may hold nothing, for whoever has none yet.
+    file_may_be_empty: bool = False
     # SIGHUP applies a change; see also `is_reloaded`.
     is_reloaded: bool = False
     # The value is a list of tables, each of them one of these.

@@ -102,12 +102,12 @@ async def take_writer_role(connection: asyncpg.Connection) -> bool:
     Returns whether it was: the login is a member of the role, or a superuser, and the
     database has been set up for it.
     """
-    needed = _membership(connection)
+    needed = needed_membership(connection)
     taken = await connection.fetchval(load_blocks("roles")["take_writer"], needed)
     return taken is not None
 
 
-def _membership(connection: asyncpg.Connection) -> str:
+def needed_membership(connection: asyncpg.Connection) -> str:
     """Return what pg_has_role is to be asked about who may take a role."""
     major = connection.get_server_version().major
     return "SET" if major >= SET_OPTION_MAJOR else "MEMBER"
@@ -234,7 +234,7 @@ class _Making:
     async def _let_reader_query(self) -> None:
         """Let whoever is a reader ask as one who reaches the views only."""
         await self._execute("grant_to_query")
-        needed = _membership(self._connection)
+        needed = needed_membership(self._connection)
         if await self._connection.fetchval(self._blocks["may_take_query"], needed):
             return
         try:
