@@ -82,7 +82,7 @@ class Deployment(NamedTuple):
             seconds=PATIENCE_SECONDS,
         )
 
-    def set(self, **variables: Any) -> "Deployment":
+    def varied(self, **variables: Any) -> "Deployment":
         """Return the same with other variables."""
         return self._replace(variables={**self.variables, **variables})
 

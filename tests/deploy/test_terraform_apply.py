@@ -1,4 +1,4 @@
-"""A single machine as it is on the (fake) AWS: applied, looked at, planned, destroyed."""
+"""A single machine as it is on the fake AWS: applied, looked at, planned, destroyed."""
 
 import base64
 import json
@@ -135,7 +135,7 @@ def test_no_secret_is_left_behind(aws, applied, outputs, user_data):
     left = {
         "state": applied.deployment.state.read_text(),
         "printed": applied.printed,
-        "plan": json.dumps(applied.deployment.set(retention_days=31).plan()),
+        "plan": json.dumps(applied.deployment.varied(retention_days=31).plan()),
         "plan's file": applied.deployment.state.with_suffix(".tfplan")
         .read_bytes()
         .decode("latin-1"),
@@ -170,7 +170,7 @@ def test_what_people_add_to_the_secret_stays(aws, applied, outputs):
         )
     # Another variable of the machine, another type whose AMI is another, another image:
     # the machine is not made anew, nor is anything else.
-    changed = applied.deployment.set(
+    changed = applied.deployment.varied(
         retention_days=31,
         instance_type="t3.medium",
         penstock_version="0.2.0",
@@ -188,7 +188,8 @@ def test_what_people_add_to_the_secret_stays(aws, applied, outputs):
 @pytest.fixture(scope="module")
 def strict(aws: FakeAws, outputs: dict[str, Any]):
     """Let the fake enforce policies; return clients of a role by its name."""
-    sts, services = aws.client("sts"), {}
+    sts = aws.client("sts")
+    services: dict[tuple[str, str], Any] = {}
 
     def client(role: str, service: str) -> Any:
         if (role, service) not in services:
