@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from tests.deploy.fake_aws import aws as aws
+from tests.deploy.terraform_runs import applied as applied
 from tests.deploy.terraform_runs import begin as begin
 from tests.deploy.terraform_runs import begun as begun
+from tests.deploy.terraform_runs import changed as changed
 from tests.deploy.terraform_runs import plan_of as plan_of
 from tests.deploy.terraform_runs import resources
 from tests.deploy.terraform_runs import terraform as terraform
@@ -204,7 +206,7 @@ def test_without_nat_receivers_reach_aws_by_endpoints(plan_of):
 def test_workflows_get_a_role_in_one_environment_of_one_repository_only(plan_of):
     plan = plan_of("single")
     roles = resources(plan, "aws_iam_role")
-    for key, environment in (("deploy", "p-single"), ("plan", "p-single-plan")):
+    for key, environment in (("deploy", "applied"), ("plan", "applied-plan")):
         role = roles[f'module.pipeline[0].aws_iam_role.this["{key}"]']
         assert role["max_session_duration"] == 3600
         read = data(
