@@ -29,6 +29,8 @@ MIB: Final = 1024**2
 
 # Of the cores that a peak may take: the others are for searches, backups, closed days.
 BUSY_AT_PEAK: Final = 0.5
+# More than the last hour of an average day has to fit into memory: days have busy hours.
+HOURS_IN_MEMORY: Final = 1.2
 # gp3, as deploy/terraform takes it: what is in the price, and the most there is.
 GP3_IOPS: Final = 3_000
 GP3_MIBPS: Final = 125
@@ -151,7 +153,7 @@ def plan_of(load: Load, wishes: Wishes, machines: Sequence[Machine] = MACHINES) 
         volume = _volume(load, disk)
         return Plan(load, wishes, machine, 1, disk, bucket, data_disk=volume)
     database = _smallest(load, RDS_CLASSES, with_penstock=False, with_postgres=True)
-    gib = max(RDS_LEAST_GIB, disk.gib)
+    gib = min(RDS_MOST_GIB, max(RDS_LEAST_GIB, disk.gib))
     rds = Rds(database, gib, wishes.replicas, wishes.multi_az)
     if wishes.variant == "receivers":
         return Plan(load, wishes, machine, LEAST_RECEIVERS, disk, bucket, rds=rds)
@@ -224,7 +226,8 @@ def _carries(
     else:
         cache = machine.memory_mib * 75 // 100
     disk_mib = machine.disk_mbps * 1_000_000 / 8 / MIB
-    return is_fit and hour_mib(load) <= cache and written_mibps(load) <= disk_mib
+    looked_at = hour_mib(load) * HOURS_IN_MEMORY
+    return is_fit and looked_at <= cache and written_mibps(load) <= disk_mib
 
 
 def _volume(load: Load, disk: Disk) -> DataDisk:
@@ -232,7 +235,7 @@ def _volume(load: Load, disk: Disk) -> DataDisk:
     wanted = math.ceil(written_mibps(load) * 2 / 25) * 25
     mibps = max(GP3_MIBPS, min(GP3_MOST_MIBPS, wanted))
     iops = max(GP3_IOPS, min(GP3_MOST_IOPS, math.ceil(mibps / MIBPS_AN_IOPS)))
-    return DataDisk(disk.gib, iops, mibps)
+    return DataDisk(min(GP3_MOST_GIB, disk.gib), iops, mibps)
 
 
 def _check_rate(load: Load) -> None:
