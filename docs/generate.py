@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 import sizing_page
+
 from penstock.buffer.books import Books
 from penstock.buffer.ring import Ring
 from penstock.config import CONCERNS, environment_name, flag_name

@@ -196,14 +196,13 @@ def forgotten() -> Table:
         (
             "NAT gateway",
             *each("a month", "network", "nat_hour", times=hours),
-            "Not needed: the machine has an address that nobody reaches it at, S3 an"
-            " endpoint. `--nat` and receivers have one",
+            "Not needed; `--nat` and receivers have one",
         ),
         ("its traffic", *each("a GB", "network", "nat_gb"), "Packages and images"),
         (
             "public IPv4",
             *each("a month", "network", "ipv4_hour", times=hours),
-            "One",
+            "One, by which nobody reaches the machine",
         ),
         (
             "IOPS above 3,000",

@@ -150,7 +150,8 @@ def _backups(plan: Plan) -> str:
     return (
         f"Backups: {_about(bucket.total_bytes / GB)} GB in S3 with {kept.daily} daily,"
         f" {kept.weekly} weekly and {kept.monthly} monthly ones kept (fewer, --no-wal"
-        f" and --no-snapshots cost less); to restore all of it takes about {_about(hours)} hours."
+        " and --no-snapshots cost less); to restore all of it takes about"
+        f" {_about(hours)} hours."
     )
 
 
