@@ -170,7 +170,7 @@ def days_dumped(days: int, keeping: Keeping) -> Dumped:
     """
     # Any day will do that is a month's last: only distances count.
     today = date(2026, 12, 31)
-    nights = {today - timedelta(n) for n in range(keeping.daily)}
+    nights = {today - timedelta(n) for n in range(max(1, keeping.daily))}
     sunday = today + timedelta(6 - today.weekday())
     nights |= {min(today, sunday - timedelta(7 * n)) for n in range(keeping.weekly)}
     nights |= {_months_before(today, n) for n in range(keeping.monthly)}
