@@ -225,7 +225,7 @@ def forgotten() -> Table:
             *each("each", "cloudwatch", "alarm_month"),
             "20, and a dashboard for $3",
         ),
-        ("metrics of our own", *each("each", "cloudwatch", "metric_month"), "40"),
+        ("metrics of our own", *each("each", "cloudwatch", "metric_month"), "30"),
         (
             "between zones, each end",
             *each("a GB", "network", "between_zones_gb"),
