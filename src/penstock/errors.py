@@ -11,6 +11,7 @@
     │   ├── StoreError           the place of backups cannot be read or written
     │   │   ├── AbsentError        the object is not there
     │   │   └── TakenError         the object is there already
+    │   ├── AwsError             AWS is out of reach, or lets us not
     │   └── ModelUnavailableError  nobody answers at the model's API, or not in time
     ├── ModelError             the model's answer is of no use
     ├── QueryError             the database refused or ended a statement of somebody's
@@ -94,6 +95,10 @@ class AbsentError(StoreError):
 
 class TakenError(StoreError):
     """The object is in the store already."""
+
+
+class AwsError(UnavailableError):
+    """AWS is out of reach, refuses us, or has not what is asked for."""
 
 
 class ModelUnavailableError(UnavailableError):

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.deploy.fake_ssm import let_commands_run
 from tests.deploy.tools import REPOSITORY
 from tests.ports import free_port
 from tests.s3_server import PATIENCE_SECONDS, client_of, without_aws
@@ -198,6 +199,7 @@ def serve(port: int) -> None:
     _tell_databases_apart()
     _know_alarms_and_budgets()
     _count_as_tls()
+    let_commands_run()
     moto.server.main(["-H", "127.0.0.1", "-p", f"{port}"])
 
 

@@ -7,6 +7,13 @@ from penstock.cli.subcommands import Subcommands
 # Name -> the module under penstock.cli that holds its click object `command`.
 SUBCOMMANDS: dict[str, str] = {
     "size": "deploy_size",
+    "init": "deploy_init",
+    "plan": "deploy_plan",
+    "apply": "deploy_apply",
+    "output": "deploy_output",
+    "push": "deploy_push",
+    "upgrade": "deploy_upgrade",
+    "destroy": "deploy_destroy",
 }
 
 

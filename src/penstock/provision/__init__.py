@@ -12,4 +12,12 @@ figures and the files below deploy/. Each uses only those named before it:
 - `cost`: what a plan costs a month, line by line
 - `tfvars`: the variables of deploy/terraform that a plan decides
 - `reasons`: why a plan is what it is, in a few lines
+- `deployment`: a deployment's directory, and what Terraform is told
+- `state`: the bucket of Terraform's state, and the file that names it
+- `terraform_events`: what Terraform says, line by line, as values
+- `terraform`: Terraform, run and stopped
+- `aws_words`: what each failure of AWS's means
+- `aws`: AWS, as far as a deployment needs it beside Terraform
+- `images`: docker: images into the deployment's registry
+- `upgrade`: a new image on each machine, one after the other
 """
