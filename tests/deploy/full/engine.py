@@ -271,7 +271,7 @@ def _make_postgres(engine: Engine) -> None:
     engine.build(POSTGRES_BASE, context / "Dockerfile", context)
 
 
-def leftovers(engine: Engine) -> dict[str, Sequence[str]]:
+def leftovers() -> dict[str, Sequence[str]]:
     """Return what an engine may leave behind on a machine, to be compared."""
     rules = tools.run("iptables-save").output.splitlines()
     mounts = Path("/proc/mounts").read_text().splitlines()
