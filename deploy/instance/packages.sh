@@ -15,7 +15,7 @@ compose_plugin=/usr/local/lib/docker/cli-plugins/docker-compose
 # Amazon Linux 2023. Its repositories are versioned: the AMI says which packages these
 # are, and nothing is updated at boot. awscli, python3 and systemd are there.
 install_packages() {
-  local wanted=(docker amazon-cloudwatch-agent e2fsprogs openssl)
+  local wanted=(docker amazon-cloudwatch-agent acl e2fsprogs openssl)
   rpm -q --quiet "${wanted[@]}" ||
     retry 5 15 dnf install -y -q "${wanted[@]}" ||
     die "dnf could not install ${wanted[*]}: is there a way to Amazon's repositories (NAT, or the S3 endpoint)?"
@@ -71,10 +71,19 @@ put_in_place() {
 # The agent comes with a user of its own, and its configuration says to run as that.
 start_agent() {
   local control=/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl
-  local configuration=$opt/cloudwatch/amazon-cloudwatch-agent.json problem
-  [[ -r $configuration ]] || { say "no $configuration: the CloudWatch agent is not started"; return 0; }
+  local configure=$opt/cloudwatch/configure-agent configuration problem
+  [[ -r $configure ]] || { say "no $configure: the CloudWatch agent is not started"; return 0; }
+  configuration=$(bash "$configure") ||
+    { warn "the CloudWatch agent is not started, so its metrics and logs are missing"; return 0; }
   problem=$("$control" -a fetch-config -m ec2 -s -c "file:$configuration" 2>&1) ||
     warn "the CloudWatch agent does not start, so its metrics and logs are missing: ${problem##*$'\n'}"
+}
+
+# What the agent may read has been made anew: the token, a container's log.
+agent_rights() {
+  [[ -r $opt/cloudwatch/configure-agent ]] && id -u cwagent >/dev/null 2>&1 || return 0
+  bash "$opt/cloudwatch/configure-agent" rights ||
+    warn "the CloudWatch agent may not read all that it should"
 }
 
 # What is enabled starts by itself from now on; the timers at once.

@@ -245,7 +245,9 @@ def _make_base(engine: Engine) -> None:
         seconds=900,
     )
     (root / "usr/bin/python").symlink_to("python3")
-    (root / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links=/wheels\n")
+    (root / "etc/pip.conf").write_text(
+        "[global]\nno-index = true\nfind-links=/wheels\n"
+    )
     (root / "wheels").mkdir()
     archive = STACK / "debian.tar"
     without = [f"--exclude=./{each}" for each in ("var/cache/apt", "var/lib/apt/lists")]
