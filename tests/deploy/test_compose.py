@@ -255,7 +255,10 @@ def test_all_memory_that_is_given_away_is_there() -> None:
     """Of the machine of 4 GiB that the example is for, monitoring and all."""
     limits = {name: int(each["mem_limit"]) for name, each in compose.services().items()}
     always = sum(limits[name] for name in ("postgres", "penstock", "nginx"))
-    beside = sum(limits[name] for name in ("prometheus", "grafana", "fluent-bit"))
+    exporters = ("postgres-exporter", "node-exporter")
+    beside = sum(
+        limits[name] for name in ("prometheus", "grafana", "fluent-bit", *exporters)
+    )
     # The kernel's and the agent's are 300 MiB.
     assert always + 300 * MIB < 4096 * MIB
     assert always + beside < 4096 * MIB
