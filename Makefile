@@ -40,7 +40,7 @@ UNIT    := tests/unit tests/property
 PARTS   := tests/integration
 BACKUPS := $(wildcard $(PARTS)/test_backup*.py) $(PARTS)/test_pitr.py
 OTHERS  := $(addprefix $(PARTS)/test_,maintenance.py maintenance_under_load.py \
-  systemd.py up.py wheel.py)
+  systemd.py up.py)
 SHOWN   := $(PARTS)/net $(filter-out $(BACKUPS) $(OTHERS),$(wildcard $(PARTS)/test_*.py))
 
 # A person's own module path has no place in the project's environment.

@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -86,8 +86,10 @@ def measure(options: argparse.Namespace, place: Place) -> Result:
         "stored_rows": int(stage.query(server.url, "SELECT count(*) FROM logs")),
     }
     figures["steps"] = _logical(server.url, place.directory, figures["table_bytes"])
+    figures["stored"] = {"dumps": _tree_bytes(place.directory / "store" / "parts")}
     if environment:
         figures["steps"] += _physical(options, server.url, place, environment)
+        figures["stored"] |= _in_bucket(environment)
     figures["postgresql"] = stage.version(server.url)
     return figures
 
@@ -170,23 +172,28 @@ def _s3(directory: Path) -> Iterator[dict[str, str]]:
         server.wait()
 
 
-def _make_bucket(
-    environment: Mapping[str, str], server: "subprocess.Popen[bytes]"
-) -> None:
+def _client(environment: Mapping[str, str]) -> Any:
     try:
         import boto3
-        from botocore.exceptions import EndpointConnectionError
     except ImportError as error:
         raise StageError(
             f"no boto3 here: pip install penstock[backup] ({error})"
         ) from error
-    client = boto3.client(
+    return boto3.client(
         "s3",
         endpoint_url=environment["AWS_ENDPOINT_URL_S3"],
         aws_access_key_id="test",
         aws_secret_access_key="test",
         region_name="us-east-1",
     )
+
+
+def _make_bucket(
+    environment: Mapping[str, str], server: "subprocess.Popen[bytes]"
+) -> None:
+    client = _client(environment)
+    from botocore.exceptions import EndpointConnectionError
+
     give_up = time.monotonic() + stage.READY_SECONDS
     while True:
         if server.poll() is not None:
@@ -237,6 +244,21 @@ def _physical(
         _step("WAL, until it is in the store", archived, wal_bytes),
         _step("restore to a moment, base and WAL", back, data_bytes + wal_bytes),
     ]
+
+
+def _tree_bytes(directory: Path) -> int:
+    return sum(each.stat().st_size for each in directory.rglob("*") if each.is_file())
+
+
+def _in_bucket(environment: Mapping[str, str]) -> Result:
+    """Return the bytes of base backups and of WAL, as they lie in the store."""
+    found = {"base": 0, "wals": 0}
+    pages = _client(environment).get_paginator("list_objects_v2")
+    for page in pages.paginate(Bucket=BUCKET, Prefix=f"bench/barman/{SERVER}/"):
+        for each in page.get("Contents", ()):
+            kind = each["Key"].split("/")[3]
+            found[kind] = found.get(kind, 0) + each["Size"]
+    return found
 
 
 async def _more(options: argparse.Namespace, url: str) -> None:
@@ -329,7 +351,30 @@ def sheets(result: Result) -> list[Sheet]:
         f" {result['table_bytes'] / GB:.2f} GB of tables"
     )
     headings = ["", "s", "GB of tables or WAL", "s for a GB", "by hand, s", "peak MiB"]
-    return [Sheet(title, headings, [_row(each) for each in result["steps"]])]
+    steps = Sheet(title, headings, [_row(each) for each in result["steps"]])
+    return [steps, *_stored_sheet(result)]
+
+
+def _stored_sheet(result: Result) -> list[Sheet]:
+    """What lies in the store; results from before it was looked at have none."""
+    stored = result.get("stored")
+    if stored is None:
+        return []
+    of_bytes = {"dumps": ("dumps, by day", result["table_bytes"])}
+    of_step = {each["name"]: each["of_bytes"] for each in result["steps"]}
+    if "base" in stored:
+        of_bytes["base"] = ("base backup", of_step["base backup"])
+        of_bytes["wals"] = ("WAL", of_step["WAL, until it is in the store"])
+    rows = [
+        [
+            name,
+            f"{stored[kind] / GB:.3f}",
+            f"{size / GB:.3f}",
+            f"{stored[kind] / size:.2f}",
+        ]
+        for kind, (name, size) in of_bytes.items()
+    ]
+    return [Sheet("In the store", ["", "GB stored", "GB of it", "ratio"], rows)]
 
 
 def _row(step: Result) -> list[str]:

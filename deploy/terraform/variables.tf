@@ -78,7 +78,8 @@ variable "variant" {
     error_message = "variant = \"receivers\" needs database = \"rds\": machines that come and go cannot hold the database."
   }
   validation {
-    condition     = var.variant != "receivers" || var.nat || var.interface_endpoints
+    # Without rds there is a line of its own.
+    condition     = var.variant != "receivers" || var.database != "rds" || var.nat || var.interface_endpoints
     error_message = "variant = \"receivers\" needs nat = true (or interface_endpoints = true, where every image comes from ECR): receivers have no public address, and would not reach AWS."
   }
 }

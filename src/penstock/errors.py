@@ -11,12 +11,14 @@
     │   ├── StoreError           the place of backups cannot be read or written
     │   │   ├── AbsentError        the object is not there
     │   │   └── TakenError         the object is there already
+    │   ├── AwsError             AWS is out of reach, or lets us not
     │   └── ModelUnavailableError  nobody answers at the model's API, or not in time
     ├── ModelError             the model's answer is of no use
     ├── QueryError             the database refused or ended a statement of somebody's
     │   ├── QueryTimeoutError    it took longer than it may
     │   ├── QueryCancelledError  somebody has ended it
     │   └── QueryTooLargeError   a row is larger than a session takes
+    ├── ProvisionError         machines are not made, changed or removed as asked
     ├── BackupError            a backup cannot be made, read or restored
     │   ├── CorruptError         what the store holds is not what was stored
     │   └── LockedError          somebody else is changing the store
@@ -95,6 +97,10 @@ class TakenError(StoreError):
     """The object is in the store already."""
 
 
+class AwsError(UnavailableError):
+    """AWS is out of reach, refuses us, or has not what is asked for."""
+
+
 class ModelUnavailableError(UnavailableError):
     """The model's API is out of reach, overloaded, or too slow."""
 
@@ -138,6 +144,10 @@ class QueryCancelledError(QueryError):
 
 class QueryTooLargeError(QueryError):
     """A row of the result is larger than a session takes."""
+
+
+class ProvisionError(PenstockError):
+    """Machines cannot be made, changed or removed as asked."""
 
 
 class BackupError(PenstockError):

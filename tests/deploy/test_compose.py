@@ -47,7 +47,9 @@ def test_the_example_is_accepted_as_it_stands() -> None:
 
 
 def test_the_local_stack_needs_no_variable() -> None:
-    ran = compose.configured(compose.LOCAL, None, COMPOSE_PROFILES="monitoring")
+    ran = compose.configured(
+        {"COMPOSE_PROFILES": "monitoring"}, file=compose.LOCAL, env_file=None
+    )
     assert ran.code == 0, ran.output
 
 
@@ -77,7 +79,7 @@ def required() -> list[str]:
 @pytest.mark.parametrize("name", required())
 def test_a_missing_variable_is_named_and_explained(name: str) -> None:
     for value in (None, ""):
-        ran = compose.configured(**{name: value})
+        ran = compose.configured({name: value})
         assert ran.code != 0
         last = ran.output.strip().splitlines()[-1]
         assert f"{name} is missing a value: " in last, ran.output
@@ -105,7 +107,7 @@ def test_what_must_be_given_is_the_machines_own() -> None:
     ],
 )
 def test_a_wrong_value_is_refused(name: str, value: str) -> None:
-    assert compose.configured(**{name: value}).code != 0
+    assert compose.configured({name: value}).code != 0
 
 
 def test_a_server_on_rds_has_no_postgres_and_needs_none_of_its_sizes() -> None:
@@ -120,7 +122,7 @@ def test_a_server_on_rds_has_no_postgres_and_needs_none_of_its_sizes() -> None:
         for name in compose.variables_of(compose.EXAMPLE)
         if name.startswith("POSTGRES_")
     )
-    ran = compose.configured(**{**rds, **absent})
+    ran = compose.configured({**rds, **absent})
     assert ran.code == 0, ran.output
     found = yaml.safe_load(ran.output)["services"]
     assert set(found) == {"setup", "migrate", "penstock", "nginx"}
@@ -197,7 +199,7 @@ def test_each_service_waits_for_what_it_needs(services: dict[str, Any]) -> None:
 
 
 def test_no_secret_is_in_an_environment_or_a_command_line() -> None:
-    ran = compose.configured(COMPOSE_PROFILES=PROFILES)
+    ran = compose.configured({"COMPOSE_PROFILES": PROFILES})
     for name, service in yaml.safe_load(ran.output)["services"].items():
         for key, text in service.get("environment", {}).items():
             is_secret = any(word in key for word in ("PASSWORD", "TOKEN", "KEY"))

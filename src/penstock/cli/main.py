@@ -30,6 +30,7 @@ SUBCOMMANDS = {
     "db": "db",
     "doctor": "doctor",
     "health": "health",
+    "deploy": "deploy",
     "config": "config",
 }
 

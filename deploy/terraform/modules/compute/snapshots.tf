@@ -70,7 +70,7 @@ resource "aws_iam_role_policy" "snapshots" {
 resource "aws_dlm_lifecycle_policy" "data" {
   count = local.snapshots ? 1 : 0
 
-  description        = "Data volume of ${var.prefix}, each night"
+  description        = "Data volume of ${var.prefix} each night"
   execution_role_arn = aws_iam_role.snapshots[0].arn
   state              = "ENABLED"
 

@@ -1,0 +1,146 @@
+"""`penstock deploy destroy`: remove the machines, and the data only when told twice."""
+
+from typing import Any
+
+import click
+
+from penstock.cli.deploy_options import (
+    Place,
+    aws_of,
+    confirm_by_name,
+    is_asked_at_terminal,
+    outputs_of,
+    place_options,
+)
+from penstock.cli.deploy_progress import View, terraform_view
+from penstock.cli.output import SHOWN_CONTROLS
+from penstock.cli.signals import stop_signals_interrupting
+from penstock.errors import PenstockError, ProvisionError
+from penstock.provision.terraform import Terraform
+
+
+@click.command("destroy", short_help="Remove it; data stays unless told twice.")
+@click.option(
+    "-y", "--yes", is_flag=True, help="Do not ask; it does not cover --delete-data."
+)
+@click.option(
+    "--delete-data",
+    is_flag=True,
+    help="Logs and backups too; keep_data_on_destroy=false has to be applied before.",
+)
+@place_options
+def command(
+    yes: bool,
+    delete_data: bool,
+    directory: str | None,
+    environment: str | None,
+    terraform_dir: str | None,
+) -> None:
+    """Remove what apply has made.
+
+    Volumes and buckets with data stay, and are listed with how to remove them. To
+    remove them as well takes two words: the variable keep_data_on_destroy=false,
+    applied, and --delete-data, after which the name is typed again.
+    """
+    place = Place(directory, environment, terraform_dir)
+    deployment = place.deployment()
+    variables = deployment.variables()
+    name = str(variables.get("environment", ""))
+    with stop_signals_interrupting():
+        with terraform_view() as view:
+            terraform = place.terraform(deployment, view)
+            outputs = outputs_of(terraform)
+            there = terraform.resources()
+        kept = [str(each) for each in outputs.get("kept_on_destroy") or ()]
+        kept = [each for each in there if _is_of(each, kept)]
+        going = [each for each in there if each not in kept]
+        _ask(name, going, kept, yes=yes, delete_data=delete_data)
+        with terraform_view() as view:
+            terraform = place.terraform(deployment, view)
+            if delete_data:
+                _empty(outputs, variables, view)
+            _destroy(terraform, view, going, kept)
+    click.echo(f"penstock: {name} is removed, {len(going)} resources", err=True)
+
+
+def _is_of(address: str, kept: list[str]) -> bool:
+    """Return whether an address is one of those kept, or an instance of one."""
+    return any(
+        address == each or address.startswith((f"{each}[", f"{each}.")) for each in kept
+    )
+
+
+def _ask(
+    name: str, going: list[str], kept: list[str], *, yes: bool, delete_data: bool
+) -> None:
+    if not (yes or is_asked_at_terminal()):
+        raise PenstockError(
+            "nothing was changed: there is no terminal to ask at; --yes says yes"
+        )
+    if delete_data and kept:
+        raise ProvisionError(
+            "--delete-data is the second word. The first: set"
+            " keep_data_on_destroy to false (penstock deploy init --var"
+            " keep_data_on_destroy=false) and penstock deploy apply"
+        )
+    for sign, addresses in (("  -", going), ("  =", kept)):
+        for each in addresses:
+            click.echo(f"{sign} {each}".translate(SHOWN_CONTROLS), err=True)
+    click.echo(
+        f"penstock: {len(going)} resources would be removed (-), {len(kept)} kept (=)",
+        err=True,
+    )
+    if not yes:
+        confirm_by_name(f"Remove {name}?", name)
+    if delete_data:
+        click.secho(
+            "penstock: all logs, backups and passwords would go as well, for good",
+            err=True,
+            fg="red",
+            bold=True,
+        )
+        confirm_by_name(f"Delete the data of {name}?", name)
+
+
+def _empty(outputs: dict[str, Any], variables: dict[str, Any], view: View) -> None:
+    """Empty the bucket of backups: AWS removes no bucket that holds something."""
+    store = str(outputs.get("backup_store") or "").removeprefix("s3://")
+    bucket = store.partition("/")[0]
+    if bucket:
+        removed = aws_of(variables).empty_bucket(bucket)
+        view.say(f"s3://{bucket} emptied, {removed:,} objects")
+
+
+def _destroy(
+    terraform: Terraform, view: View, going: list[str], kept: list[str]
+) -> None:
+    if kept:
+        ids = terraform.identities()
+        terraform.forget(kept)
+        for each in kept:
+            kind, identity = ids.get(each, ("", ""))
+            view.say(f"kept: {each} {identity}" + how_to_remove(kind, identity))
+    view.begin("removing", len(going))
+    try:
+        terraform.destroy(view.told)
+    except KeyboardInterrupt:
+        view.say(
+            f"stopped after {view.done} of {len(going)}; the same command goes on from"
+            " there"
+        )
+        raise
+
+
+def how_to_remove(kind: str, identity: str) -> str:
+    """Return how somebody removes a thing that was kept; empty if AWS does not mind."""
+    command_line = {
+        "aws_ebs_volume": f"aws ec2 delete-volume --volume-id {identity}",
+        "aws_s3_bucket": f"aws s3 rb --force s3://{identity}",
+        "aws_db_instance": f"aws rds delete-db-instance --db-instance-identifier"
+        f" {identity}",
+        "aws_secretsmanager_secret": f"aws secretsmanager delete-secret --secret-id"
+        f" {identity}",
+        "aws_ecr_repository": f"aws ecr delete-repository --force --repository-name"
+        f" {identity}",
+    }.get(kind)
+    return f"; to remove it: {command_line}" if command_line else ""

@@ -1,0 +1,271 @@
+"""Terraform, run as a program: found, asked for its version, told, listened to.
+
+It owns how Terraform is started and how it is stopped: once, gently, so that it writes
+its state and gives its lock back. It must not print, nor know what is deployed.
+"""
+
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from penstock.errors import ProvisionError, UnavailableError
+from penstock.provision.deployment import Deployment
+from penstock.provision.terraform_events import (
+    Diagnostic,
+    Event,
+    Lock,
+    Words,
+    lock_in,
+    parse_line,
+    plain,
+)
+
+# The S3 backend locks without DynamoDB since 1.10; arguments that are written and never
+# read back, which keep passwords out of the state, came with 1.11.
+LEAST_VERSION: Final = (1, 11)
+_INSTALL: Final = "https://developer.hashicorp.com/terraform/install"
+# Stray lines of a failed run that are worth showing: its last words.
+_LAST_WORDS: Final = 5
+
+Told = Callable[[Event], None]
+
+
+class Failure(NamedTuple):
+    """Why a run failed."""
+
+    command: str
+    errors: tuple[Diagnostic, ...]
+    last_words: tuple[str, ...]
+
+    @property
+    def lock(self) -> Lock | None:
+        """Return who holds the state, where that is the reason."""
+        return next(filter(None, map(lock_in, self.errors)), None)
+
+
+class TerraformError(ProvisionError):
+    """Terraform has failed; `failure` has its own words."""
+
+    def __init__(self, message: str, failure: Failure) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+
+class Terraform:
+    """Terraform with one root module and one deployment's data.
+
+    Args:
+        on_stopping: called when it has been told to stop and is still at work.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        deployment: Deployment,
+        *,
+        on_stopping: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._root = root
+        self._deployment = deployment
+        self._on_stopping = on_stopping
+        self._program = _find_program()
+
+    def check_version(self) -> str:
+        """Return its version.
+
+        Raises:
+            UnavailableError: it is too old.
+        """
+        found = orjson.loads(self._answer("version", "-json"))["terraform_version"]
+        numbers = re.findall(r"\d+", str(found))[:2]
+        if tuple(map(int, numbers)) < LEAST_VERSION:
+            least = ".".join(map(str, LEAST_VERSION))
+            raise UnavailableError(
+                f"{self._program} is Terraform {found}, and {least} is needed:"
+                f" {_INSTALL}"
+            )
+        return str(found)
+
+    def init(self, told: Told) -> None:
+        """Get the providers, and connect with the state."""
+        backend = f"-backend-config={self._deployment.backend_file}"
+        self.run(["init", "-json", "-reconfigure", backend], told)
+
+    def plan(self, told: Told, *arguments: str) -> None:
+        """Find out what would change, and write it down for `apply`."""
+        self.run(
+            [
+                "plan",
+                "-json",
+                f"-out={self._deployment.plan_file}",
+                *self._deployment.variable_arguments(),
+                *arguments,
+            ],
+            told,
+        )
+
+    def apply(self, told: Told) -> None:
+        """Do what `plan` has written down."""
+        self.run(["apply", "-json", str(self._deployment.plan_file)], told)
+
+    def destroy(self, told: Told) -> None:
+        """Remove all that the state knows."""
+        arguments = self._deployment.variable_arguments()
+        self.run(["destroy", "-json", "-auto-approve", *arguments], told)
+
+    def output(self) -> dict[str, Any]:
+        """Return the outputs of the last apply, without those that are secret."""
+        found = orjson.loads(self._answer("output", "-json"))
+        return {
+            name: each["value"]
+            for name, each in found.items()
+            if not each.get("sensitive")
+        }
+
+    def resources(self) -> list[str]:
+        """Return the addresses of all resources that the state knows."""
+        found = self._answer("state", "list").decode().splitlines()
+        return [each for each in found if not re.search(r"(^|\.)data\.", each)]
+
+    def identities(self) -> dict[str, tuple[str, str]]:
+        """Return type and id of each resource that the state knows, by its address."""
+        found = orjson.loads(self._answer("show", "-json"))
+        pending = [found.get("values", {}).get("root_module", {})]
+        known: dict[str, tuple[str, str]] = {}
+        while pending:
+            module = pending.pop()
+            pending += module.get("child_modules", ())
+            for each in module.get("resources", ()):
+                identity = str(each.get("values", {}).get("id", ""))
+                known[each["address"]] = (str(each["type"]), identity)
+        return known
+
+    def forget(self, addresses: Sequence[str]) -> None:
+        """Take resources out of the state; they go on to exist."""
+        self._answer("state", "rm", *addresses)
+
+    def run(self, arguments: Sequence[str], told: Told) -> None:
+        """Run it to its end and tell each event.
+
+        Raises:
+            TerraformError: it has failed.
+            KeyboardInterrupt: it was stopped, and has ended in good order.
+        """
+        errors: list[Diagnostic] = []
+        stray: list[str] = []
+
+        def hear(event: Event) -> None:
+            if isinstance(event, Diagnostic) and event.is_error:
+                errors.append(event)
+            if isinstance(event, Words):
+                if not event.is_json:
+                    stray.append(event.text)
+                return
+            told(event)
+
+        process = subprocess.Popen(
+            self._command(arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is ours to pass on: two of it, and Terraform leaves its lock.
+            start_new_session=True,
+        )
+        was_stopped = self._listen(process, hear)
+        code = process.wait()
+        if was_stopped:
+            raise KeyboardInterrupt
+        if code != 0:
+            last_words = tuple(stray[-_LAST_WORDS:])
+            if not errors:  # what it could not say as JSON is all there is
+                for text in last_words:
+                    told(Words(text, is_json=False))
+            raise _failed(Failure(arguments[0], tuple(errors), last_words), code)
+
+    def _listen(self, process: subprocess.Popen[bytes], hear: Told) -> bool:
+        """Hear all that it says; return whether it was told to stop meanwhile."""
+        assert process.stdout is not None
+        was_stopped = False
+        while True:
+            try:
+                for line in process.stdout:
+                    event = parse_line(line)
+                    if event is not None:
+                        hear(event)
+                return was_stopped
+            except KeyboardInterrupt:
+                if not was_stopped:
+                    was_stopped = True
+                    process.send_signal(signal.SIGINT)
+                self._on_stopping()
+
+    def _answer(self, *arguments: str) -> bytes:
+        """Return what a short question is answered with.
+
+        Raises:
+            TerraformError: it has failed.
+        """
+        done = subprocess.run(
+            self._command(arguments),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            said = re.sub(r"[╷╵│]", "", plain(done.stderr)).splitlines()
+            lines = tuple(each.strip() for each in said if each.strip())
+            name = " ".join(arguments[:2]) if arguments[0] == "state" else arguments[0]
+            raise _failed(Failure(name, (), lines), done.returncode)
+        return done.stdout
+
+    def _command(self, arguments: Sequence[str]) -> list[str]:
+        # env: ours is inherited, for credentials and proxies are Terraform's to find.
+        return [
+            "/usr/bin/env",
+            f"TF_DATA_DIR={self._deployment.data_dir}",
+            "TF_IN_AUTOMATION=1",
+            "TF_INPUT=0",
+            "CHECKPOINT_DISABLE=1",
+            self._program,
+            f"-chdir={self._root}",
+            *arguments,
+        ]
+
+
+def _find_program() -> str:
+    found = shutil.which("terraform")
+    if found is None:
+        least = ".".join(map(str, LEAST_VERSION))
+        raise UnavailableError(
+            f"terraform is not installed: get {least} or newer from {_INSTALL}"
+        )
+    return found
+
+
+def _failed(failure: Failure, code: int) -> TerraformError:
+    """Return the one line: what went wrong first."""
+    lock = failure.lock
+    if lock is not None:
+        return TerraformError(
+            f"somebody else is at work on this deployment: {lock.who}, {lock.operation}"
+            f" since {lock.created}; wait for the end. If it is no longer running:"
+            f" terraform force-unlock {lock.id}",
+            failure,
+        )
+    if failure.errors:
+        first = failure.errors[0]
+        where = f" ({first.where})" if first.where else ""
+        more = len(failure.errors) - 1
+        also = f"; {more} more above" if more else ""
+        said = f"{first.summary.rstrip('.')}{where}{also}"
+    elif failure.last_words:
+        said = failure.last_words[0]
+    else:
+        said = f"it ended with {code} and said nothing"
+    return TerraformError(f"terraform {failure.command} failed: {said}", failure)
