@@ -10,32 +10,30 @@ backup() {
   case $1 in
     create)
       ! another_has_made_one || { say "another receiver has made a backup this night"; return; }
-      service penstock-backup create
+      penstock_backup create
       ;;
-    verify) service penstock-backup verify --last ;;
+    verify) penstock_backup verify --last ;;
     base)
-      archives_wal || { say "WAL is not archived, so a base backup would be of no use: docs/backups.md, wal-enable"; return; }
-      service penstock-wal base
+      # What is on already stays as it is; WAL has to be archived for a base backup.
+      penstock_wal wal-enable
+      penstock_wal base
       ;;
   esac
 }
 
-# Of compose.yaml's profile backup.
-service() {
-  compose --profile backup run --rm --no-deps -T "$@"
+# As PostgreSQL's superuser, where its files are.
+penstock_wal() {
+  compose --profile backup run --rm --no-deps -T penstock-wal "$@"
 }
 
-# postgresql.conf begins with an archive_command that does nothing.
-archives_wal() {
-  local command
-  command=$(compose exec -T postgres psql -U postgres -Atc 'SHOW archive_command' </dev/null) || return 1
-  [[ -n $command && $command != true && $command != "(disabled)" ]]
+penstock_backup() {
+  compose --profile backup run --rm --no-deps -T penstock-backup "$@"
 }
 
 # Receivers share a database, and each has the timer.
 another_has_made_one() {
   [[ $VARIANT == receivers ]] || return 1
-  service penstock-backup list -o json 2>/dev/null | python3 -c '
+  penstock_backup list -o json 2>/dev/null | python3 -c '
 import datetime, json, sys
 now = datetime.datetime.now(datetime.timezone.utc)
 newest = max((json.loads(line)["id"][:16] for line in sys.stdin), default="")

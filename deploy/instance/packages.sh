@@ -78,10 +78,12 @@ start_agent() {
   warn "the CloudWatch agent does not start, so its metrics and logs are missing: ${said##*$'\n'}"
 }
 
-# The agent may read a container's log only when it has been told of the container.
-show_logs() {
+# What the agent may read has been made anew: the token, a container's log.
+agent_rights() {
+  [[ -r $opt/cloudwatch/configure-agent ]] && id -u cwagent >/dev/null 2>&1 || return 0
   local said
-  said=$(bash "$opt/cloudwatch/configure-agent" rights 2>&1) || warn "${said##*$'\n'}"
+  said=$(bash "$opt/cloudwatch/configure-agent" rights 2>&1) ||
+    warn "the CloudWatch agent may not read all that it should: ${said##*$'\n'}"
 }
 
 # What is enabled starts by itself from now on; the timers at once.

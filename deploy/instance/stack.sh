@@ -30,7 +30,7 @@ stack_start() {
   say "starting the stack with $image"
   up || die "the stack does not become healthy: $(ailing)"
   remember "$image"
-  show_logs
+  agent_rights
   say "the stack is up"
 }
 

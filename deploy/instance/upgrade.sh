@@ -26,7 +26,7 @@ upgrade() {
   [[ -z $reason ]] || undo "$image" "$before" "$reason"
   trap - INT TERM HUP
   remember "$image"
-  show_logs
+  agent_rights
   forget_images "$image" "$before"
   rm -f -- "$run/stopped"
   systemctl start --no-block penstock-stack.service
@@ -50,7 +50,7 @@ undo() {
   fi
   environment "$before"
   if up; then
-    show_logs
+    agent_rights
     die "upgrade to $image failed ($reason): $before runs again"
   fi
   die "upgrade to $image failed ($reason), and so did going back to $before: $(ailing)"

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,17 @@ def compose() -> str:
 
 
 def configured(
-    file: Path = PRODUCTION, env_file: Path | None = EXAMPLE, **changed: str | None
+    changed: Mapping[str, str | None] | None = None,
+    *,
+    file: Path = PRODUCTION,
+    env_file: Path | None = EXAMPLE,
 ) -> tools.Ran:
     """Ask compose what a file comes to; None takes a variable away.
 
     Nothing of the caller's environment gets in but its PATH.
     """
     variables = {} if env_file is None else variables_of(env_file)
-    wanted = {**variables, **changed}
+    wanted = {**variables, **(changed or {})}
     environment = {name: text for name, text in wanted.items() if text is not None}
     done = subprocess.run(
         (compose(), "--file", str(file), "--env-file", os.devnull, "config"),
@@ -55,10 +59,11 @@ def configured(
     return tools.Ran(done.returncode, done.stdout)
 
 
-def services(**changed: str | None) -> dict[str, Any]:
+@cache
+def services() -> dict[str, Any]:
     """Return the services of production, profiles and all, as compose sees them."""
     every = "database,monitoring,collector,backup"
-    ran = configured(**{"COMPOSE_PROFILES": every, **changed})
+    ran = configured({"COMPOSE_PROFILES": every})
     assert ran.code == 0, ran.output
     found: dict[str, Any] = yaml.safe_load(ran.output)["services"]
     return found
@@ -76,8 +81,3 @@ def variables_in(text: str) -> set[str]:
     """Return the names of the variables that a compose file asks for."""
     code = re.sub(r"^\s*#.*$", "", text, flags=re.M)
     return set(re.findall(r"\$\{([A-Z_]+)", code))
-
-
-def in_order(mapping: Mapping[str, Any]) -> list[str]:
-    """Return its keys, for the words of an assertion."""
-    return sorted(mapping)

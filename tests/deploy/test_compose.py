@@ -1,11 +1,13 @@
 """The compose files: what they accept, what they refuse, what each container may do."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from penstock import config
 from tests.deploy import compose, tools
 
 MIB = 1024 * 1024
@@ -47,7 +49,9 @@ def test_the_example_is_accepted_as_it_stands() -> None:
 
 
 def test_the_local_stack_needs_no_variable() -> None:
-    ran = compose.configured(compose.LOCAL, None, COMPOSE_PROFILES="monitoring")
+    ran = compose.configured(
+        {"COMPOSE_PROFILES": "monitoring"}, file=compose.LOCAL, env_file=None
+    )
     assert ran.code == 0, ran.output
 
 
@@ -77,7 +81,7 @@ def required() -> list[str]:
 @pytest.mark.parametrize("name", required())
 def test_a_missing_variable_is_named_and_explained(name: str) -> None:
     for value in (None, ""):
-        ran = compose.configured(**{name: value})
+        ran = compose.configured({name: value})
         assert ran.code != 0
         last = ran.output.strip().splitlines()[-1]
         assert f"{name} is missing a value: " in last, ran.output
@@ -105,7 +109,7 @@ def test_what_must_be_given_is_the_machines_own() -> None:
     ],
 )
 def test_a_wrong_value_is_refused(name: str, value: str) -> None:
-    assert compose.configured(**{name: value}).code != 0
+    assert compose.configured({name: value}).code != 0
 
 
 def test_a_server_on_rds_has_no_postgres_and_needs_none_of_its_sizes() -> None:
@@ -120,7 +124,7 @@ def test_a_server_on_rds_has_no_postgres_and_needs_none_of_its_sizes() -> None:
         for name in compose.variables_of(compose.EXAMPLE)
         if name.startswith("POSTGRES_")
     )
-    ran = compose.configured(**{**rds, **absent})
+    ran = compose.configured({**rds, **absent})
     assert ran.code == 0, ran.output
     found = yaml.safe_load(ran.output)["services"]
     assert set(found) == {"setup", "migrate", "penstock", "nginx"}
@@ -197,7 +201,7 @@ def test_each_service_waits_for_what_it_needs(services: dict[str, Any]) -> None:
 
 
 def test_no_secret_is_in_an_environment_or_a_command_line() -> None:
-    ran = compose.configured(COMPOSE_PROFILES=PROFILES)
+    ran = compose.configured({"COMPOSE_PROFILES": PROFILES})
     for name, service in yaml.safe_load(ran.output)["services"].items():
         for key, text in service.get("environment", {}).items():
             is_secret = any(word in key for word in ("PASSWORD", "TOKEN", "KEY"))
@@ -217,11 +221,44 @@ def test_no_secret_is_in_an_environment_or_a_command_line() -> None:
         assert mounted == named | (mounted & {configured_files.get(name)}), name
 
 
+def test_every_setting_of_ours_exists(services: dict[str, Any]) -> None:
+    known = {config.environment_name(name) for name, _, _ in config.all_settings()}
+    known |= {"PENSTOCK_DATABASE_URL", "PENSTOCK_DATA_DIR"}
+    manifests = (tools.DEPLOY / "kubernetes" / "penstock.yaml").read_text()
+    local = yaml.safe_load(compose.LOCAL.read_text())["services"]
+    given = {
+        name
+        for each in (*services.values(), *local.values())
+        for name in each.get("environment", {})
+    } | set(re.findall(r"name: (PENSTOCK_\w+)", manifests))
+    ours = {name for name in given if name.startswith("PENSTOCK_")}
+    assert len(ours) > 15
+    assert ours <= known
+
+
+def test_the_example_for_kubernetes_keeps_the_promises() -> None:
+    path = tools.DEPLOY / "kubernetes" / "penstock.yaml"
+    tools.passes("yamllint", "-s", "-d", YAMLLINT, path)
+    _, found = yaml.safe_load_all(path.read_text())
+    assert found["kind"] == "StatefulSet", "a spool belongs to one server"
+    pod = found["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] >= 40
+    (container,) = pod["containers"]
+    assert container["readinessProbe"]["exec"]["command"] == ["penstock", "health"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    (claim,) = found["spec"]["volumeClaimTemplates"]
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert mounts[claim["metadata"]["name"]] == "/var/lib/penstock"
+
+
 def test_all_memory_that_is_given_away_is_there() -> None:
     """Of the machine of 4 GiB that the example is for, monitoring and all."""
     limits = {name: int(each["mem_limit"]) for name, each in compose.services().items()}
     always = sum(limits[name] for name in ("postgres", "penstock", "nginx"))
-    beside = sum(limits[name] for name in ("prometheus", "grafana", "fluent-bit"))
+    exporters = ("postgres-exporter", "node-exporter")
+    beside = sum(
+        limits[name] for name in ("prometheus", "grafana", "fluent-bit", *exporters)
+    )
     # The kernel's and the agent's are 300 MiB.
     assert always + 300 * MIB < 4096 * MIB
     assert always + beside < 4096 * MIB

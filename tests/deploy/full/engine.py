@@ -123,6 +123,7 @@ class Engine:
 
     def podman(self, *words: str, seconds: float = 120) -> str:
         """Run podman to its end."""
+        words = ("--log-level=error", *words)
         return tools.passes("podman", *words, env=self._environment, seconds=seconds)
 
     def inspect(self, name: str) -> Any:
@@ -182,7 +183,9 @@ class Engine:
             ):
                 tools.run("podman", *words, env=self._environment, seconds=120)
             # Container storage mounts itself for as long as it is used.
-            tools.run("umount", str(STACK / "graph" / "overlay"))
+            for place in reversed(_mounts()):
+                tools.run("umount", place)
+            _forget_rules()
             forwarding.write_text(before)
 
     def _check_health(self, stop: threading.Event) -> None:
@@ -271,16 +274,31 @@ def _make_postgres(engine: Engine) -> None:
     engine.build(POSTGRES_BASE, context / "Dockerfile", context)
 
 
-def leftovers(engine: Engine) -> dict[str, Sequence[str]]:
+def leftovers() -> dict[str, Sequence[str]]:
     """Return what an engine may leave behind on a machine, to be compared."""
     rules = tools.run("iptables-save").output.splitlines()
-    mounts = Path("/proc/mounts").read_text().splitlines()
     return {
         "rules": [each for each in rules if each.startswith("-A")],
-        "mounts": [each for each in mounts if str(STACK) in each],
+        "mounts": _mounts(),
         "links": [each for each in os.listdir("/sys/class/net") if "podman" in each],
         "forwarding": Path("/proc/sys/net/ipv4/ip_forward").read_text().split(),
     }
+
+
+def _forget_rules() -> None:
+    """Remove what podman's network plugin leaves; of anybody else's nothing."""
+    kept = [
+        line
+        for line in tools.run("iptables-save").output.splitlines()
+        if "netavark" not in line.lower()
+    ]
+    tools.passes("iptables-restore", stdin="\n".join([*kept, ""]))
+
+
+def _mounts() -> list[str]:
+    lines = Path("/proc/mounts").read_text().splitlines()
+    places = [line.split()[1] for line in lines]
+    return [each for each in places if each.startswith(str(STACK))]
 
 
 def _wait_for(condition: Any, seconds: float) -> None:
