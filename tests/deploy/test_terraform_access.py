@@ -12,12 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.deploy.fake_aws import ACCOUNT, REGION, FakeAws
-from tests.deploy.fake_aws import aws as aws
 from tests.deploy.terraform_runs import PATIENCE_SECONDS, Applied
-from tests.deploy.terraform_runs import applied as applied
-from tests.deploy.terraform_runs import begin as begin
-from tests.deploy.terraform_runs import begun as begun
-from tests.deploy.terraform_runs import terraform as terraform
 
 pytestmark = pytest.mark.timeout(PATIENCE_SECONDS)
 BACKUPS = f"penstock-applied-backups-{ACCOUNT}"

@@ -8,16 +8,10 @@ from typing import Any
 import pytest
 
 from tests.deploy.fake_aws import ACCOUNT, REGION, FakeAws
-from tests.deploy.fake_aws import aws as aws
 from tests.deploy.terraform_runs import (
     PATIENCE_SECONDS,
     Applied,
 )
-from tests.deploy.terraform_runs import applied as applied
-from tests.deploy.terraform_runs import begin as begin
-from tests.deploy.terraform_runs import begun as begun
-from tests.deploy.terraform_runs import changed as changed
-from tests.deploy.terraform_runs import terraform as terraform
 from tests.deploy.tools import DEPLOY, passes
 
 pytestmark = pytest.mark.timeout(PATIENCE_SECONDS)

@@ -7,14 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.fake_aws import aws as aws
-from tests.deploy.terraform_runs import applied as applied
-from tests.deploy.terraform_runs import begin as begin
-from tests.deploy.terraform_runs import begun as begun
-from tests.deploy.terraform_runs import changed as changed
-from tests.deploy.terraform_runs import plan_of as plan_of
 from tests.deploy.terraform_runs import resources
-from tests.deploy.terraform_runs import terraform as terraform
 
 Plan = dict[str, Any]
 WORLD = {"0.0.0.0/0", "::/0"}
