@@ -23,6 +23,7 @@ from contextlib import closing, contextmanager
 from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import Request, urlopen
 
 import asyncpg
 
@@ -172,6 +173,16 @@ class Stack:
             connection.request(method, path, body, {**token, **named})
             with connection.getresponse() as answer:
                 yield answer
+
+    def ask_here(self, path: str) -> str:
+        """Ask Penstock itself on loopback, as this machine's agents do."""
+        request = Request(
+            f"http://127.0.0.1:{self.ports['http']}{path}",
+            headers={"Authorization": f"Bearer {self.secrets['http_token']}"},
+        )
+        with urlopen(request, timeout=PATIENCE_SECONDS) as answer:
+            text: str = answer.read().decode()
+            return text
 
     def send(self, *lines: str) -> None:
         """Send lines as a service beside it does: TLS, the shared key, acks."""

@@ -1,11 +1,13 @@
 """The compose files: what they accept, what they refuse, what each container may do."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from penstock import config
 from tests.deploy import compose, tools
 
 MIB = 1024 * 1024
@@ -217,6 +219,36 @@ def test_no_secret_is_in_an_environment_or_a_command_line() -> None:
         configured_files = {"fluent-bit": "shared_key", "prometheus": "http_token"}
         named = {each for each in mounted if f"/run/secrets/{each}" in said}
         assert mounted == named | (mounted & {configured_files.get(name)}), name
+
+
+def test_every_setting_of_ours_exists(services: dict[str, Any]) -> None:
+    known = {config.environment_name(name) for name, _, _ in config.all_settings()}
+    known |= {"PENSTOCK_DATABASE_URL", "PENSTOCK_DATA_DIR"}
+    manifests = (tools.DEPLOY / "kubernetes" / "penstock.yaml").read_text()
+    local = yaml.safe_load(compose.LOCAL.read_text())["services"]
+    given = {
+        name
+        for each in (*services.values(), *local.values())
+        for name in each.get("environment", {})
+    } | set(re.findall(r"name: (PENSTOCK_\w+)", manifests))
+    ours = {name for name in given if name.startswith("PENSTOCK_")}
+    assert len(ours) > 15
+    assert ours <= known
+
+
+def test_the_example_for_kubernetes_keeps_the_promises() -> None:
+    path = tools.DEPLOY / "kubernetes" / "penstock.yaml"
+    tools.passes("yamllint", "-s", "-d", YAMLLINT, path)
+    _, found = yaml.safe_load_all(path.read_text())
+    assert found["kind"] == "StatefulSet", "a spool belongs to one server"
+    pod = found["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] >= 40
+    (container,) = pod["containers"]
+    assert container["readinessProbe"]["exec"]["command"] == ["penstock", "health"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    (claim,) = found["spec"]["volumeClaimTemplates"]
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert mounts[claim["metadata"]["name"]] == "/var/lib/penstock"
 
 
 def test_all_memory_that_is_given_away_is_there() -> None:

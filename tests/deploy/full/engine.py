@@ -185,6 +185,7 @@ class Engine:
             # Container storage mounts itself for as long as it is used.
             for place in reversed(_mounts()):
                 tools.run("umount", place)
+            _forget_rules()
             forwarding.write_text(before)
 
     def _check_health(self, stop: threading.Event) -> None:
@@ -282,6 +283,16 @@ def leftovers() -> dict[str, Sequence[str]]:
         "links": [each for each in os.listdir("/sys/class/net") if "podman" in each],
         "forwarding": Path("/proc/sys/net/ipv4/ip_forward").read_text().split(),
     }
+
+
+def _forget_rules() -> None:
+    """Remove what podman's network plugin leaves; of anybody else's nothing."""
+    kept = [
+        line
+        for line in tools.run("iptables-save").output.splitlines()
+        if "netavark" not in line.lower()
+    ]
+    tools.passes("iptables-restore", stdin="\n".join([*kept, ""]))
 
 
 def _mounts() -> list[str]:

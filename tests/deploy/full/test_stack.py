@@ -36,6 +36,18 @@ MIB = 1024 * 1024
 # SQL, boto3 and the model's client.
 MOST_ADDED_MIB = 320
 ROWS_PER_SECOND = 300
+BUCKET, S3_PORT = "penstock-test", 5600
+S3_VARIABLES = f"""\
+AWS_REGION: us-east-1
+      AWS_ENDPOINT_URL_S3: http://postgres:{S3_PORT}
+      AWS_ACCESS_KEY_ID: test
+      AWS_SECRET_ACCESS_KEY: test"""
+MAKE_BUCKET = f"""\
+import boto3
+boto3.client("s3", endpoint_url="http://127.0.0.1:{S3_PORT}", region_name="us-east-1",
+             aws_access_key_id="test", aws_secret_access_key="test"
+             ).create_bucket(Bucket="{BUCKET}")
+"""
 # The instance's program, with a test's places; what AWS and systemd do is left out.
 DRIVER = """\
 source {program}
@@ -66,7 +78,7 @@ DATABASE_HOST=postgres
 READER_HOST=postgres
 SECRET_ID=none
 STACK_BUCKET=none
-BACKUP_STORE=s3://none/penstock
+BACKUP_STORE=s3://{bucket}/penstock
 IMAGE_PARAMETER=/penstock/image
 POSTGRES_IMAGE={postgres}
 PROFILES=database
@@ -126,11 +138,15 @@ class Machine:
             ("${FORWARD_BIND:-0.0.0.0}:24224:", f"127.0.0.1:{ports['forward']}:"),
             ("${HTTPS_BIND:-0.0.0.0}:443:", f"127.0.0.1:{ports['https']}:"),
             ("127.0.0.1:8000:", f"127.0.0.1:{ports['http']}:"),
+            # On AWS an instance's role; here an S3 beside PostgreSQL.
+            ("AWS_REGION: ${AWS_REGION:-}", S3_VARIABLES),
         ):
             assert said in text
             text = text.replace(said, here)
         file.write_text(text)
-        (home / "etc/instance.env").write_text(INSTANCE.format(postgres=POSTGRES))
+        (home / "etc/instance.env").write_text(
+            INSTANCE.format(postgres=POSTGRES, bucket=BUCKET)
+        )
         # As the instance makes them: secrets on a tmpfs, each closed but to a group.
         shutil.copytree(home / "made/secrets", home / "run/secrets")
         (home / "run/secrets/grafana_password").write_text("unused\n")
@@ -404,3 +420,42 @@ def test_a_second_start_changes_nothing(machine: Machine) -> None:
     setup = machine.compose("logs", "--no-color", "--no-log-prefix", "setup")
     assert "made the role" not in setup.splitlines()[-1]
     assert json.loads(machine.stack.ask("/health").body)
+
+
+@pytest.fixture
+def s3(machine: Machine) -> Iterator[None]:
+    """An S3 in the network of PostgreSQL's container, and in no other."""
+    pid = str(machine.container("postgres")["State"]["Pid"])
+    inside = (tools.tool("nsenter"), f"--target={pid}", "--net")
+    moto = Path(sys.executable).with_name("moto_server")
+    server = subprocess.Popen(
+        (*inside, moto, "-H", "0.0.0.0", "-p", str(S3_PORT)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        made = (*inside, sys.executable, "-c", MAKE_BUCKET)
+        wait_until(
+            lambda: subprocess.run(made, stderr=subprocess.DEVNULL).returncode == 0,
+            "the bucket",
+        )
+        yield
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def test_backups_and_wal_go_to_the_store(machine: Machine, s3: None) -> None:
+    """As the instance's timers ask for them: by day, tried, and to any moment."""
+    for what in ("create", "verify", "base"):
+        ran = machine.instance("backup", what)
+        assert ran.code == 0, ran.output
+    status = machine.compose("--profile=backup", "run", "--rm", "-T", "penstock-wal")
+    assert "archive" in status
+    command = machine.query("SHOW archive_command")
+    assert command.startswith("/opt/penstock/bin/barman-cloud-wal-archive")
+    told = machine.stack.ask_here("/metrics")
+    assert "penstock_backup_last_success" in told or "penstock_backup" in told
+    # It must not fill its disk when the store goes.
+    machine.query("ALTER SYSTEM RESET archive_command")
+    machine.query("SELECT pg_reload_conf()")
