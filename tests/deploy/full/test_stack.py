@@ -220,11 +220,8 @@ class Machine:
 
     def query(self, statement: str) -> str:
         """Ask PostgreSQL, in its container, as its superuser."""
-        ran = self.inside(
-            "postgres",
-            *("psql", "-h", "/var/run/postgresql", "-U", "postgres", "-d", "logs"),
-            *("-Atc", statement),
-        )
+        psql = ("psql", "-U", "postgres", "-d", "logs", "-Atc", statement)
+        ran = self.inside("postgres", *psql)
         assert ran.code == 0, ran.output
         return ran.output.strip()
 
