@@ -298,7 +298,7 @@ def cost_chart() -> str:
         f" prices as known on {known}",
         ["PostgreSQL on the machine", "RDS with a replica instead", "the guide's sums"],
     )
-    axes = plot.Axes("GB a day, uncompressed", "USD")
+    axes = plot.Axes("GB a day, uncompressed", "")
     return plot.lines(head, axes, [own, rds, guide])
 
 

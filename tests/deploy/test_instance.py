@@ -191,13 +191,13 @@ def test_memory_is_shared_out_and_something_is_left(total):
     assert int(shares["POSTGRES_SHARED_BUFFERS"]) < int(shares["POSTGRES_MEMORY"])
     left = total - int(shares["POSTGRES_MEMORY"]) - int(shares["PENSTOCK_MEMORY"])
     assert left >= 64
-    assert int(shares["PENSTOCK_RING_BYTES"].removesuffix("MiB")) <= 1024
+    assert 64 <= int(shares["PENSTOCK_RING_BYTES"]) <= 1024
 
 
 def test_with_rds_there_is_no_memory_for_postgresql():
     assert _memory(3836, "rds") == {
         "PENSTOCK_MEMORY": "2301",
-        "PENSTOCK_RING_BYTES": "920MiB",
+        "PENSTOCK_RING_BYTES": "920",
     }
 
 
@@ -209,6 +209,8 @@ def test_stack_env_has_what_compose_asks_for(tmp_path):
     compose = (DEPLOY / "compose" / "compose.yaml").read_text()
     asked = set(re.findall(r"\$\{([A-Z_]+)(?::\?|\})", compose))
     assert asked <= given
+    # Without a unit it would be bytes.
+    assert re.search(r"^PENSTOCK_RING_BYTES=\d+MiB$", text, re.MULTILINE)
     assert "password" not in text.lower()
 
 

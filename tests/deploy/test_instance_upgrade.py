@@ -259,23 +259,15 @@ def test_a_watchdog_does_not_meddle_with_an_upgrade(machine):
 
 
 def test_backups_run_in_their_service_and_nothing_is_removed(machine):
-    machine.write_stub("archive_command", "barman-cloud-wal-archive s3://b pg %p\n")
     for what in ("create", "verify", "base"):
         assert machine.sh(f"main backup {what}").code == 0
     ran = [each.split("-T ")[1] for each in machine.calls(" run --rm")]
     assert ran == [
         "penstock-backup create",
         "penstock-backup verify --last",
+        "penstock-wal wal-enable",
         "penstock-wal base",
     ]
-
-
-def test_no_base_backup_where_wal_is_not_archived(machine):
-    machine.write_stub("archive_command", "true\n")
-    ran = machine.sh("main backup base")
-    assert ran.code == 0
-    assert "WAL is not archived" in ran.output
-    assert not machine.calls("penstock-wal")
 
 
 @pytest.mark.parametrize(("age_hours", "is_made"), [(2, False), (20, True)])

@@ -116,10 +116,6 @@ run "one_machine_with_a_volume_that_outlives_it" {
     error_message = "IMDSv2 only"
   }
   assert {
-    condition     = aws_instance.this[0].key_name == null || aws_instance.this[0].key_name == ""
-    error_message = "no key pair, no SSH"
-  }
-  assert {
     condition     = aws_instance.this[0].iam_instance_profile == "penstock-test-machine"
     error_message = "the machine has its role"
   }

@@ -41,7 +41,8 @@ OPEN_DAYS_A_NIGHT: Final = 1.1
 # A file of WAL is archived each minute even when nothing comes.
 WAL_FILES_A_DAY: Final = 1_440
 WAL_FILE_BYTES: Final = 16 * 1024**2
-UPLOAD_PART_BYTES: Final = 16 * 1024**2
+# The least there is (backup/s3_upload.py); of large objects they grow.
+UPLOAD_PART_BYTES: Final = 8 * 1024**2
 # The manifest, the lock, the schema, each night.
 SMALL_UPLOADS_A_DAY: Final = 4
 

@@ -15,7 +15,6 @@ from penstock.provision.stored import (
     disk_of,
     most_days,
 )
-from penstock.settings import BackupSettings
 from tests.backup_history import manifest
 
 LOAD = load_of(gb_per_day=20, records_per_day=None, record_bytes=None)
@@ -45,13 +44,6 @@ def test_days_in_the_bucket_are_those_that_prune_leaves(
     ages = [(LAST.date() - day).days for day in days_there]
     assert dumped.standard == sum(age < max(60, days) for age in ages)
     assert dumped.archive == sum(age >= max(120, days) for age in ages)
-
-
-def test_what_is_kept_by_default_is_what_the_settings_say() -> None:
-    settings, keeping = BackupSettings(), Keeping()
-    assert keeping.daily == settings.backup_keep_daily
-    assert keeping.weekly == settings.backup_keep_weekly
-    assert keeping.monthly == settings.backup_keep_monthly
 
 
 @given(st.integers(1, 3_000), st.booleans())

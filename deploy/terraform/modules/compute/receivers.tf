@@ -188,8 +188,8 @@ resource "aws_lb" "this" {
   security_groups    = [var.load_balancer_security_group_id]
   # A sender that knows one zone's address reaches the other's receivers too.
   enable_cross_zone_load_balancing = true
-  # Every sender has its name.
-  enable_deletion_protection = var.keep_data
+  # It has no data, and a destroy that keeps the data has to get past it.
+  enable_deletion_protection = false
 }
 
 resource "aws_lb_target_group" "this" {
