@@ -30,6 +30,7 @@ __all__ = ["aws"]
 
 TINY_ROOT = Path(__file__).parent / "tiny_root"
 STATE_BUCKET = "penstock-tfstate-123456789012-us-east-1"
+MEDIA_TYPE = "application/vnd.oci.image.index.v1+json"
 # A plan takes three seconds; on a machine that others use as well, many more.
 PATIENCE_SECONDS = 240
 pytestmark = pytest.mark.timeout(600)
@@ -503,7 +504,7 @@ def test_an_image_of_our_own_registry_goes_by_its_digest(
 
 
 def push_image(aws: FakeAws, tag: str) -> str:
-    manifest = json.dumps({"schemaVersion": 2, "config": {}, "layers": [], "tag": tag})
+    manifest = json.dumps({"tag": tag, "mediaType": MEDIA_TYPE})
     image = aws.client("ecr").put_image(
         repositoryName="test/penstock", imageManifest=manifest, imageTag=tag
     )["image"]
@@ -513,18 +514,24 @@ def push_image(aws: FakeAws, tag: str) -> str:
 # --- push
 
 DOCKER = """#!{python}
+import json
 import sys
+
 sys.path.insert(0, {repository!r})
 from tests.s3_server import client_of
-open({log!r}, "a").write(" ".join(sys.argv[1:]) + "\\n")
-if sys.argv[1] == "login":
-    open({log!r}, "a").write("password by stdin: %s\\n" % bool(sys.stdin.read()))
+
+with open({log!r}, "a") as log:
+    print(*sys.argv[1:], file=log)
+    if sys.argv[1] == "login":
+        print("password by stdin:", bool(sys.stdin.read()), file=log)
 if sys.argv[1] in ("push", "buildx"):
     tagged = [x for x in sys.argv if x.startswith("--tag=")] or sys.argv[2:3]
     name, _, tag = tagged[0].removeprefix("--tag=").rpartition(":")
     client_of({address!r}, "ecr").put_image(
-        repositoryName=name.partition("/")[2], imageManifest='{{"t": "%s"}}' % tag,
-        imageTag=tag)
+        repositoryName=name.partition("/")[2],
+        imageManifest=json.dumps(dict(tag=tag, mediaType={media_type!r})),
+        imageTag=tag,
+    )
 """
 
 
@@ -542,6 +549,7 @@ def test_push_builds_for_the_machines_kind_and_prints_the_digest(
             repository=repository,
             log=str(log),
             address=aws.address,
+            media_type=MEDIA_TYPE,
         )
     )
     docker.chmod(0o755)

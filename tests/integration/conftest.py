@@ -177,8 +177,8 @@ def new_home() -> Path:
     return Path(tempfile.mkdtemp(prefix="penstock-test-", dir=quick_disk())).resolve()
 
 
-# The URL of a database `penstock` in a PostgreSQL of another version, as a superuser that
-# needs no password: what is about the database is tried there (.github/workflows/ci.yml).
+# The URL of a database `penstock` in a PostgreSQL of another version, over its socket
+# and without a password: what is about the database is tried there (.ci/with-postgres).
 OTHER_POSTGRES = "PENSTOCK_TEST_DATABASE_URL"
 
 
@@ -197,7 +197,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     """
     given = os.environ.get(OTHER_POSTGRES)
     if given:
-        yield cast(EmbeddedPostgres, OtherPostgres(given))
+        yield cast("EmbeddedPostgres", OtherPostgres(given))
         return
     home = new_home()
     server = EmbeddedPostgres(home / "data")
