@@ -41,7 +41,7 @@ UNIT    := tests/unit tests/property
 PARTS   := tests/integration
 BACKUPS := $(wildcard $(PARTS)/test_backup*.py) $(PARTS)/test_pitr.py
 OTHERS  := $(addprefix $(PARTS)/test_,maintenance.py maintenance_under_load.py \
-  systemd.py up.py wheel.py)
+  systemd.py up.py)
 DATABASE := $(addprefix $(PARTS)/test_,claim_periods.py db_cli.py day_table.py \
   golden_rows.py matching.py migrations.py reader.py retention.py roles.py \
   roles_ingest.py roles_made.py seal.py search.py server.py stored_once.py versions.py)

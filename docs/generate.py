@@ -21,6 +21,8 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
+import sizing_page
+
 from penstock.buffer.books import Books
 from penstock.buffer.ring import Ring
 from penstock.config import CONCERNS, environment_name, flag_name
@@ -307,6 +309,14 @@ GENERATED: dict[str, dict[str, Callable[[], str]]] = {
         "lossless": lambda: lossless(plain),
         "json": lambda: lossless(json_frames),
     },
+    "sizing.md": {
+        name: lambda write=write: _table(*write())
+        for name, write in sizing_page.TABLES.items()
+    },
+}
+# By their place below docs/.
+PICTURES: dict[str, Callable[[], str]] = {
+    "images/sizing-cost.svg": sizing_page.cost_chart,
 }
 
 
@@ -379,6 +389,12 @@ def main(arguments: list[str]) -> int:
         if not check:
             page.write_text(after)
         elif after != before:
+            problems.append(f"docs/{name} is not up to date: run docs/generate.py")
+    for name, draw in PICTURES.items():
+        picture, drawn = DOCS / name, draw()
+        if not check:
+            picture.write_text(drawn)
+        elif not picture.exists() or picture.read_text() != drawn:
             problems.append(f"docs/{name} is not up to date: run docs/generate.py")
     sys.stderr.writelines(f"{problem}\n" for problem in problems)
     return 1 if problems else 0

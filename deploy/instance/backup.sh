@@ -13,8 +13,17 @@ backup() {
       penstock_backup create
       ;;
     verify) penstock_backup verify --last ;;
-    base) penstock_backup base ;;
+    base)
+      # What is on already stays as it is; WAL has to be archived for a base backup.
+      penstock_wal wal-enable
+      penstock_wal base
+      ;;
   esac
+}
+
+# As PostgreSQL's superuser, where its files are.
+penstock_wal() {
+  compose --profile backup run --rm --no-deps -T penstock-wal "$@"
 }
 
 penstock_backup() {

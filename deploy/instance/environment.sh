@@ -20,7 +20,7 @@ memory() {
   penstock=$(at_most 4096 "$penstock")
   ring=$(at_most 1024 "$(at_least 64 $((penstock * 40 / 100)))")
   echo "PENSTOCK_MEMORY=$penstock"
-  echo "PENSTOCK_RING_BYTES=${ring}MiB"
+  echo "PENSTOCK_RING_BYTES=$ring"
 }
 
 at_least() { echo $(($2 < $1 ? $1 : $2)); }
@@ -55,7 +55,8 @@ PENSTOCK_CPUS=$(nproc)
 FORWARD_BIND=0.0.0.0
 HTTPS_BIND=0.0.0.0
 ENV
-    memory "$(memory_total)"
+    # What Penstock calls MiB is bytes to it without the unit.
+    memory "$(memory_total)" | sed '/^PENSTOCK_RING_BYTES=/s/$/MiB/'
   } | write "$run/stack.env" 0644
 }
 

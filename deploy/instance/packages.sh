@@ -15,7 +15,7 @@ compose_plugin=/usr/local/lib/docker/cli-plugins/docker-compose
 # Amazon Linux 2023. Its repositories are versioned: the AMI says which packages these
 # are, and nothing is updated at boot. awscli, python3 and systemd are there.
 install_packages() {
-  local wanted=(docker amazon-cloudwatch-agent e2fsprogs openssl)
+  local wanted=(docker amazon-cloudwatch-agent acl e2fsprogs openssl)
   rpm -q --quiet "${wanted[@]}" ||
     retry 5 15 dnf install -y -q "${wanted[@]}" ||
     die "dnf could not install ${wanted[*]}: is there a way to Amazon's repositories (NAT, or the S3 endpoint)?"
@@ -31,14 +31,14 @@ install_compose() {
   ! has_sum "$sum" "$compose_plugin" || return 0
   install -d -m 0755 "${compose_plugin%/*}"
   retry 5 15 download_compose "docker-compose-linux-$machine" "$sum" ||
-    die "Docker Compose $compose_version could not be had, or has another SHA-256 than $sum: upload it as s3://$STACK_BUCKET/tools/docker-compose-linux-$machine, then run $program boot"
+    die "Docker Compose $compose_version could not be had, or has another SHA-256 than $sum: upload it as s3://$STACK_BUCKET/stack/tools/docker-compose-linux-$machine, then run user data again"
 }
 
-# From the bucket where somebody has put it there, for machines without a way out.
+# From the stack's files where somebody has put it there, for machines without a way out.
 download_compose() {
   local name=$1 sum=$2 new=$compose_plugin.new
   local url=https://github.com/docker/compose/releases/download/v$compose_version/$name
-  aws_cli s3 cp --only-show-errors "s3://$STACK_BUCKET/tools/$name" "$new" 2>/dev/null ||
+  cp -- "$opt/tools/$name" "$new" 2>/dev/null ||
     curl -fsSL --proto '=https' --max-time 300 -o "$new" "$url" || return 1
   has_sum "$sum" "$new" || { rm -f -- "$new"; return 1; }
   chmod 0755 "$new"
@@ -68,13 +68,22 @@ put_in_place() {
   mv -T -- "$1" "$opt"
 }
 
-# The agent comes with a user of its own, and its configuration says to run as that.
+# The agent comes with a user of its own, and its configuration says to run as that. A
+# machine without it still stores logs, so it is a warning.
 start_agent() {
-  local control=/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl
-  local configuration=$opt/cloudwatch/amazon-cloudwatch-agent.json problem
-  [[ -r $configuration ]] || { say "no $configuration: the CloudWatch agent is not started"; return 0; }
-  problem=$("$control" -a fetch-config -m ec2 -s -c "file:$configuration" 2>&1) ||
-    warn "the CloudWatch agent does not start, so its metrics and logs are missing: ${problem##*$'\n'}"
+  local control=/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl said
+  if said=$(bash "$opt/cloudwatch/configure-agent" 2>&1); then
+    said=$("$control" -a fetch-config -m ec2 -s -c "file:$said" 2>&1) && return 0
+  fi
+  warn "the CloudWatch agent does not start, so its metrics and logs are missing: ${said##*$'\n'}"
+}
+
+# What the agent may read has been made anew: the token, a container's log.
+agent_rights() {
+  [[ -r $opt/cloudwatch/configure-agent ]] && id -u cwagent >/dev/null 2>&1 || return 0
+  local said
+  said=$(bash "$opt/cloudwatch/configure-agent" rights 2>&1) ||
+    warn "the CloudWatch agent may not read all that it should: ${said##*$'\n'}"
 }
 
 # What is enabled starts by itself from now on; the timers at once.

@@ -13,6 +13,7 @@ secrets() {
   secret_directory
   retry "$secret_attempts" "$secret_pause_seconds" fetch_secret ||
     die "the secret could not be had, so nothing is started that needs it"
+  agent_rights
   volume_is_there || return 0
   tls
 }

@@ -8,9 +8,10 @@ start_wait_seconds=900
 # How long all has to stay healthy to be believed, and how often it is looked at.
 settle_seconds=15
 settle_pause_seconds=3
-# A network load balancer stops sending new connections after so many failed checks of
-# /health, two of ten seconds by Terraform.
-deregister_seconds=25
+# The load balancer gives a receiver no new sender after three failed checks of /health,
+# ten seconds apart (deploy/terraform/modules/compute/receivers.tf).
+deregister_seconds=35
+pull_problem=""
 
 compose() {
   docker compose --project-name penstock --env-file "$run/stack.env" \
@@ -25,10 +26,11 @@ stack_start() {
   prepare
   image=$(image_here) || die "$IMAGE_PARAMETER names no image yet: \`penstock deploy push\`; tried again each minute"
   environment "$image"
-  pull "$image" || die "$image is not in the registry yet, or cannot be had: \`penstock deploy push\`; tried again each minute"
+  pull "$image" || die "$pull_problem: not pushed yet? \`penstock deploy push\`; tried again each minute"
   say "starting the stack with $image"
   up || die "the stack does not become healthy: $(ailing)"
   remember "$image"
+  agent_rights
   say "the stack is up"
 }
 
@@ -51,15 +53,15 @@ stack_stop() {
   compose stop || die "not all containers stopped: docker ps"
 }
 
-# Takes no more senders, commits and acks what waits, and ends Penstock. Behind a load
-# balancer first nginx, whose /health is asked there: so new senders go elsewhere while
-# those that are connected are still served.
-drain() {
-  if [[ $VARIANT == receivers ]]; then
-    compose stop nginx || warn "nginx did not stop: new senders may still come"
-    sleep "$deregister_seconds"
-  fi
-  compose stop penstock
+# Commits and acks what waits, and ends Penstock: SIGTERM, and stop_grace_period for it.
+drain() { compose stop penstock; }
+
+# Before that, behind a load balancer: without nginx /health fails, and new senders go
+# elsewhere while those that are connected are still served. Only for a machine that
+# ends: the auto scaling group replaces one that is unhealthy for long.
+send_elsewhere() {
+  compose stop nginx || warn "nginx did not stop: new senders may still come"
+  sleep "$deregister_seconds"
 }
 
 # up --wait ends with 1 as soon as a container fails or stays unhealthy.
@@ -114,14 +116,16 @@ ailing() {
   echo "${found:-no container says why}; docker compose logs, or the log group ${LOG_GROUP:-}"
 }
 
-# What is here already needs no registry, so a reboot needs none.
+# What is here already needs no registry, so a reboot needs none. Says why not in
+# pull_problem.
 pull() {
-  local image images=("$1")
+  local image images=("$1") said
   [[ $DATABASE != docker ]] || images+=("$POSTGRES_IMAGE")
   for image in "${images[@]}"; do
     docker image inspect "$image" >/dev/null 2>&1 && continue
-    registry_login "$image"
-    docker pull --quiet "$image" >/dev/null || return 1
+    said=$(registry_login "$image" 2>&1) && said=$(docker pull --quiet "$image" 2>&1) && continue
+    pull_problem="$image cannot be had (${said##*$'\n'})"
+    return 1
   done
 }
 
@@ -130,8 +134,7 @@ registry_login() {
   local host=${1%%/*}
   [[ $host == *.dkr.ecr.*.amazonaws.com* ]] || return 0
   aws_cli ecr get-login-password |
-    docker login --username AWS --password-stdin "$host" >/dev/null 2>&1 ||
-    warn "no login at $host: may the instance's role pull?"
+    docker login --username AWS --password-stdin "$host" >/dev/null
 }
 
 # Written down only when it has become healthy here.

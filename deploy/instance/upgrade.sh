@@ -9,21 +9,24 @@ upgrade() {
   [[ ! -s $state/image ]] || before=$(<"$state/image")
   take_turn 0 || die "another upgrade or a start is under way on this machine: try again when it has ended"
   prepare
-  pull "$image" || die "$image cannot be had: nothing was changed"
+  pull "$image" || die "$pull_problem: nothing was changed"
   fetch || die "nothing was changed"
   # From here on a signal, too, leads back.
   trap 'undo "$image" "$before" "it was interrupted"' INT TERM HUP
   install_units
-  if [[ -n $before && $(container_state penstock) == running* ]]; then
-    say "draining $before"
-    drain || reason="it could not be drained"
-  fi
-  say "starting $image"
   environment "$image"
+  if [[ -n $before && $(container_state penstock) == running* ]]; then
+    # What cannot work is known before anything has been stopped.
+    say "migrating the database for $image, while $before takes events"
+    compose run --rm --no-deps -T migrate || reason="its migration failed"
+    [[ -n $reason ]] || drain || reason="$before could not be drained"
+  fi
+  [[ -n $reason ]] || say "starting $image"
   [[ -n $reason ]] || up || reason=$(ailing)
   [[ -z $reason ]] || undo "$image" "$before" "$reason"
   trap - INT TERM HUP
   remember "$image"
+  agent_rights
   forget_images "$image" "$before"
   rm -f -- "$run/stopped"
   systemctl start --no-block penstock-stack.service
@@ -47,6 +50,7 @@ undo() {
   fi
   environment "$before"
   if up; then
+    agent_rights
     die "upgrade to $image failed ($reason): $before runs again"
   fi
   die "upgrade to $image failed ($reason), and so did going back to $before: $(ailing)"

@@ -119,7 +119,7 @@ make_directories() {
   local entry name owner group mode
   volume_is_there || die "$data is not mounted: $program volume"
   for entry in postgres:999:999:0700 penstock:10001:10001:0700 tls:0:10001:0750 \
-    prometheus:65534:65534:0700 grafana:472:0:0700 metrics:10001:10001:0755; do
+    prometheus:65534:65534:0700 grafana:472:0:0700 metrics:10001:10001:2770; do
     IFS=: read -r name owner group mode <<<"$entry"
     [[ ! -d $data/$name ]] || continue
     install -d -m "$mode" "$data/$name"

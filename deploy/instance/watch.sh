@@ -13,6 +13,8 @@ watch_window_seconds=3600
 
 watchdog() {
   local name status health exit_code
+  # A container that was made since has a log that the agent may not read yet.
+  agent_rights
   # Who upgrades or starts knows better.
   take_turn 0 || return 0
   if [[ $(systemctl is-active penstock-stack.service) != active ]]; then

@@ -97,7 +97,8 @@ output "pipeline_role_arns" {
 
 # `penstock deploy destroy` takes these out of the state first, so that they stay: the data,
 # what guards it (a bucket without its public access block would be open to change), and what
-# it cannot be without. Only addresses that are there, so that none is asked for in vain.
+# it cannot be without. The images too: data of this release cannot be read without one that
+# knows it. Only addresses that are there, so that none is asked for in vain.
 output "kept_on_destroy" {
   description = "Addresses that stay when the deployment is destroyed; none with keep_data_on_destroy = false."
   value = var.keep_data_on_destroy ? concat(
@@ -109,6 +110,10 @@ output "kept_on_destroy" {
       "module.storage.aws_s3_bucket_public_access_block.backups",
       "module.storage.aws_s3_bucket_server_side_encryption_configuration.backups",
       "module.storage.aws_s3_bucket_versioning.backups",
+      "module.registry.aws_ecr_lifecycle_policy.this[\"penstock\"]",
+      "module.registry.aws_ecr_lifecycle_policy.this[\"postgres\"]",
+      "module.registry.aws_ecr_repository.this[\"penstock\"]",
+      "module.registry.aws_ecr_repository.this[\"postgres\"]",
       "module.secret.aws_secretsmanager_secret.this",
       "module.secret.aws_secretsmanager_secret_version.this",
     ],

@@ -78,7 +78,8 @@ variable "variant" {
     error_message = "variant = \"receivers\" needs database = \"rds\": machines that come and go cannot hold the database."
   }
   validation {
-    condition     = var.variant != "receivers" || var.nat || var.interface_endpoints
+    # Without rds there is a line of its own.
+    condition     = var.variant != "receivers" || var.database != "rds" || var.nat || var.interface_endpoints
     error_message = "variant = \"receivers\" needs nat = true (or interface_endpoints = true, where every image comes from ECR): receivers have no public address, and would not reach AWS."
   }
 }
@@ -158,7 +159,7 @@ variable "data_volume_gib" {
 
   validation {
     condition     = var.data_volume_gib >= 10 && var.data_volume_gib <= 16384 && floor(var.data_volume_gib) == var.data_volume_gib
-    error_message = "data_volume_gib is a whole number from 10 to 16384, which is the most that gp3 has."
+    error_message = "data_volume_gib is a whole number from 10 to 16384."
   }
 }
 
@@ -210,7 +211,7 @@ variable "keep_data_on_destroy" {
 }
 
 variable "kms_key_arn" {
-  description = "A KMS key of your own for disks, backups, database and secret. Empty: AWS's own keys, which nobody can delete."
+  description = "A KMS key of your own for disks, backups, database and secret. Empty: AWS's own keys, which nobody can delete. Its policy has to let CloudWatch Logs use it and, for receivers, EC2 Auto Scaling."
   type        = string
   default     = ""
 

@@ -122,6 +122,10 @@ def aws() -> Iterator[FakeAws]:
 # --- the server
 
 
+def _replace(owner: type, name: str, made: Any) -> None:
+    setattr(owner, name, made)
+
+
 def _watch_instances() -> None:
     """Turn detailed monitoring on and off, which is not there and would be retried."""
     from moto.core.responses import ActionResult
@@ -137,8 +141,8 @@ def _watch_instances() -> None:
 
         return run
 
-    Monitoring.monitor_instances = turned("enabled")
-    Monitoring.unmonitor_instances = turned("disabled")
+    _replace(Monitoring, "monitor_instances", turned("enabled"))
+    _replace(Monitoring, "unmonitor_instances", turned("disabled"))
 
 
 def _tell_databases_apart() -> None:
@@ -160,8 +164,8 @@ def _tell_databases_apart() -> None:
         database.dbi_resource_id = fresh()
         return database
 
-    models.DBInstance.__init__ = init
-    models.RDSBackend.create_db_instance_read_replica = replica
+    _replace(models.DBInstance, "__init__", init)
+    _replace(models.RDSBackend, "create_db_instance_read_replica", replica)
 
 
 def _know_alarms_and_budgets() -> None:
@@ -169,10 +173,35 @@ def _know_alarms_and_budgets() -> None:
     from moto.budgets.responses import BudgetsResponse
     from moto.cloudwatch.responses import CloudWatchResponse
 
-    CloudWatchResponse.put_composite_alarm = CloudWatchResponse.put_metric_alarm
-    BudgetsResponse.list_tags_for_resource = lambda self: json.dumps(
-        {"ResourceTags": []}
-    )
+    alarm = CloudWatchResponse.put_metric_alarm
+    _replace(CloudWatchResponse, "put_composite_alarm", alarm)
+
+    def no_tags(self: Any) -> str:
+        return json.dumps({"ResourceTags": []})
+
+    _replace(BudgetsResponse, "list_tags_for_resource", no_tags)
+
+
+def _keep_groups() -> None:
+    """Keep an instance's groups where it has a public address, and a rule's text.
+
+    Both would be changed again at each apply.
+    """
+    from moto.ec2.models.instances import Instance
+    from moto.ec2.models.security_groups import SecurityGroupRule
+
+    made = Instance.__init__
+
+    def init(self: Any, *arguments: Any, **named: Any) -> None:
+        made(self, *arguments, **named)
+        if not self.security_groups and 0 in self.nics:
+            self.security_groups = list(self.nics[0]._group_set)
+
+    def description(self: Any) -> Any:
+        return self.ip_range.get("Description") or self.source_group.get("Description")
+
+    _replace(Instance, "__init__", init)
+    _replace(SecurityGroupRule, "description", property(description))
 
 
 def _count_as_tls() -> None:
@@ -188,7 +217,27 @@ def _count_as_tls() -> None:
             return access_control.PermissionResult.NEUTRAL
         return asked(self, *arguments, **named)
 
-    statement.is_action_permitted = permitted
+    _replace(statement, "is_action_permitted", permitted)
+
+
+def _look_at_resources() -> None:
+    """Ask policies about a secret or a parameter by its ARN; here it would be "*"."""
+    from moto.iam.access_control import IAMRequest
+
+    asked = IAMRequest.check_action_permitted
+
+    def check(self: Any, resource: str) -> None:
+        begin = f"arn:aws:{self._service}:{self._region}:{self.account_id}"
+        if resource == "*" and self._service in {"secretsmanager", "ssm"}:
+            named = json.loads(self._body or b"{}")
+            if secret := named.get("SecretId"):
+                known = secret.startswith("arn:")
+                resource = secret if known else f"{begin}:secret:{secret}"
+            elif parameter := named.get("Name"):
+                resource = f"{begin}:parameter/{parameter.lstrip('/')}"
+        asked(self, resource)
+
+    _replace(IAMRequest, "check_action_permitted", check)
 
 
 def serve(port: int) -> None:
@@ -198,7 +247,9 @@ def serve(port: int) -> None:
     _watch_instances()
     _tell_databases_apart()
     _know_alarms_and_budgets()
+    _keep_groups()
     _count_as_tls()
+    _look_at_resources()
     let_commands_run()
     moto.server.main(["-H", "127.0.0.1", "-p", f"{port}"])
 

@@ -38,6 +38,7 @@ HOW_TO_GET: dict[str, str] = {
     " aardvark-dns iptables",
     "docker": "https://docs.docker.com/engine/install, for `docker compose`",
     "node": "apt-get install nodejs npm",
+    "setfacl": "apt-get install acl",
 }
 # What was not run: by the tool, how many tests.
 missing: dict[str, int] = {}

@@ -23,7 +23,9 @@ def test_each_is_in_production_md_as_it_is(name: str) -> None:
     assert f"(../deploy/prometheus/{name})" in PAGE
     http = HttpSettings()
     assert f'targets: ["{http.http_host}:{http.http_port}"]' in body(name)
-    assert (DEPLOY / "penstock-alerts.yml").exists()
+    for rules in ("penstock-rules.yml", "penstock-alerts.yml"):
+        assert f"  - {rules}\n" in body(name)
+        assert (DEPLOY / rules).exists()
 
 
 def test_they_differ_in_the_token_alone() -> None:

@@ -64,7 +64,7 @@ def _ask(settings: HttpSettings, path: str) -> tuple[int, str]:
         answer = connection.getresponse()
         return answer.status, _in_words(answer.read())
     except (OSError, http.client.HTTPException, socket.gaierror) as error:
-        reason = str(error) or type(error).__name__
+        reason = getattr(error, "strerror", None) or str(error) or "no answer"
         raise UnavailableError(f"nobody answers at {place}: {reason}") from error
     finally:
         connection.close()

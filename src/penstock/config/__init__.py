@@ -25,11 +25,10 @@ from penstock.config.loading import (
     load,
     load_settings,
     needs_restart,
-    secret_of,
     setting_value,
-    with_password,
 )
 from penstock.config.machine import cores, time_zone_name
+from penstock.config.secret_files import secret_of, with_password
 from penstock.config.sender_secrets import password_in, shared_key
 
 __all__ = [

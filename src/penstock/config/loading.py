@@ -172,32 +172,6 @@ def data_dir(flag: str | None, config_file: str | None = None) -> Path | None:
     return Path(named) if named else None
 
 
-def secret_of(file: str, where: str) -> str:
-    """Return the secret that a file holds, and a line end at most.
-
-    Raises:
-        SettingsError: it is of no use; `where` names what it was given by.
-    """
-    problems: list[str] = []
-    secret = read_secret(file, where, problems.append)
-    if secret is None:
-        raise SettingsError(*problems)
-    return secret
-
-
-def with_password(url: str, where: str) -> str:
-    """Return a URL given by a flag with the password of the file that it names.
-
-    Raises:
-        SettingsError: that file is of no use.
-    """
-    problems: list[str] = []
-    filled = fill_password(url, where, problems.append)
-    if problems:
-        raise SettingsError(*problems)
-    return filled
-
-
 def needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
     """Return the settings that differ and that a reload does not apply."""
     changed = [

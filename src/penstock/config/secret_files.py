@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from penstock.config.values import Complain, accepted_by
+from penstock.errors import SettingsError
 from penstock.reading import read_file
 
 FILE = "_file"
@@ -111,3 +112,29 @@ def read_secret(
     else:
         return raw.decode(errors="surrogateescape")
     return None
+
+
+def secret_of(file: str, where: str) -> str:
+    """Return the secret that a file holds, and a line end at most.
+
+    Raises:
+        SettingsError: it is of no use; `where` names what it was given by.
+    """
+    problems: list[str] = []
+    secret = read_secret(file, where, problems.append)
+    if secret is None:
+        raise SettingsError(*problems)
+    return secret
+
+
+def with_password(url: str, where: str) -> str:
+    """Return a URL given by a flag with the password of the file that it names.
+
+    Raises:
+        SettingsError: that file is of no use.
+    """
+    problems: list[str] = []
+    filled = fill_password(url, where, problems.append)
+    if problems:
+        raise SettingsError(*problems)
+    return filled

@@ -29,7 +29,7 @@ KEPT_SNAPSHOTS: Final = 7
 RDS_BACKUP_DAYS: Final = 14
 # The agent's metrics and the module monitoring's alarms, counted and rounded up; a
 # machine's and PostgreSQL's own log, and refused connections.
-METRICS: Final = 40
+METRICS: Final = 30
 ALARMS: Final = 20
 LOG_GB: Final = 1.0
 # Searches, dashboards, questions and packages; packages come in for nothing.

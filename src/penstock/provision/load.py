@@ -158,7 +158,7 @@ def _check_record(load: Load) -> None:
             f" {MOST_RECORD_BYTES // 1024**2} MiB (max_frame_bytes); check"
             " --records-per-day and --record-bytes"
         )
-    if size < LEAST_RECORD_BYTES:
+    if round(size, 6) < LEAST_RECORD_BYTES:  # by two divisions it may be a hair less
         raise SettingsError(
             f"a record of {size:.3g} bytes: an empty one has"
             f" {LEAST_RECORD_BYTES} in msgpack; check --records-per-day and"

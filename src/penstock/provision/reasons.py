@@ -128,7 +128,8 @@ def _disk(plan: Plan) -> Iterator[str]:
     load, days = plan.load, plan.wishes.days
     indexed = load.index_bytes_per_day(plan.wishes.indexes)
     day = (load.table_bytes_per_day() + indexed) / GIB
-    gib = plan.rds.gib if plan.rds else plan.disk.gib
+    disk = plan.rds or plan.data_disk
+    gib = disk.gib if disk else 0
     yield (
         f"Disk: a day is {_about(day)} GiB"
         f" ({(load.table_bytes_per_day() + indexed) / load.bytes_per_day:.2f} of what"
@@ -148,8 +149,9 @@ def _backups(plan: Plan) -> str:
     kept = plan.wishes.keeping
     return (
         f"Backups: {_about(bucket.total_bytes / GB)} GB in S3 with {kept.daily} daily,"
-        f" {kept.weekly} weekly and {kept.monthly} monthly ones kept (--keep-monthly 0"
-        f" costs least); to restore all of it takes about {_about(hours)} hours."
+        f" {kept.weekly} weekly and {kept.monthly} monthly ones kept (fewer, --no-wal"
+        " and --no-snapshots cost less); to restore all of it takes about"
+        f" {_about(hours)} hours."
     )
 
 

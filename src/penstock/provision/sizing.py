@@ -41,6 +41,9 @@ RDS_MOST_GIB: Final = 32_768
 RDS_LEAST_GIB: Final = 20
 # Prometheus and Grafana take half a GiB, which a machine with less than this lacks.
 MONITORING_MIB: Final = 4_096
+# There only half of what a larger machine is trusted with, because nobody sees it near
+# its end; and half a GiB is left for the system and a night's dump.
+TRUST_IN_SMALL: Final = 0.5
 # Two zones have one each; as many again at a peak, and while one is replaced.
 LEAST_RECEIVERS: Final = 2
 
@@ -151,7 +154,7 @@ def plan_of(load: Load, wishes: Wishes, machines: Sequence[Machine] = MACHINES) 
         volume = _volume(load, disk)
         return Plan(load, wishes, machine, 1, disk, bucket, data_disk=volume)
     database = _smallest(load, RDS_CLASSES, with_penstock=False, with_postgres=True)
-    gib = max(RDS_LEAST_GIB, disk.gib)
+    gib = min(RDS_MOST_GIB, max(RDS_LEAST_GIB, disk.gib))
     rds = Rds(database, gib, wishes.replicas, wishes.multi_az)
     if wishes.variant == "receivers":
         return Plan(load, wishes, machine, LEAST_RECEIVERS, disk, bucket, rds=rds)
@@ -219,10 +222,11 @@ def _carries(
     )
     if not with_postgres:
         return is_fit
+    cache: float = machine.memory_mib * 75 // 100
     if with_penstock:
         cache = memory_of(machine.memory_mib)["POSTGRES_EFFECTIVE_CACHE_SIZE"]
-    else:
-        cache = machine.memory_mib * 75 // 100
+        if machine.memory_mib < MONITORING_MIB:
+            cache *= TRUST_IN_SMALL
     disk_mib = machine.disk_mbps * 1_000_000 / 8 / MIB
     return is_fit and hour_mib(load) <= cache and written_mibps(load) <= disk_mib
 
@@ -232,7 +236,7 @@ def _volume(load: Load, disk: Disk) -> DataDisk:
     wanted = math.ceil(written_mibps(load) * 2 / 25) * 25
     mibps = max(GP3_MIBPS, min(GP3_MOST_MIBPS, wanted))
     iops = max(GP3_IOPS, min(GP3_MOST_IOPS, math.ceil(mibps / MIBPS_AN_IOPS)))
-    return DataDisk(disk.gib, iops, mibps)
+    return DataDisk(min(GP3_MOST_GIB, disk.gib), iops, mibps)
 
 
 def _check_rate(load: Load) -> None:

@@ -41,7 +41,8 @@ OPEN_DAYS_A_NIGHT: Final = 1.1
 # A file of WAL is archived each minute even when nothing comes.
 WAL_FILES_A_DAY: Final = 1_440
 WAL_FILE_BYTES: Final = 16 * 1024**2
-UPLOAD_PART_BYTES: Final = 16 * 1024**2
+# The least there is (backup/s3_upload.py); of large objects they grow.
+UPLOAD_PART_BYTES: Final = 8 * 1024**2
 # The manifest, the lock, the schema, each night.
 SMALL_UPLOADS_A_DAY: Final = 4
 
@@ -170,7 +171,7 @@ def days_dumped(days: int, keeping: Keeping) -> Dumped:
     """
     # Any day will do that is a month's last: only distances count.
     today = date(2026, 12, 31)
-    nights = {today - timedelta(n) for n in range(keeping.daily)}
+    nights = {today - timedelta(n) for n in range(max(1, keeping.daily))}
     sunday = today + timedelta(6 - today.weekday())
     nights |= {min(today, sunday - timedelta(7 * n)) for n in range(keeping.weekly)}
     nights |= {_months_before(today, n) for n in range(keeping.monthly)}

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import asyncpg
@@ -32,6 +33,9 @@ from penstock.sink.sql import load_blocks
 # The logins of docs/production.md; of the owner the role is the login.
 WRITER_LOGIN = "penstock"
 READER_LOGIN = "log_reader"
+# PostgreSQL's own: who may see what others run, and what waits to be archived. Not every
+# managed PostgreSQL lets its master user give it; then less is seen.
+MONITOR = "pg_monitor"
 # PostgreSQL's own (scram_iterations).
 _ITERATIONS = 4096
 _SALT_BYTES = 16
@@ -112,6 +116,7 @@ class _Setup:
             (ASKER, READER_LOGIN),
         ):
             await self._add_member(role, login)
+        await self._let_owner_watch()
         await self._let_readers_ask()
         await self._make_database(database)
         return self._done
@@ -132,6 +137,11 @@ class _Setup:
         if not await self._connection.fetchval(is_member, login, role):
             await self._execute("add_member", role=role, login=login)
             self._done.append(f"made {login} a member of {role}")
+
+    async def _let_owner_watch(self) -> None:
+        # Maintenance tells how far WAL is behind, and the exporter of compose what runs.
+        with suppress(asyncpg.InsufficientPrivilegeError):
+            await self._add_member(MONITOR, OWNER)
 
     async def _let_readers_ask(self) -> None:
         making = load_blocks("roles")

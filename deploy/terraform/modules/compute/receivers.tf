@@ -176,6 +176,8 @@ resource "aws_autoscaling_policy" "cpu" {
 
 locals {
   listeners = local.receivers ? merge({ forward = 24224 }, var.https ? { https = 443 } : {}) : {}
+  # A target group's name has 32 characters, of which the prefix may take 29.
+  short = { forward = "in", https = "ui" }
 }
 
 resource "aws_lb" "this" {
@@ -188,14 +190,14 @@ resource "aws_lb" "this" {
   security_groups    = [var.load_balancer_security_group_id]
   # A sender that knows one zone's address reaches the other's receivers too.
   enable_cross_zone_load_balancing = true
-  # Every sender has its name.
-  enable_deletion_protection = var.keep_data
+  # It has no data, and a destroy that keeps the data has to get past it.
+  enable_deletion_protection = false
 }
 
 resource "aws_lb_target_group" "this" {
   for_each = local.listeners
 
-  name     = "${var.prefix}-${each.key}"
+  name     = "${var.prefix}-${local.short[each.key]}"
   vpc_id   = var.vpc_id
   port     = each.value
   protocol = "TCP"

@@ -36,13 +36,13 @@ data "aws_iam_policy_document" "snapshots" {
   statement {
     sid       = "MakeSnapshots"
     actions   = ["ec2:CreateSnapshot", "ec2:CreateTags"]
-    resources = ["arn:*:ec2:*::snapshot/*"]
+    resources = ["arn:${data.aws_partition.current.partition}:ec2:*::snapshot/*"]
   }
 
   statement {
     sid       = "RemoveSnapshots"
     actions   = ["ec2:DeleteSnapshot"]
-    resources = ["arn:*:ec2:*::snapshot/*"]
+    resources = ["arn:${data.aws_partition.current.partition}:ec2:*::snapshot/*"]
 
     condition {
       test     = "StringEquals"
@@ -70,7 +70,7 @@ resource "aws_iam_role_policy" "snapshots" {
 resource "aws_dlm_lifecycle_policy" "data" {
   count = local.snapshots ? 1 : 0
 
-  description        = "Data volume of ${var.prefix}, each night"
+  description        = "Data volume of ${var.prefix} each night"
   execution_role_arn = aws_iam_role.snapshots[0].arn
   state              = "ENABLED"
 

@@ -227,7 +227,11 @@ data "aws_iam_policy_document" "seen" {
       "logs:DescribeLogStreams",
       "logs:PutLogEvents",
     ]
-    resources = ["${local.arn}:logs:${local.here}:log-group:${var.log_group}:*"]
+    # Its logs, and Penstock's metrics as lines of a log.
+    resources = [
+      "${local.arn}:logs:${local.here}:log-group:${var.log_group}:*",
+      "${local.arn}:logs:${local.here}:log-group:${var.log_group}/metrics:*",
+    ]
   }
 
   # The agent finds the log group by describing it, and its group by its own tags; neither

@@ -17,6 +17,9 @@ locals {
 # A key of our own: with SNS's own, alias/aws/sns, an alarm cannot publish, and nobody
 # is told so.
 data "aws_iam_policy_document" "key" {
+  #checkov:skip=CKV_AWS_109:A key's policy has to let the account administer it, or nobody ever can.
+  #checkov:skip=CKV_AWS_111:The same.
+  #checkov:skip=CKV_AWS_356:In a key's policy "*" is that key.
   # The account's administrators, as in every key: without this nobody could ever
   # change its policy.
   statement {
@@ -202,6 +205,7 @@ resource "aws_chatbot_slack_channel_configuration" "alerts" {
 
 # Made here, so that they have a retention: the agent makes its own for ever.
 resource "aws_cloudwatch_log_group" "instance" {
+  #checkov:skip=CKV_AWS_338:The machine's logs are for finding faults; a year of them is nobody's.
   name              = local.log_group
   retention_in_days = var.log_retention_days
   kms_key_id        = aws_kms_key.alerts.arn
@@ -210,6 +214,7 @@ resource "aws_cloudwatch_log_group" "instance" {
 # The agent sends Penstock's metrics as lines of a log (embedded metric format), from
 # which CloudWatch makes the metrics. Nobody reads the lines after that.
 resource "aws_cloudwatch_log_group" "metrics" {
+  #checkov:skip=CKV_AWS_338:CloudWatch keeps the metrics for 15 months; these are what they were made of.
   name              = "${local.log_group}/metrics"
   retention_in_days = 1
   kms_key_id        = aws_kms_key.alerts.arn

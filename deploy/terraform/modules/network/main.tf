@@ -42,7 +42,12 @@ resource "aws_subnet" "public" {
   # What is to have a public address says so itself.
   map_public_ip_on_launch = false
 
-  tags = { Name = "${var.prefix}-public-${local.zones[count.index]}" }
+  tags = { Name = "${var.prefix}-public-${count.index}" }
+
+  lifecycle {
+    # A zone that AWS adds some day would make new subnets, and with them new machines.
+    ignore_changes = [availability_zone]
+  }
 }
 
 resource "aws_subnet" "private" {
@@ -52,7 +57,12 @@ resource "aws_subnet" "private" {
   availability_zone = local.zones[count.index]
   cidr_block        = cidrsubnet(var.vpc_cidr, 4, 8 + count.index)
 
-  tags = { Name = "${var.prefix}-private-${local.zones[count.index]}" }
+  tags = { Name = "${var.prefix}-private-${count.index}" }
+
+  lifecycle {
+    # A zone that AWS adds some day would make new subnets, and with them new machines.
+    ignore_changes = [availability_zone]
+  }
 }
 
 resource "aws_internet_gateway" "this" {
