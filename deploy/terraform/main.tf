@@ -215,5 +215,6 @@ module "pipeline" {
   repository_arns   = module.registry.repository_arns
   image_parameter   = local.image_parameter
   state_bucket      = var.state_bucket != "" ? var.state_bucket : "${var.name}-tfstate-${local.account_id}-${var.region}"
+  state_prefix      = "${var.name}/${var.environment}/"
   secret_arn        = local.rds ? module.secret.arn : ""
 }

@@ -159,7 +159,7 @@ variable "data_volume_gib" {
 
   validation {
     condition     = var.data_volume_gib >= 10 && var.data_volume_gib <= 16384 && floor(var.data_volume_gib) == var.data_volume_gib
-    error_message = "data_volume_gib is a whole number from 10 to 16384, which is the most that gp3 has."
+    error_message = "data_volume_gib is a whole number from 10 to 16384."
   }
 }
 
@@ -211,7 +211,7 @@ variable "keep_data_on_destroy" {
 }
 
 variable "kms_key_arn" {
-  description = "A KMS key of your own for disks, backups, database and secret. Empty: AWS's own keys, which nobody can delete."
+  description = "A KMS key of your own for disks, backups, database and secret. Empty: AWS's own keys, which nobody can delete. Its policy has to let CloudWatch Logs use it and, for receivers, EC2 Auto Scaling."
   type        = string
   default     = ""
 

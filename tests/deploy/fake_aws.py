@@ -220,6 +220,26 @@ def _count_as_tls() -> None:
     _replace(statement, "is_action_permitted", permitted)
 
 
+def _look_at_resources() -> None:
+    """Ask policies about a secret or a parameter by its ARN; here it would be "*"."""
+    from moto.iam.access_control import IAMRequest
+
+    asked = IAMRequest.check_action_permitted
+
+    def check(self: Any, resource: str) -> None:
+        begin = f"arn:aws:{self._service}:{self._region}:{self.account_id}"
+        if resource == "*" and self._service in {"secretsmanager", "ssm"}:
+            named = json.loads(self._body or b"{}")
+            if secret := named.get("SecretId"):
+                known = secret.startswith("arn:")
+                resource = secret if known else f"{begin}:secret:{secret}"
+            elif parameter := named.get("Name"):
+                resource = f"{begin}:parameter/{parameter.lstrip('/')}"
+        asked(self, resource)
+
+    _replace(IAMRequest, "check_action_permitted", check)
+
+
 def serve(port: int) -> None:
     """Be the fake AWS."""
     import moto.server
@@ -229,6 +249,7 @@ def serve(port: int) -> None:
     _know_alarms_and_budgets()
     _keep_groups()
     _count_as_tls()
+    _look_at_resources()
     let_commands_run()
     moto.server.main(["-H", "127.0.0.1", "-p", f"{port}"])
 

@@ -223,7 +223,8 @@ def begun(aws: FakeAws, terraform: Terraform) -> Iterator[Future[Applied]]:
 @pytest.fixture(scope="session", autouse=True)
 def begin(request: pytest.FixtureRequest) -> None:
     """Begin the apply at once, where a test of this session asks for it."""
-    if any("applied" in getattr(i, "fixturenames", ()) for i in request.session.items):
+    names = {"applied", "changed", "plan_of"}
+    if any(names & set(getattr(i, "fixturenames", ())) for i in request.session.items):
         request.getfixturevalue("begun")
 
 
@@ -233,12 +234,44 @@ def applied(begun: Future[Applied]) -> Applied:
     return begun.result(PATIENCE_SECONDS)
 
 
+# A newer AMI of the same architecture, as far as Terraform can tell.
+OTHER_AMI = """
+data "aws_ssm_parameter" "ami" {
+  name = "/aws/service/ami-amazon-linux-latest/al2023-ami-minimal-kernel-default-arm64"
+}
+"""
+
+
 @pytest.fixture(scope="session")
-def plan_of(aws: FakeAws, terraform: Terraform) -> Callable[[str], dict[str, Any]]:
-    """Return the plan of a variant, made once."""
+def changed(applied: Applied) -> dict[str, Any]:
+    """The plan of what was applied, with another AMI, user data, type and images."""
+    other = applied.deployment.root / "modules" / "compute" / "ami_override.tf"
+    other.write_text(OTHER_AMI)
+    try:
+        return applied.deployment.varied(
+            retention_days=31,
+            instance_type="t4g.large",
+            penstock_version="0.2.0",
+            postgres_image="postgres:18.6",
+        ).plan()
+    finally:
+        other.unlink()
+
+
+@pytest.fixture(scope="session")
+def plan_of(
+    request: pytest.FixtureRequest, aws: FakeAws, terraform: Terraform
+) -> Callable[[str], dict[str, Any]]:
+    """Return the plan of a variant, made once.
+
+    That of a single machine is of one that was applied, so that all in it is known.
+    """
 
     @functools.cache
     def plan(variant: str) -> dict[str, Any]:
+        if variant == "single":
+            found: dict[str, Any] = request.getfixturevalue("changed")
+            return found
         name = f"p-{variant}"[:12].rstrip("-")
         return terraform.deployment(aws, name, **VARIANTS[variant]).plan()
 

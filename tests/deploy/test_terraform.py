@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.deploy.terraform_runs import Terraform, environment, init
-from tests.deploy.terraform_runs import terraform as terraform
 from tests.deploy.tools import TERRAFORM, passes, run
 
 MODULES = sorted({file.parent for file in TERRAFORM.rglob("*.tf")})

@@ -5,21 +5,13 @@ import json
 import re
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from tests.deploy.fake_aws import ACCOUNT, REGION, FakeAws
-from tests.deploy.fake_aws import aws as aws
 from tests.deploy.terraform_runs import (
     PATIENCE_SECONDS,
     Applied,
 )
-from tests.deploy.terraform_runs import applied as applied
-from tests.deploy.terraform_runs import begin as begin
-from tests.deploy.terraform_runs import begun as begun
-from tests.deploy.terraform_runs import terraform as terraform
 from tests.deploy.tools import DEPLOY, passes
 
 pytestmark = pytest.mark.timeout(PATIENCE_SECONDS)
@@ -131,11 +123,11 @@ def test_the_stack_is_uploaded_file_by_file_and_nothing_else(aws):
     assert body == (DEPLOY / "systemd" / "penstock.service").read_bytes()
 
 
-def test_no_secret_is_left_behind(aws, applied, outputs, user_data):
+def test_no_secret_is_left_behind(aws, applied, outputs, user_data, changed):
     left = {
         "state": applied.deployment.state.read_text(),
         "printed": applied.printed,
-        "plan": json.dumps(applied.deployment.varied(retention_days=31).plan()),
+        "plan": json.dumps(changed),
         "plan's file": applied.deployment.state.with_suffix(".tfplan")
         .read_bytes()
         .decode("latin-1"),
@@ -157,156 +149,32 @@ def test_no_secret_is_left_behind(aws, applied, outputs, user_data):
                 assert encoded not in text, f"{name} is in {where}, in base64"
 
 
-def test_a_second_plan_has_nothing_to_do(applied: Applied):
-    assert applied.deployment.differences() == set()
-
-
-def test_what_people_add_to_the_secret_stays(aws, applied, outputs):
+def test_a_second_plan_has_nothing_to_do_and_the_secret_keeps_what_people_added(
+    aws, applied, outputs
+):
     manager = aws.client("secretsmanager")
     values = {**secret(aws, outputs), "tls_certificate": "their own"}
     for _ in range(2):  # the one that Terraform wrote is not even the one before
         manager.put_secret_value(
             SecretId=outputs["secret_arn"], SecretString=json.dumps(values)
         )
-    # Another variable of the machine, another type whose AMI is another, another image:
-    # the machine is not made anew, nor is anything else.
-    changed = applied.deployment.varied(
-        retention_days=31,
-        instance_type="t3.medium",
-        penstock_version="0.2.0",
-        postgres_image="postgres:18.6",
-    )
-    assert changed.differences() == {
-        ("module.compute.aws_instance.this[0]", "update"),
-    }
+    assert applied.deployment.differences() == set()
     assert secret(aws, outputs) == values
 
 
-# --- what a machine's role may do, asked of an AWS that looks at policies
-
-
-@pytest.fixture(scope="module")
-def strict(aws: FakeAws, outputs: dict[str, Any]):
-    """Let the fake enforce policies; return clients of a role by its name."""
-    sts = aws.client("sts")
-    services: dict[tuple[str, str], Any] = {}
-
-    def client(role: str, service: str) -> Any:
-        if (role, service) not in services:
-            given = taken[role]
-            services[role, service] = boto3.client(
-                service,
-                endpoint_url=aws.address,
-                region_name=REGION,
-                aws_access_key_id=given["AccessKeyId"],
-                aws_secret_access_key=given["SecretAccessKey"],
-                aws_session_token=given["SessionToken"],
-                config=Config(proxies={}, retries={"total_max_attempts": 1}),
-            )
-        return services[role, service]
-
-    taken = {
-        role: sts.assume_role(
-            RoleArn=f"arn:aws:iam::{ACCOUNT}:role/penstock-applied-{role}",
-            RoleSessionName="test",
-        )["Credentials"]
-        for role in ("machine", "backup-pruner", "github-deploy", "github-plan")
+def test_another_ami_user_data_or_image_makes_no_machine_anew(changed):
+    differs = {
+        each["address"]: each["change"]
+        for each in changed["resource_changes"]
+        if each["change"]["actions"] != ["no-op"] and each["mode"] == "managed"
     }
-    aws.client("s3").create_bucket(Bucket="somebody-elses")
-    aws.client("secretsmanager").create_secret(Name="other", SecretString="x")
-    aws.client("ssm").put_parameter(Name="/other", Value="x", Type="String")
-    aws.post("/moto-api/reset-auth", b"0")
-    yield client
-    aws.post("/moto-api/reset-auth", b"inf")
-
-
-def denied(call: Any, **named: Any) -> bool:
-    """Say whether it is refused for the lack of a right, and not for anything else."""
-    try:
-        call(**named)
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        assert "Denied" in code or code == "UnauthorizedOperation", error
-        return True
-    return False
-
-
-def test_a_machine_writes_backups_and_cannot_delete_one(strict):
-    s3 = strict("machine", "s3")
-    one = {"Bucket": BACKUPS, "Key": "penstock/parts/one"}
-    assert not denied(s3.put_object, **one, Body=b"rows")
-    assert s3.get_object(**one)["Body"].read() == b"rows"
-    assert not denied(s3.list_objects_v2, Bucket=BACKUPS)
-    upload = s3.create_multipart_upload(**one)["UploadId"]
-    assert not denied(s3.abort_multipart_upload, **one, UploadId=upload)
-    assert denied(s3.delete_object, **one)
-    version = s3.get_object(**one)["VersionId"]
-    assert denied(s3.delete_object, **one, VersionId=version)
-    assert denied(s3.put_object, Bucket=BACKUPS, Key="elsewhere", Body=b"")
-    assert denied(s3.put_object, Bucket="somebody-elses", Key="penstock/x", Body=b"")
-    assert denied(s3.list_objects_v2, Bucket="somebody-elses")
-    assert denied(s3.put_bucket_policy, Bucket=BACKUPS, Policy="{}")
-    assert denied(s3.delete_bucket_policy, Bucket=BACKUPS)
-    assert denied(
-        s3.put_bucket_versioning,
-        Bucket=BACKUPS,
-        VersioningConfiguration={"Status": "Suspended"},
-    )
-
-
-def test_a_pruner_deletes_backups_and_leaves_their_versions(strict):
-    s3 = strict("backup-pruner", "s3")
-    two = {"Bucket": BACKUPS, "Key": "penstock/parts/two"}
-    version = s3.put_object(**two, Body=b"rows")["VersionId"]
-    assert not denied(s3.delete_object, **two)
-    assert denied(s3.delete_bucket, Bucket=BACKUPS)
-    assert denied(s3.delete_object, Bucket=STACK, Key="stack/compose/compose.yaml")
-    assert denied(
-        strict("backup-pruner", "secretsmanager").get_secret_value,
-        SecretId="penstock/applied",
-    )
-    assert version
-
-
-def test_a_machine_reads_its_stack_its_secret_and_its_image(strict, outputs):
-    s3 = strict("machine", "s3")
-    some = {"Bucket": STACK, "Key": "stack/systemd/penstock.service"}
-    assert not denied(s3.get_object, **some)
-    assert denied(s3.put_object, **some, Body=b"#!/bin/sh")
-    manager = strict("machine", "secretsmanager")
-    assert not denied(manager.get_secret_value, SecretId=outputs["secret_arn"])
-    assert denied(manager.get_secret_value, SecretId="other")
-    assert denied(
-        manager.put_secret_value, SecretId=outputs["secret_arn"], SecretString="{}"
-    )
-    ssm = strict("machine", "ssm")
-    image = outputs["image_parameter"]
-    assert not denied(ssm.get_parameter, Name=image)
-    assert denied(ssm.get_parameter, Name="/other")
-    assert denied(ssm.put_parameter, Name=image, Value="x", Overwrite=True)
-    assert denied(strict("machine", "ec2").describe_instances)
-    assert denied(strict("machine", "iam").list_roles)
-
-
-def test_a_workflow_pushes_images_and_touches_nothing_else(strict, outputs):
-    ssm = strict("github-deploy", "ssm")
-    image = outputs["image_parameter"]
-    assert not denied(ssm.put_parameter, Name=image, Value="x:1", Overwrite=True)
-    assert not denied(strict("github-deploy", "ecr").get_authorization_token)
-    assert denied(
-        strict("github-deploy", "secretsmanager").get_secret_value,
-        SecretId=outputs["secret_arn"],
-    )
-    assert denied(strict("github-deploy", "s3").list_objects_v2, Bucket=BACKUPS)
-    assert denied(
-        strict("github-deploy", "ec2").terminate_instances,
-        InstanceIds=outputs["instance_ids"],
-    )
-    assert denied(
-        strict("github-plan", "secretsmanager").get_secret_value,
-        SecretId=outputs["secret_arn"],
-    )
-    assert denied(strict("github-plan", "ssm").put_parameter, Name=image, Value="x")
+    assert list(differs) == ["module.compute.aws_instance.this[0]"]
+    (change,) = differs.values()
+    assert change["actions"] == ["update"]
+    before, after = change["before"], change["after"]
+    assert {name for name in after if after[name] != before.get(name)} == {
+        "instance_type"
+    }
 
 
 # --- the end

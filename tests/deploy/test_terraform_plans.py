@@ -1,17 +1,13 @@
 """Every variant's plan, read as a security engineer reads it."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.deploy.fake_aws import aws as aws
-from tests.deploy.terraform_runs import begin as begin
-from tests.deploy.terraform_runs import begun as begun
-from tests.deploy.terraform_runs import plan_of as plan_of
 from tests.deploy.terraform_runs import resources
-from tests.deploy.terraform_runs import terraform as terraform
 
 Plan = dict[str, Any]
 WORLD = {"0.0.0.0/0", "::/0"}
@@ -44,6 +40,36 @@ def test_nobody_is_let_in_from_everywhere_nor_by_ssh(plan: Plan):
         for address, machine in resources(plan, kind).items():
             assert not machine.get("key_name"), address
     assert not resources(plan, "aws_key_pair")
+
+
+def test_names_and_texts_are_some_that_aws_takes(plan: Plan):
+    # The fake takes any. AWS's references of CreateSecurityGroup, CreateTargetGroup ...
+    text = re.compile(r"[a-zA-Z0-9. _\-:/()#,@\[\]+=&;{}!$*]{1,255}")
+    for kind in (
+        "aws_security_group",
+        "aws_vpc_security_group_ingress_rule",
+        "aws_vpc_security_group_egress_rule",
+    ):
+        for address, each in resources(plan, kind).items():
+            assert text.fullmatch(each["description"]), address
+    for kind, longest in (
+        ("aws_lb", 32),
+        ("aws_lb_target_group", 32),
+        ("aws_iam_role", 64),
+        ("aws_s3_bucket", 63),
+        ("aws_db_instance", 63),
+    ):
+        for address, each in resources(plan, kind).items():
+            found = each.get("name") or each.get("bucket")
+            name = str(found or each["identifier"])
+            # As long as name and environment may be, together with the hyphen.
+            room = 16 + 1 + 12 - len(prefix_of(plan))
+            assert len(name) + room <= longest, address
+
+
+def prefix_of(plan: Plan) -> str:
+    variables = plan["variables"]
+    return f"penstock-{variables['environment']['value']}"
 
 
 def test_machines_go_out_by_https_and_to_their_database_only(plan: Plan):
@@ -204,7 +230,7 @@ def test_without_nat_receivers_reach_aws_by_endpoints(plan_of):
 def test_workflows_get_a_role_in_one_environment_of_one_repository_only(plan_of):
     plan = plan_of("single")
     roles = resources(plan, "aws_iam_role")
-    for key, environment in (("deploy", "p-single"), ("plan", "p-single-plan")):
+    for key, environment in (("deploy", "applied"), ("plan", "applied-plan")):
         role = roles[f'module.pipeline[0].aws_iam_role.this["{key}"]']
         assert role["max_session_duration"] == 3600
         read = data(

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.fake_aws import ACCOUNT, REGION, FakeAws
-from tests.deploy.fake_aws import aws as aws
 from tests.deploy.terraform_runs import PATIENCE_SECONDS, environment, init
 from tests.deploy.tools import TERRAFORM, passes, run, tool
 

@@ -1,5 +1,6 @@
-# The bucket that Terraform's state is in, made once for an account, before all else; one
-# for all environments. `penstock deploy init` applies this; by hand:
+# The bucket that Terraform's state is in, made once for an account and region, before all
+# else; one for all environments. `penstock deploy init` makes the same one by itself: this
+# is for who runs Terraform by hand.
 #   terraform -chdir=bootstrap init && terraform -chdir=bootstrap apply -var region=...
 # Its own state stays where it is run, and need not be kept: the bucket refuses to be
 # destroyed, and is taken on again by

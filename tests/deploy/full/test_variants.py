@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.deploy.fake_aws import ACCOUNT, REGION, FakeAws
-from tests.deploy.fake_aws import aws as aws
 from tests.deploy.terraform_runs import (
     PATIENCE_SECONDS,
     VARIANTS,
@@ -16,7 +15,6 @@ from tests.deploy.terraform_runs import (
     environment,
     init,
 )
-from tests.deploy.terraform_runs import terraform as terraform
 from tests.deploy.tools import passes
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE_SECONDS)

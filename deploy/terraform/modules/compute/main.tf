@@ -20,6 +20,8 @@ locals {
   device = "/dev/sdf"
 }
 
+data "aws_partition" "current" {}
+
 data "aws_ssm_parameter" "ami" {
   name = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${local.architecture}"
 }

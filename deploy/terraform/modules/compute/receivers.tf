@@ -176,6 +176,8 @@ resource "aws_autoscaling_policy" "cpu" {
 
 locals {
   listeners = local.receivers ? merge({ forward = 24224 }, var.https ? { https = 443 } : {}) : {}
+  # A target group's name has 32 characters, of which the prefix may take 29.
+  short = { forward = "in", https = "ui" }
 }
 
 resource "aws_lb" "this" {
@@ -195,7 +197,7 @@ resource "aws_lb" "this" {
 resource "aws_lb_target_group" "this" {
   for_each = local.listeners
 
-  name     = "${var.prefix}-${each.key}"
+  name     = "${var.prefix}-${local.short[each.key]}"
   vpc_id   = var.vpc_id
   port     = each.value
   protocol = "TCP"

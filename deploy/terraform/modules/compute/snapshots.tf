@@ -36,13 +36,13 @@ data "aws_iam_policy_document" "snapshots" {
   statement {
     sid       = "MakeSnapshots"
     actions   = ["ec2:CreateSnapshot", "ec2:CreateTags"]
-    resources = ["arn:*:ec2:*::snapshot/*"]
+    resources = ["arn:${data.aws_partition.current.partition}:ec2:*::snapshot/*"]
   }
 
   statement {
     sid       = "RemoveSnapshots"
     actions   = ["ec2:DeleteSnapshot"]
-    resources = ["arn:*:ec2:*::snapshot/*"]
+    resources = ["arn:${data.aws_partition.current.partition}:ec2:*::snapshot/*"]
 
     condition {
       test     = "StringEquals"

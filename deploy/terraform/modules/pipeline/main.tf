@@ -142,7 +142,7 @@ data "aws_iam_policy_document" "state" {
   statement {
     sid       = "ReadState"
     actions   = ["s3:GetObject"]
-    resources = ["${local.arn}:s3:::${var.state_bucket}/*"]
+    resources = ["${local.arn}:s3:::${var.state_bucket}/${var.state_prefix}*"]
   }
 
   statement {

@@ -34,7 +34,7 @@ resource "aws_vpc_security_group_egress_rule" "application_forward" {
 
 resource "aws_security_group" "server" {
   name        = "${var.prefix}-server"
-  description = "Penstock's machines"
+  description = "Machines of Penstock"
   vpc_id      = var.vpc_id
 
   tags = { Name = "${var.prefix}-server" }
@@ -81,7 +81,7 @@ resource "aws_security_group" "load_balancer" {
   count = var.load_balanced ? 1 : 0
 
   name        = "${var.prefix}-load-balancer"
-  description = "The load balancer before Penstock's machines"
+  description = "The load balancer of Penstock"
   vpc_id      = var.vpc_id
 
   tags = { Name = "${var.prefix}-load-balancer" }
@@ -96,7 +96,7 @@ resource "aws_vpc_security_group_egress_rule" "load_balancer" {
   for_each = local.balanced_ports
 
   security_group_id            = aws_security_group.load_balancer[0].id
-  description                  = "To Penstock's machines: ${each.key}"
+  description                  = "To the machines: ${each.key}"
   referenced_security_group_id = aws_security_group.server.id
   ip_protocol                  = "tcp"
   from_port                    = each.value
@@ -120,7 +120,7 @@ resource "aws_security_group" "database" {
   count = var.rds ? 1 : 0
 
   name        = "${var.prefix}-database"
-  description = "RDS, for Penstock's machines only"
+  description = "RDS, for the machines of Penstock only"
   vpc_id      = var.vpc_id
 
   tags = { Name = "${var.prefix}-database" }
@@ -130,7 +130,7 @@ resource "aws_vpc_security_group_ingress_rule" "database" {
   count = var.rds ? 1 : 0
 
   security_group_id            = aws_security_group.database[0].id
-  description                  = "PostgreSQL from Penstock's machines"
+  description                  = "PostgreSQL from the machines"
   referenced_security_group_id = aws_security_group.server.id
   ip_protocol                  = "tcp"
   from_port                    = 5432

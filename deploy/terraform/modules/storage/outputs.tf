@@ -16,14 +16,12 @@ output "backup_prefix" {
 output "stack_bucket" {
   description = "Name of the stack's bucket."
   value       = aws_s3_bucket.stack.id
+
+  # A machine that starts finds the files there.
+  depends_on = [aws_s3_object.stack]
 }
 
 output "stack_bucket_arn" {
   description = "The stack's bucket."
   value       = aws_s3_bucket.stack.arn
-}
-
-output "stack_objects" {
-  description = "All objects of the stack: a machine that depends on them finds them at boot."
-  value       = [for each in aws_s3_object.stack : each.key]
 }
