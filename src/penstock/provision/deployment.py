@@ -66,6 +66,8 @@ class Deployment:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = orjson.dumps(variables, option=orjson.OPT_INDENT_2)
         _replace(self.variables_file, text + b"\n")
+        # The rest is fit to be kept in git; this is the provider's half a gigabyte.
+        _replace(self.directory / ".gitignore", b"/terraform/\n/plan.tfplan\n")
 
     def kept(self) -> list[str] | None:
         """Return what a removal that was begun has to leave; None: none was begun."""
