@@ -11,12 +11,13 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from tests.deploy.fake_aws import FakeAws, aws
+from tests.deploy.fake_aws import FakeAws
 from tests.deploy.fake_ssm import PROGRAM_OF
 from tests.deploy.tools import (
     TERRAFORM,
@@ -25,8 +26,6 @@ from tests.deploy.tools import (
     tool,
 )
 from tests.s3_server import without_aws
-
-__all__ = ["aws"]
 
 TINY_ROOT = Path(__file__).parent / "tiny_root"
 STATE_BUCKET = "penstock-tfstate-123456789012-us-east-1"
@@ -129,6 +128,14 @@ def init_arguments(aws: FakeAws, environment: str) -> list[str]:
         *("--region", "us-east-1", "-e", environment),
         *("--alert-email", "oncall@example.org", "--endpoint", aws.address),
     ]
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[FakeAws]:
+    """An AWS of these tests' own: they look at all that is in it."""
+    server = FakeAws()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="module")
@@ -585,6 +592,12 @@ def test_destroy_asks_twice_before_data_goes_and_keeps_it_else(
     buckets = {x["Name"] for x in aws.client("s3").list_buckets()["Buckets"]}
     assert "backups-test" in buckets
     assert aws.client("ecr").describe_repositories()["repositories"] == []
+    assert "there is nothing to remove" in one_line(here("destroy", "--yes"), 1)
+
+    again = here.passes("apply", "--yes")
+    assert "penstock: 2 to make: done" in again.stderr, "it goes on with the data"
+    found = aws.client("ec2").describe_volumes()["Volumes"]
+    assert [each["VolumeId"] for each in found] == [volume["VolumeId"]]
 
 
 def test_data_goes_when_it_was_said_twice(quick: Here, aws: FakeAws) -> None:

@@ -23,8 +23,13 @@ from penstock.provision.terraform_events import (
     Words,
 )
 
-# Where providers come from a mirror; the lock file is of this machine only anyway.
-_NO_CONCERN = "Incomplete lock file information"
+# What Terraform says of a lock file where providers come from a mirror: it is of this
+# machine only anyway. And of a removal that keeps data, which it cannot know.
+_NO_CONCERN = (
+    "Incomplete lock file information",
+    "Resource targeting is in effect",
+    "Applied changes may be incomplete",
+)
 _DONE = {
     "create": "created",
     "update": "changed",

@@ -24,9 +24,10 @@ def test_variables_come_back_as_they_were_and_are_nobody_elses(tmp_path: Path) -
     deployment.write_variables({"region": "eu-central-1", "profiles": ["monitoring"]})
     assert deployment.variables()["profiles"] == ["monitoring"]
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
-    assert [each.name for each in (tmp_path / "a").iterdir()] == [
-        "deployment.tfvars.json"
-    ]
+    assert {each.name for each in (tmp_path / "a").iterdir()} == {
+        ".gitignore",
+        "deployment.tfvars.json",
+    }
 
 
 def test_without_init_or_with_broken_json_it_says_what_to_do(tmp_path: Path) -> None:
