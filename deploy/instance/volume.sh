@@ -85,8 +85,8 @@ volume_content() {
 volume_mount() {
   local device=$1 uuid table mounted grown
   uuid=$(blkid -p -o value -s UUID -- "$device")
-  table=$(volume_fstab "$uuid" </etc/fstab)
-  write /etc/fstab 0644 <<<"$table"
+  table=$(volume_fstab "$uuid" <"$fstab")
+  write "$fstab" 0644 <<<"$table"
   systemctl daemon-reload
   install -d -m 0755 "$data"
   if mountpoint -q "$data"; then
@@ -98,7 +98,7 @@ volume_mount() {
       die "$DATA_VOLUME_ID ($device) could not be mounted at $data; \`e2fsck $device\` says what is wrong with it"
   fi
   grown=$(resize2fs "$device" 2>&1) ||
-    warn "the file system on $DATA_VOLUME_ID could not be grown: ${grown##*$'\n'}"
+    warn "the file system on $DATA_VOLUME_ID could not be grown: $(grep -m 1 '^resize2fs: ' <<<"$grown")"
   [[ $grown != *"is now"* ]] || say "the file system on $DATA_VOLUME_ID has grown with it"
 }
 

@@ -37,7 +37,8 @@ def let_commands_run() -> None:
                 target=_run, args=(program.value, self.parameters, invocation)
             ).start()
 
-    models.Command.__init__ = init
+    command: Any = models.Command
+    command.__init__ = init
 
 
 def _run(program: str, parameters: dict[str, list[str]], invocation: Any) -> None:

@@ -112,6 +112,7 @@ class Machine:
             "data": "data",
             "units": "units",
             "by_id": "by-id",
+            "fstab": "etc/fstab",
         }
         assigned = "\n".join(
             f"{name}={self.root / place}" for name, place in places.items()

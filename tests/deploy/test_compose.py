@@ -185,7 +185,7 @@ def test_what_serves_is_checked_restarted_and_given_time_to_stop(
         assert services[name]["healthcheck"]["test"], name
     for name, service in services.items():
         is_short = name in ONE_SHOTS or "backup" in service.get("profiles", [])
-        assert service["restart"] == ("no" if is_short else "unless-stopped"), name
+        assert service["restart"] == ("no" if is_short else "on-failure"), name
 
 
 def test_each_service_waits_for_what_it_needs(services: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Secrets come from Secrets Manager by the real AWS CLI, and lie in one place only."""
+"""Secrets come from Secrets Manager by the AWS CLI, and lie in one place only."""
 
 import json
 import stat
@@ -31,7 +31,14 @@ def aws() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def machine(tmp_path, aws: S3Server) -> Machine:
+def machine(tmp_path) -> Machine:
+    """A machine whose secret is a file of the stand-in's."""
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def real(tmp_path, aws: S3Server) -> Machine:
+    """A machine whose secret is moto's, fetched by the real AWS CLI."""
     made = Machine(tmp_path, SECRET_ID=f"secret-{tmp_path.name}")
     made.use_real("aws")
     (tmp_path / "bin" / "aws").symlink_to(tool("aws"))
@@ -39,70 +46,59 @@ def machine(tmp_path, aws: S3Server) -> Machine:
     return made
 
 
-def _put(aws: S3Server, machine: Machine, secret: dict[str, str]) -> None:
-    client_of(aws.address, "secretsmanager").create_secret(
-        Name=machine.instance["SECRET_ID"], SecretString=json.dumps(secret)
-    )
+def _put(machine: Machine, secret: dict[str, str]) -> None:
+    machine.write_stub("secret", json.dumps(secret))
 
 
 def _files(machine: Machine) -> dict[str, str]:
     return {p.name: p.read_text() for p in (machine.root / "run/secrets").iterdir()}
 
 
-def test_each_key_of_the_secret_is_a_file_that_root_and_the_image_read(machine, aws):
-    _put(aws, machine, SECRET)
-    ran = machine.sh("main secrets")
-    assert ran.code == 0, ran.output
-    assert _files(machine) == SECRET
-    secrets = machine.root / "run" / "secrets"
-    assert stat.S_IMODE(secrets.stat().st_mode) == 0o750
-    for path in secrets.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o440
-
-
-def test_no_secret_is_printed_nor_written_elsewhere_nor_an_argument(machine, aws):
-    _put(aws, machine, SECRET)
-    # What runs meanwhile: openssl and python3 are started after the secret is there.
+def test_each_key_of_the_secret_is_a_file_and_its_value_nowhere_else(real, aws):
+    client_of(aws.address, "secretsmanager").create_secret(
+        Name=real.instance["SECRET_ID"], SecretString=json.dumps(SECRET)
+    )
+    # Whether a value is an argument: these are started when the secret is there.
     for name in ("python3", "openssl"):
-        wrapper = machine.root / "bin" / name
+        wrapper = real.root / "bin" / name
         wrapper.write_text(
             f'#!/bin/sh\necho "{name} $*" >>"$STUB/calls"; exec {tool(name)} "$@"\n'
         )
         wrapper.chmod(0o755)
-    printed = machine.sh("main secrets; main environment").output
-    assert machine.calls("python3") and machine.calls("openssl")
-    kept = machine.root / "run" / "secrets"
-    rest = [p for p in machine.root.rglob("*") if p.is_file() and kept not in p.parents]
-    places = [printed, *(p.read_text(errors="replace") for p in rest)]
+    ran = real.sh("main secrets; main environment")
+    assert ran.code == 0, ran.output
+    assert _files(real) == SECRET
+    assert real.calls("python3") and real.calls("openssl")
+    secrets = real.root / "run" / "secrets"
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o750
+    for path in secrets.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o440
+    rest = [p for p in real.root.rglob("*") if p.is_file() and secrets not in p.parents]
+    places = [ran.output, *(p.read_text(errors="replace") for p in rest)]
     for value in filter(None, SECRET.values()):
         assert not any(value in place for place in places)
 
 
-def test_a_missing_key_is_named_and_nothing_is_replaced(machine, aws):
-    _put(aws, machine, SECRET)
+def test_a_missing_key_is_named_and_nothing_is_replaced(machine):
+    _put(machine, SECRET)
     machine.sh("main secrets")
-    client_of(aws.address, "secretsmanager").put_secret_value(
-        SecretId=machine.instance["SECRET_ID"],
-        SecretString=json.dumps({**SECRET, "shared_key": "", "http_token": "another"}),
-    )
+    _put(machine, {**SECRET, "shared_key": "", "http_token": "another"})
     ran = machine.sh("main secrets")
     assert ran.code == 1
     assert "the secret has no shared_key" in ran.output
     assert _files(machine) == SECRET
 
 
-def test_a_key_that_is_gone_is_gone_here_too(machine, aws):
-    _put(aws, machine, {**SECRET, "old_key": "x"})
+def test_a_key_that_is_gone_is_gone_here_too(machine):
+    _put(machine, {**SECRET, "old_key": "x"})
     machine.sh("main secrets")
-    client_of(aws.address, "secretsmanager").put_secret_value(
-        SecretId=machine.instance["SECRET_ID"], SecretString=json.dumps(SECRET)
-    )
+    _put(machine, SECRET)
     machine.sh("main secrets")
     assert _files(machine) == SECRET
 
 
-def test_a_secret_that_cannot_be_had_is_tried_again_then_one_line(machine):
-    ran = machine.sh("main secrets")
+def test_a_secret_that_cannot_be_had_is_tried_again_then_one_line(real):
+    ran = real.sh("main secrets")
     assert ran.code == 1
     lines = ran.output.splitlines()
     assert sum("ResourceNotFoundException" in each for each in lines) == 2
@@ -118,12 +114,8 @@ def test_a_secret_that_cannot_be_had_is_tried_again_then_one_line(machine):
         ('{"shared_key": 1}', "the secret's shared_key is not a string"),
     ],
 )
-def test_a_secret_of_another_form_is_refused_without_its_value(
-    machine, aws, text, said
-):
-    client_of(aws.address, "secretsmanager").create_secret(
-        Name=machine.instance["SECRET_ID"], SecretString=text
-    )
+def test_a_secret_of_another_form_is_refused_without_its_value(machine, text, said):
+    machine.write_stub("secret", text)
     ran = machine.sh("secret_attempts=1; main secrets")
     assert ran.code == 1
     assert said in ran.output
@@ -133,8 +125,8 @@ def test_a_secret_of_another_form_is_refused_without_its_value(
 # ---- TLS
 
 
-def test_a_certificate_is_made_once_for_the_names_of_the_machine(machine, aws):
-    _put(aws, machine, SECRET)
+def test_a_certificate_is_made_once_for_the_names_of_the_machine(machine):
+    _put(machine, SECRET)
     machine.sh("main secrets")
     tls = machine.root / "data" / "tls"
     first = (tls / "server.crt").read_text()
@@ -150,35 +142,30 @@ def test_a_certificate_is_made_once_for_the_names_of_the_machine(machine, aws):
 
 def _pair(directory: Path, name: str) -> dict[str, str]:
     certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
-    subject = ["-subj", f"/CN={name}", "-keyout", key, "-out", certificate]
+    files = ["-keyout", str(key), "-out", str(certificate)]
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    passes("openssl", "req", "-x509", *kind, *subject)
+    passes("openssl", "req", "-x509", *kind, "-subj", f"/CN={name}", *files)
     return {
         "tls_certificate": certificate.read_text(),
         "tls_private_key": key.read_text(),
     }
 
 
-def test_the_secrets_own_certificate_goes_before_one_made_here(machine, aws, tmp_path):
+def test_the_secrets_own_certificate_goes_before_one_made_here(machine, tmp_path):
     pair = _pair(tmp_path, "logs.example.com")
-    _put(aws, machine, SECRET | pair)
+    _put(machine, SECRET | pair)
     assert machine.sh("main secrets").code == 0
     tls = machine.root / "data" / "tls"
     assert (tls / "server.crt").read_text() == pair["tls_certificate"]
     assert (tls / "server.key").read_text() == pair["tls_private_key"]
 
 
-def test_a_key_of_another_certificate_does_not_replace_what_works(
-    machine, aws, tmp_path
-):
+def test_a_key_of_another_certificate_does_not_replace_what_works(machine, tmp_path):
     good, other = _pair(tmp_path, "good"), _pair(tmp_path, "other")
-    _put(aws, machine, SECRET | good)
+    _put(machine, SECRET | good)
     machine.sh("main secrets")
     mixed = {**good, "tls_private_key": other["tls_private_key"]}
-    client_of(aws.address, "secretsmanager").put_secret_value(
-        SecretId=machine.instance["SECRET_ID"],
-        SecretString=json.dumps(SECRET | mixed),
-    )
+    _put(machine, SECRET | mixed)
     ran = machine.sh("main secrets")
     assert "do not belong together: the certificate of before stays" in ran.output
     tls = machine.root / "data" / "tls"

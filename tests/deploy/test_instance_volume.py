@@ -163,6 +163,26 @@ def test_fstab_has_one_line_for_the_volume_and_keeps_the_others(machine):
     )
 
 
+def test_the_file_system_grows_with_its_volume(machine):
+    _mkfs(machine, "-L", "penstock-data")
+    with _disk(machine).open("r+b") as file:
+        file.truncate(128 * MIB)
+    (machine.root / "etc" / "fstab").touch()
+    # Not mounted: that takes root, and here it grows all the same.
+    ran = machine.sh(
+        "mount() { :; }; mountpoint() { return 1; }; load_instance; volume"
+    )
+    assert ran.code == 0, ran.output
+    assert f"the file system on {VOLUME} has grown with it" in ran.output
+    said = passes("dumpe2fs", "-h", _disk(machine))
+    blocks, size = (
+        int(next(line.split()[-1] for line in said.splitlines() if name in line))
+        for name in ("Block count:", "Block size:")
+    )
+    assert blocks * size == 128 * MIB
+    assert "ext4 noatime,nofail" in (machine.root / "etc" / "fstab").read_text()
+
+
 def test_receivers_have_their_data_on_the_root_disk(tmp_path):
     machine = Machine(tmp_path, DATA_VOLUME_ID="", VARIANT="receivers")
     (tmp_path / "data").rmdir()

@@ -31,6 +31,7 @@ HOW_TO_GET: dict[str, str] = {
     "nginx": "apt-get install nginx-light",
     "cloud-init": "apt-get install cloud-init",
     "systemd-analyze": "apt-get install systemd",
+    "mkfs.ext4": "apt-get install e2fsprogs",
     "systemd-nspawn": "apt-get install systemd-container",
     "debootstrap": "apt-get install debootstrap",
     "buildah": "apt-get install buildah",

@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import asyncpg
 import msgpack
@@ -177,6 +177,17 @@ def new_home() -> Path:
     return Path(tempfile.mkdtemp(prefix="penstock-test-", dir=quick_disk())).resolve()
 
 
+# The URL of a database `penstock` in a PostgreSQL of another version, over its socket
+# and without a password: what is about the database is tried there (.ci/with-postgres).
+OTHER_POSTGRES = "PENSTOCK_TEST_DATABASE_URL"
+
+
+class OtherPostgres(NamedTuple):
+    """A server that somebody else has started, and that tests leave running."""
+
+    url: str
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """The server that all databases are in.
@@ -184,6 +195,10 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     Not below tmp_path: each pytest that root starts closes that directory again, under
     a server that runs as another user.
     """
+    given = os.environ.get(OTHER_POSTGRES)
+    if given:
+        yield cast("EmbeddedPostgres", OtherPostgres(given))
+        return
     home = new_home()
     server = EmbeddedPostgres(home / "data")
     try:

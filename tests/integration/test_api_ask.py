@@ -9,13 +9,16 @@ import pytest
 
 from benchmarks import fake_model
 from benchmarks.fake_model import FakeModel, sql
-from penstock.embedded import EmbeddedPostgres
+from penstock.embedded import EmbeddedPostgres, url_as
+from penstock.sink.roles import make_roles
 from tests.integration.ask_parts import KEY, SECRET, seed
 from tests.integration.conftest import (
     Database,
     Program,
+    Start,
     create_database,
     drop_database,
+    run_async,
 )
 
 TOKEN = "a-token"
@@ -170,3 +173,31 @@ def test_what_is_not_understood_costs_nothing(
     assert given == status
     assert words in told["error"]
     assert not served.model.requests
+
+
+def test_a_replica_is_read_and_what_a_question_cost_is_written_elsewhere(
+    served: Served, start: Start
+) -> None:
+    """By a login that can write nothing, as nobody can on a replica."""
+    readers = served.logs
+    readers.administer("CREATE ROLE replica LOGIN")
+    readers.administer("ALTER ROLE replica SET default_transaction_read_only = on")
+    try:
+        run_async(make_roles(readers.url, askers=["replica"]))
+        program = start(
+            *("serve", "--database-url", readers.url),
+            PENSTOCK_API_DATABASE_URL=url_as(readers.url, "replica"),
+            PENSTOCK_ASK_DATABASE_URL=readers.url,
+            PENSTOCK_HTTP_TOKEN=TOKEN,
+            ANTHROPIC_API_KEY=KEY,
+            ANTHROPIC_BASE_URL=served.model.url,
+        ).wait_ready()
+        served.model.will(sql(COUNT, "by service", since="2026-01-01T00:00:00Z"))
+        status, told = Served(program, readers, served.model).ask(question="which?")
+        assert status == 200, told
+        asked = "SELECT count(*) FROM penstock_question WHERE question = 'which?'"
+        assert readers.fetch(asked) == [(1,)]
+    finally:
+        program.stop()
+        readers.administer("DROP OWNED BY replica")
+        readers.administer("DROP ROLE replica")

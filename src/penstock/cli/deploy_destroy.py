@@ -9,13 +9,13 @@ from penstock.cli.deploy_options import (
     aws_of,
     confirm_by_name,
     is_asked_at_terminal,
-    outputs_of,
     place_options,
 )
 from penstock.cli.deploy_progress import View, terraform_view
 from penstock.cli.output import SHOWN_CONTROLS
 from penstock.cli.signals import stop_signals_interrupting
 from penstock.errors import PenstockError, ProvisionError
+from penstock.provision.deployment import Deployment
 from penstock.provision.terraform import Terraform
 
 
@@ -49,18 +49,46 @@ def command(
     with stop_signals_interrupting():
         with terraform_view() as view:
             terraform = place.terraform(deployment, view)
-            outputs = outputs_of(terraform)
+            outputs = terraform.output()
             there = terraform.resources()
-        kept = [str(each) for each in outputs.get("kept_on_destroy") or ()]
-        kept = [each for each in there if _is_of(each, kept)]
+        kept = _kept(deployment, outputs, there)
         going = [each for each in there if each not in kept]
+        if not going:
+            raise ProvisionError("there is nothing to remove")
         _ask(name, going, kept, yes=yes, delete_data=delete_data)
+        deployment.write_kept(kept)
         with terraform_view() as view:
             terraform = place.terraform(deployment, view)
             if delete_data:
                 _empty(outputs, variables, view)
-            _destroy(terraform, view, going, kept)
+            try:
+                _remove(terraform, view, going, kept)
+            finally:
+                deployment.plan_file.unlink(missing_ok=True)
+            _tell_kept(terraform, view, kept)
     click.echo(f"penstock: {name} is removed, {len(going)} resources", err=True)
+
+
+def _kept(
+    deployment: Deployment, outputs: dict[str, Any], there: list[str]
+) -> list[str]:
+    """Return the addresses that stay.
+
+    A removal that was interrupted may have taken the output that says so with it, so
+    it is written down before one begins.
+
+    Raises:
+        ProvisionError: nobody knows what holds data.
+    """
+    named = outputs.get("kept_on_destroy")
+    if named is None:
+        named = deployment.kept()
+    if named is None:
+        raise ProvisionError(
+            "nothing is deployed here, or not to its end: penstock deploy apply first,"
+            " so that it is known what holds data"
+        )
+    return [each for each in there if _is_of(each, [str(one) for one in named])]
 
 
 def _is_of(address: str, kept: list[str]) -> bool:
@@ -111,24 +139,43 @@ def _empty(outputs: dict[str, Any], variables: dict[str, Any], view: View) -> No
         view.say(f"s3://{bucket} emptied, {removed:,} objects")
 
 
-def _destroy(
+def _remove(
     terraform: Terraform, view: View, going: list[str], kept: list[str]
 ) -> None:
-    if kept:
-        ids = terraform.identities()
-        terraform.forget(kept)
-        for each in kept:
-            kind, identity = ids.get(each, ("", ""))
-            view.say(f"kept: {each} {identity}" + how_to_remove(kind, identity))
-    view.begin("removing", len(going))
+    """Remove what goes, and leave in Terraform's state what stays.
+
+    So a later apply goes on with the same data and the same passwords.
+
+    Raises:
+        ProvisionError: Terraform would take something with it that stays.
+    """
+    view.begin("planning the removal")
+    terraform.plan_removal(view.told, going if kept else ())
+    lost = sorted({each.address for each in view.changes if each.is_loss} & {*kept})
+    if lost:
+        raise ProvisionError(
+            f"nothing was removed: {', '.join(lost)} would go as well, and is to stay"
+        )
+    view.begin("removing", len(view.changes))
     try:
-        terraform.destroy(view.told)
+        terraform.apply(view.told)
     except KeyboardInterrupt:
         view.say(
-            f"stopped after {view.done} of {len(going)}; the same command goes on from"
+            f"stopped after {view.done} of {view.total}; the same command goes on from"
             " there"
         )
         raise
+
+
+def _tell_kept(terraform: Terraform, view: View, kept: list[str]) -> None:
+    """Say what is still there, what it is called, and how somebody removes it."""
+    if not kept:
+        return
+    identities = terraform.identities()
+    for each in kept:
+        kind, identity = identities.get(each, ("", ""))
+        view.say(f"kept: {each} {identity}" + how_to_remove(kind, identity))
+    view.say("penstock deploy apply goes on with what is kept")
 
 
 def how_to_remove(kind: str, identity: str) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from penstock.cli.output import SHOWN_CONTROLS
+from penstock.cli.signals import keep_cleaning_up
 from penstock.provision.terraform_events import (
     Change,
     Diagnostic,
@@ -22,8 +23,13 @@ from penstock.provision.terraform_events import (
     Words,
 )
 
-# Where providers come from a mirror; the lock file is of this machine only anyway.
-_NO_CONCERN = "Incomplete lock file information"
+# What Terraform says of a lock file where providers come from a mirror: it is of this
+# machine only anyway. And of a removal that keeps data, which it cannot know.
+_NO_CONCERN = (
+    "Incomplete lock file information",
+    "Resource targeting is in effect",
+    "Applied changes may be incomplete",
+)
 _DONE = {
     "create": "created",
     "update": "changed",
@@ -74,7 +80,11 @@ class View:
                 self.say(f"terraform: {event.text}")
 
     def stopping(self) -> None:
-        """Say that it has been told to stop."""
+        """Say that it has been told to stop, and again to whoever is impatient."""
+        keep_cleaning_up(self._say_stopping)
+        self._say_stopping()
+
+    def _say_stopping(self) -> None:
         self.say(
             "stopping: Terraform ends the step it is in, writes its state and gives"
             " back its lock; please wait"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import click
 
 from penstock import __version__
-from penstock.cli.signals import EXIT_INTERRUPTED
+from penstock.cli.signals import EXIT_INTERRUPTED, keep_cleaning_up
 from penstock.cli.subcommands import Subcommands
 from penstock.errors import PenstockError, SettingsError
 
@@ -43,6 +43,7 @@ class Penstock(Subcommands):
             result: object = super().invoke(ctx)
             return result
         except KeyboardInterrupt:  # click would say "Aborted!" and end with 1
+            keep_cleaning_up()  # pressed once more, it is the same
             sys.exit(EXIT_INTERRUPTED)
 
 

@@ -6,7 +6,7 @@ secret; the directory is its owner's all the same (mode 0700).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ class Deployment:
         self.variables_file = self.directory / "deployment.tfvars.json"
         self.backend_file = self.directory / "backend.hcl"
         self.data_dir = self.directory / "terraform"
+        self.kept_file = self.directory / "kept.json"
         self.plan_file = self.directory / "plan.tfplan"
 
     def variables(self) -> dict[str, Any]:
@@ -65,6 +66,18 @@ class Deployment:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         text = orjson.dumps(variables, option=orjson.OPT_INDENT_2)
         _replace(self.variables_file, text + b"\n")
+        # The rest is fit to be kept in git; this is the provider's half a gigabyte.
+        _replace(self.directory / ".gitignore", b"/terraform/\n/plan.tfplan\n")
+
+    def kept(self) -> list[str] | None:
+        """Return what a removal that was begun has to leave; None: none was begun."""
+        if not self.kept_file.exists():
+            return None
+        return [str(each) for each in orjson.loads(self.kept_file.read_bytes())]
+
+    def write_kept(self, addresses: Sequence[str]) -> None:
+        """Write down what a removal has to leave, before it is begun."""
+        _replace(self.kept_file, orjson.dumps(list(addresses)))
 
     def write_backend(self, text: str) -> None:
         """Write where Terraform's state is."""

@@ -114,10 +114,9 @@ class Terraform:
         """Do what `plan` has written down."""
         self.run(["apply", "-json", str(self._deployment.plan_file)], told)
 
-    def destroy(self, told: Told) -> None:
-        """Remove all that the state knows."""
-        arguments = self._deployment.variable_arguments()
-        self.run(["destroy", "-json", "-auto-approve", *arguments], told)
+    def plan_removal(self, told: Told, only: Sequence[str] = ()) -> None:
+        """Find out what removing all, or only some, would take with it."""
+        self.plan(told, "-destroy", *(f"-target={each}" for each in only))
 
     def output(self) -> dict[str, Any]:
         """Return the outputs of the last apply, without those that are secret."""
@@ -142,13 +141,11 @@ class Terraform:
             module = pending.pop()
             pending += module.get("child_modules", ())
             for each in module.get("resources", ()):
-                identity = str(each.get("values", {}).get("id", ""))
+                values = each.get("values", {})
+                # RDS has an id that no command takes.
+                identity = str(values.get("identifier") or values.get("id", ""))
                 known[each["address"]] = (str(each["type"]), identity)
         return known
-
-    def forget(self, addresses: Sequence[str]) -> None:
-        """Take resources out of the state; they go on to exist."""
-        self._answer("state", "rm", *addresses)
 
     def run(self, arguments: Sequence[str], told: Told) -> None:
         """Run it to its end and tell each event.
@@ -220,8 +217,7 @@ class Terraform:
         if done.returncode != 0:
             said = re.sub(r"[╷╵│]", "", plain(done.stderr)).splitlines()
             lines = tuple(each.strip() for each in said if each.strip())
-            name = " ".join(arguments[:2]) if arguments[0] == "state" else arguments[0]
-            raise _failed(Failure(name, (), lines), done.returncode)
+            raise _failed(Failure(arguments[0], (), lines), done.returncode)
         return done.stdout
 
     def _command(self, arguments: Sequence[str]) -> list[str]:

@@ -33,8 +33,8 @@ from penstock.sink.sql import load_blocks
 # The logins of docs/production.md; of the owner the role is the login.
 WRITER_LOGIN = "penstock"
 READER_LOGIN = "log_reader"
-# PostgreSQL's own: who may see what others run, and what waits to be archived. Not every
-# managed PostgreSQL lets its master user give it; then less is seen.
+# PostgreSQL's own: who may see what others run, and what waits to be archived. Not
+# every managed PostgreSQL lets its master user give it; then less is seen.
 MONITOR = "pg_monitor"
 # PostgreSQL's own (scram_iterations).
 _ITERATIONS = 4096
@@ -139,7 +139,7 @@ class _Setup:
             self._done.append(f"made {login} a member of {role}")
 
     async def _let_owner_watch(self) -> None:
-        # Maintenance tells how far WAL is behind, and the exporter of compose what runs.
+        # Maintenance tells how far WAL is behind, the exporter of compose what runs.
         with suppress(asyncpg.InsufficientPrivilegeError):
             await self._add_member(MONITOR, OWNER)
 

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import json
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +120,13 @@ def machines(tmp_path, network: Network, disk: Disk) -> Iterator[list[BootedMach
         yield made
 
 
+def _may_resize() -> bool:
+    """Tell whether the kernel lets this machine grow what is mounted."""
+    # CAP_SYS_RESOURCE, which a container may lack though it is root's.
+    status = Path("/proc/self/status").read_text()
+    return bool(int(status.split("CapEff:")[1].split()[0], 16) & 1 << 24)
+
+
 def _user_data() -> str:
     """Return user data with its values; Terraform's own way is test_instance.py's."""
     template = (TERRAFORM / "modules/compute/user_data.sh.tftpl").read_text()
@@ -220,8 +226,12 @@ def test_a_machine_boots_reboots_upgrades_and_is_replaced_with_its_data(
         # What ran runs; the parameter still names the other.
         assert f"PENSTOCK_IMAGE={NEW}" in running.sh("cat /run/penstock/stack.env")
         # The volume has become larger meanwhile.
-        size_mib = int(running.sh("df --output=size -m /data | tail -n 1"))
-        assert size_mib > 320
+        if _may_resize():
+            size_mib = int(running.sh("df --output=size -m /data | tail -n 1"))
+            assert size_mib > 320
+        else:
+            said = running.sh("journalctl -b -u penstock-volume --no-pager")
+            assert "could not be grown: resize2fs: Permission denied" in said
     assert _boot_log(first).count("booting penstock") == boots
 
     # --- Another instance, the same volume: it already holds a database.
@@ -265,11 +275,8 @@ def test_a_volume_that_holds_something_else_is_refused(machines, disk, tmp_path)
     assert hashlib.sha256(disk.file.read_bytes()).hexdigest() == before
 
 
-def test_nothing_is_left_behind(network):
-    # The last: what the tests above have made is gone, but for the network.
-    mounts = Path("/proc/mounts").read_text()
-    assert "penstock" not in mounts.lower() or "/root overlay" not in mounts
-    assert not [
-        each for each in passes("losetup", "--list").splitlines() if "/disk" in each
-    ]
-    assert shutil.which("systemd-nspawn")
+def test_nothing_is_left_behind(tmp_path_factory):
+    # The last: what those above have made is gone.
+    ours = str(tmp_path_factory.getbasetemp())
+    assert ours not in Path("/proc/mounts").read_text()
+    assert ours not in passes("losetup", "--list")

@@ -51,11 +51,6 @@ variable "machines" {
   default = []
 }
 
-variable "slow_seconds" {
-  type    = number
-  default = 0
-}
-
 provider "aws" {
   region                      = var.region
   access_key                  = "test"
@@ -96,15 +91,6 @@ resource "aws_ssm_parameter" "image" {
 
   lifecycle {
     ignore_changes = [value]
-  }
-}
-
-# Something to be interrupted in.
-resource "terraform_data" "slow" {
-  count = var.slow_seconds > 0 ? 1 : 0
-
-  provisioner "local-exec" {
-    command = "sleep ${var.slow_seconds}"
   }
 }
 
