@@ -183,9 +183,9 @@ def _know_alarms_and_budgets() -> None:
 
 
 def _keep_groups() -> None:
-    """Keep an instance's groups where it has a public address, and a rule's text.
+    """Keep an instance's groups, that it has no public address, and a rule's text.
 
-    Both would be changed again at each apply.
+    They would be changed again at each apply.
     """
     from moto.ec2.models.instances import Instance
     from moto.ec2.models.security_groups import SecurityGroupRule
@@ -196,6 +196,10 @@ def _keep_groups() -> None:
         made(self, *arguments, **named)
         if not self.security_groups and 0 in self.nics:
             self.security_groups = list(self.nics[0]._group_set)
+        asked = [n.get("AssociatePublicIpAddress") for n in named.get("nics") or ()]
+        if asked[:1] == [False]:
+            self.nics[0].public_ip = None
+            self.nics[0].public_ip_auto_assign = self.associate_public_ip = False
 
     def description(self: Any) -> Any:
         return self.ip_range.get("Description") or self.source_group.get("Description")
