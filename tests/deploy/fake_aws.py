@@ -187,24 +187,26 @@ def _keep_groups() -> None:
 
     They would be changed again at each apply.
     """
+    from moto.ec2.models.elastic_network_interfaces import NetworkInterface
     from moto.ec2.models.instances import Instance
     from moto.ec2.models.security_groups import SecurityGroupRule
 
     made = Instance.__init__
+    associated: Any = vars(NetworkInterface)["association"].fget
 
     def init(self: Any, *arguments: Any, **named: Any) -> None:
         made(self, *arguments, **named)
         if not self.security_groups and 0 in self.nics:
             self.security_groups = list(self.nics[0]._group_set)
-        asked = [n.get("AssociatePublicIpAddress") for n in named.get("nics") or ()]
-        if asked[:1] == [False]:
-            self.nics[0].public_ip = None
-            self.nics[0].public_ip_auto_assign = self.associate_public_ip = False
+
+    def association(self: Any) -> Any:
+        return associated(self) or None  # an empty one is one, for the provider
 
     def description(self: Any) -> Any:
         return self.ip_range.get("Description") or self.source_group.get("Description")
 
     _replace(Instance, "__init__", init)
+    _replace(NetworkInterface, "association", property(association))
     _replace(SecurityGroupRule, "description", property(description))
 
 

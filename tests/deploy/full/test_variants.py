@@ -25,7 +25,7 @@ FAKES = {
     ("module.database[0].aws_db_instance.this", "update"),
     ("module.database[0].aws_db_instance.replica[0]", "update"),
     ("module.database[0].aws_db_parameter_group.this", "update"),
-    # Warm-up and mixed types, what a policy has by default, tags of the template itself.
+    # Warm-up and mixed types, a policy's defaults, the template's own tags.
     ("module.compute.aws_autoscaling_group.this[0]", "update"),
     ("module.compute.aws_autoscaling_policy.cpu[0]", "update"),
     ("module.compute.aws_launch_template.this[0]", "update"),
