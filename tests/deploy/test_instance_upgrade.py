@@ -99,9 +99,9 @@ def test_an_upgrade_that_is_interrupted_goes_back(machine):
     while not machine.calls(" up "):
         assert running.poll() is None
         time.sleep(0.05)
-    (machine.stub / "hang").unlink()
-    # As Systems Manager cancels a command: the program and all that it has started.
+    # As Systems Manager cancels a command. bash sees to it when compose has ended.
     running.send_signal(signal.SIGTERM)
+    (machine.stub / "hang").unlink()
     output, _ = running.communicate(timeout=40)
     assert running.returncode == 1
     assert "it was interrupted" in output.splitlines()[-1]
