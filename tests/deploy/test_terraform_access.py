@@ -135,7 +135,9 @@ def test_a_machine_reads_its_stack_its_secret_and_its_image(strict, outputs):
 def test_a_workflow_pushes_images_and_touches_nothing_else(strict, outputs):
     ssm = strict("github-deploy", "ssm")
     image = outputs["image_parameter"]
-    assert not denied(ssm.put_parameter, Name=image, Value="x:1", Overwrite=True)
+    runs = ssm.get_parameter(Name=image)["Parameter"]["Value"]
+    assert not denied(ssm.put_parameter, Name=image, Value=runs, Overwrite=True)
+    assert denied(ssm.put_parameter, Name="/other", Value=runs, Overwrite=True)
     assert not denied(strict("github-deploy", "ecr").get_authorization_token)
     assert denied(
         strict("github-deploy", "secretsmanager").get_secret_value,
