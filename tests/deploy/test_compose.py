@@ -179,6 +179,10 @@ def test_no_container_has_more_rights_than_it_needs(services: dict[str, Any]) ->
         assert not service.get("privileged"), name
         user = service["user"].partition(":")[0]
         assert (user == "0") == (name in ROOTS), name
+        if any(mount["source"] == "/" for mount in service.get("volumes", [])):
+            # /proc of the machine: of its own processes a user may read the memory.
+            others = [each["user"] for each in services.values()]
+            assert others.count(service["user"]) == 1, name
         for mount in service.get("volumes", []):
             is_state = mount["source"].startswith("/data/")
             assert is_state or mount.get("read_only"), f"{name}: {mount}"
