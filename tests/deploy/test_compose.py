@@ -155,9 +155,9 @@ def test_only_what_writes_to_the_bucket_is_where_the_instances_role_is(
     services: dict[str, Any],
 ) -> None:
     """stack.sh closes the metadata service to every bridge but this one."""
-    found = yaml.safe_load(
-        compose.configured({"COMPOSE_PROFILES": PROFILES}).output
-    )["networks"]
+    found = yaml.safe_load(compose.configured({"COMPOSE_PROFILES": PROFILES}).output)[
+        "networks"
+    ]
     bridge = found["role"]["driver_opts"]["com.docker.network.bridge.name"]
     assert f'role_bridge="{bridge}"\n' in (INSTANCE / "stack.sh").read_text()
     # The kernel's limit for an interface's name.

@@ -183,7 +183,10 @@ def test_the_file_system_grows_with_its_volume(machine):
         for name in ("Block count:", "Block size:")
     )
     assert blocks * size == 128 * MIB
-    assert "ext4 noatime,nosuid,nodev,nofail" in (machine.root / "etc" / "fstab").read_text()
+    assert (
+        "ext4 noatime,nosuid,nodev,nofail"
+        in (machine.root / "etc" / "fstab").read_text()
+    )
 
 
 def test_receivers_have_their_data_on_the_root_disk(tmp_path):
