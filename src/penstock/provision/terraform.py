@@ -5,6 +5,7 @@ its state and gives its lock back. It must not print, nor know what is deployed.
 """
 
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -183,7 +184,8 @@ class Terraform:
             if not errors:  # what it could not say as JSON is all there is
                 for text in last_words:
                     told(Words(text, is_json=False))
-            raise _failed(Failure(arguments[0], tuple(errors), last_words), code)
+            failure = Failure(arguments[0], tuple(errors), last_words)
+            raise self._failed(failure, code)
 
     def _listen(self, process: subprocess.Popen[bytes], hear: Told) -> bool:
         """Hear all that it says; return whether it was told to stop meanwhile."""
@@ -217,8 +219,25 @@ class Terraform:
         if done.returncode != 0:
             said = re.sub(r"[╷╵│]", "", plain(done.stderr)).splitlines()
             lines = tuple(each.strip() for each in said if each.strip())
-            raise _failed(Failure(arguments[0], (), lines), done.returncode)
+            raise self._failed(Failure(arguments[0], (), lines), done.returncode)
         return done.stdout
+
+    def _failed(self, failure: Failure, code: int) -> TerraformError:
+        """Return the one line: what went wrong first."""
+        lock = failure.lock
+        if lock is None:
+            return _broken(failure, code)
+        # Anywhere else, Terraform knows nothing of this state.
+        release = (
+            f"TF_DATA_DIR={shlex.quote(str(self._deployment.data_dir))} terraform"
+            f" -chdir={shlex.quote(str(self._root))} force-unlock {lock.id}"
+        )
+        return TerraformError(
+            f"somebody else is at work on this deployment: {lock.who}, {lock.operation}"
+            f" since {lock.created} UTC; wait for the end. If it is no longer running:"
+            f" {release}",
+            failure,
+        )
 
     def _command(self, arguments: Sequence[str]) -> list[str]:
         # env: ours is inherited, for credentials and proxies are Terraform's to find.
@@ -244,16 +263,7 @@ def _find_program() -> str:
     return found
 
 
-def _failed(failure: Failure, code: int) -> TerraformError:
-    """Return the one line: what went wrong first."""
-    lock = failure.lock
-    if lock is not None:
-        return TerraformError(
-            f"somebody else is at work on this deployment: {lock.who}, {lock.operation}"
-            f" since {lock.created}; wait for the end. If it is no longer running:"
-            f" terraform force-unlock {lock.id}",
-            failure,
-        )
+def _broken(failure: Failure, code: int) -> TerraformError:
     if failure.errors:
         first = failure.errors[0]
         where = f" ({first.where})" if first.where else ""
