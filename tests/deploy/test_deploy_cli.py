@@ -420,6 +420,22 @@ def children_of(pid: int) -> list[int]:
     return [int(each) for each in listed.split()]
 
 
+@pytest.mark.parametrize("command", ["plan", "output"])
+def test_on_another_machine_the_command_that_makes_it_ready_is_told(
+    quick: Here, command: str
+) -> None:
+    (deployment,) = (quick.directory / "penstock-deploy").iterdir()
+    shutil.rmtree(deployment / "terraform")
+    line = one_line(quick(command), 1)
+    again = "penstock deploy init --dir "
+    assert line == (
+        "penstock: this machine is not ready for the deployment:"
+        f" {again}{deployment} makes it so"
+    )
+    quick.passes("init", "--dir", str(deployment))
+    quick.passes("plan")
+
+
 # --- upgrade
 
 

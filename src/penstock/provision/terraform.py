@@ -34,6 +34,13 @@ _INSTALL: Final = "https://developer.hashicorp.com/terraform/install"
 # Stray lines of a failed run that are worth showing: its last words.
 _LAST_WORDS: Final = 5
 
+# Of another machine's deployment, or after `git clean`.
+_NO_INIT: Final = re.compile(
+    "Backend initialization required|Inconsistent dependency lock file"
+    "|Required plugins are not installed|Missing required provider"
+    "|Module not installed|Backend configuration changed"
+)
+
 Told = Callable[[Event], None]
 
 
@@ -48,6 +55,12 @@ class Failure(NamedTuple):
     def lock(self) -> Lock | None:
         """Return who holds the state, where that is the reason."""
         return next(filter(None, map(lock_in, self.errors)), None)
+
+    @property
+    def is_of_no_init(self) -> bool:
+        """Return whether `init` has not been here: its data is no part of a clone."""
+        said = [each.summary for each in self.errors] or self.last_words[:1]
+        return any(_NO_INIT.search(each) for each in said)
 
 
 class TerraformError(ProvisionError):
@@ -225,6 +238,12 @@ class Terraform:
     def _failed(self, failure: Failure, code: int) -> TerraformError:
         """Return the one line: what went wrong first."""
         lock = failure.lock
+        if lock is None and failure.is_of_no_init:
+            return TerraformError(
+                "this machine is not ready for the deployment: penstock deploy init"
+                f" --dir {shlex.quote(str(self._deployment.directory))} makes it so",
+                failure,
+            )
         if lock is None:
             return _broken(failure, code)
         # Anywhere else, Terraform knows nothing of this state.
