@@ -284,6 +284,8 @@ def test_output_says_how_to_send_and_no_secret(here: Here) -> None:
     assert found["forward_endpoint"] == "10.42.0.10:24224"
     assert "hidden" not in found
     assert "hunter2" not in ran.stdout + ran.stderr
+    assert "sudo cat /data/tls/server.crt" in ran.stdout
+    assert "kept_on_destroy" in found and "kept_on_destroy" not in ran.stdout
 
 
 # --- with a root that needs no provider, so that it is planned at once
