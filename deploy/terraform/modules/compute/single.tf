@@ -25,7 +25,8 @@ resource "aws_instance" "this" {
 
   metadata_options {
     http_tokens = "required"
-    # Two hops: backups run in a container, with the machine's role.
+    # Two hops: backups run in a container, with the machine's role. To the other containers
+    # it is closed on the machine (deploy/instance/stack.sh).
     http_put_response_hop_limit = 2
     http_endpoint               = "enabled"
   }

@@ -29,5 +29,6 @@ output "private_subnet_cidrs" {
 
 output "zones" {
   description = "The two availability zones, as the subnets are in them."
-  value       = aws_subnet.public[*].availability_zone
+  # Not read from the subnets: the data volume, which outlives them, needs the first.
+  value = local.zones
 }

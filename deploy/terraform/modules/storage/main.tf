@@ -51,14 +51,13 @@ resource "aws_s3_bucket_ownership_controls" "backups" {
   }
 }
 
-data "aws_iam_policy_document" "tls" {
-  for_each = { backups = aws_s3_bucket.backups.arn, stack = aws_s3_bucket.stack.arn }
-
+# Each bucket has its own: this one outlives the other, and must not depend on it.
+data "aws_iam_policy_document" "backups_tls" {
   statement {
     sid       = "TlsOnly"
     effect    = "Deny"
     actions   = ["s3:*"]
-    resources = [each.value, "${each.value}/*"]
+    resources = [aws_s3_bucket.backups.arn, "${aws_s3_bucket.backups.arn}/*"]
 
     principals {
       type        = "*"
@@ -75,7 +74,7 @@ data "aws_iam_policy_document" "tls" {
 
 resource "aws_s3_bucket_policy" "backups" {
   bucket = aws_s3_bucket.backups.id
-  policy = data.aws_iam_policy_document.tls["backups"].json
+  policy = data.aws_iam_policy_document.backups_tls.json
 
   # S3 refuses to change both at once.
   depends_on = [aws_s3_bucket_public_access_block.backups]

@@ -63,9 +63,29 @@ resource "aws_s3_bucket_ownership_controls" "stack" {
   }
 }
 
+data "aws_iam_policy_document" "stack_tls" {
+  statement {
+    sid       = "TlsOnly"
+    effect    = "Deny"
+    actions   = ["s3:*"]
+    resources = [aws_s3_bucket.stack.arn, "${aws_s3_bucket.stack.arn}/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "Bool"
+      variable = "aws:SecureTransport"
+      values   = ["false"]
+    }
+  }
+}
+
 resource "aws_s3_bucket_policy" "stack" {
   bucket = aws_s3_bucket.stack.id
-  policy = data.aws_iam_policy_document.tls["stack"].json
+  policy = data.aws_iam_policy_document.stack_tls.json
 
   depends_on = [aws_s3_bucket_public_access_block.stack]
 }
