@@ -182,6 +182,17 @@ def _know_alarms_and_budgets() -> None:
     _replace(BudgetsResponse, "list_tags_for_resource", no_tags)
 
 
+def _refresh_groups() -> None:
+    """Take the order to replace a group's machines one by one, which is not there."""
+    from moto.autoscaling.responses import AutoScalingResponse
+    from moto.core.responses import ActionResult
+
+    def start(self: Any) -> Any:
+        return ActionResult({"InstanceRefreshId": secrets.token_hex(8)})
+
+    _replace(AutoScalingResponse, "start_instance_refresh", start)
+
+
 def _keep_groups() -> None:
     """Keep an instance's groups, that it has no public address, and a rule's text.
 
@@ -253,6 +264,7 @@ def serve(port: int) -> None:
     _watch_instances()
     _tell_databases_apart()
     _know_alarms_and_budgets()
+    _refresh_groups()
     _keep_groups()
     _count_as_tls()
     _look_at_resources()
