@@ -139,8 +139,8 @@ class _Setup:
             self._done.append(f"made {login} a member of {role}")
 
     async def _let_watch(self) -> None:
-        # Maintenance tells how far WAL is behind, the exporter of compose what runs: that
-        # is somebody else's program, so not as who may drop the tables.
+        # Maintenance tells how far WAL is behind, the exporter of compose what runs:
+        # somebody else's program, so not as who may drop the tables.
         with suppress(asyncpg.InsufficientPrivilegeError):
             for login in (OWNER, READER_LOGIN):
                 await self._add_member(MONITOR, login)
