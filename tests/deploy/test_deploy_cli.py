@@ -319,6 +319,8 @@ def test_output_says_how_to_send_and_no_secret(here: Here) -> None:
     assert found["forward_endpoint"] == "10.42.0.10:24224"
     assert "hidden" not in found
     assert "hunter2" not in ran.stdout + ran.stderr
+    assert "sudo cat /data/tls/server.crt" in ran.stdout
+    assert "kept_on_destroy" in found and "kept_on_destroy" not in ran.stdout
 
 
 # --- with a root that needs no provider, so that it is planned at once
@@ -424,7 +426,51 @@ def test_who_holds_the_state_is_named_and_since_when(quick: Here) -> None:
     assert process.returncode == 0, said
     assert "somebody else is at work on this deployment: " in line
     assert ", apply since 20" in line
-    assert "terraform force-unlock" in line
+
+
+def test_a_lock_that_nobody_holds_any_more_is_released_by_the_command_that_is_told(
+    quick: Here,
+) -> None:
+    process = quick.start("apply", "--yes")
+    begun(quick)
+    (terraform,) = children_of(process.pid)
+    os.kill(terraform, signal.SIGKILL)
+    process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 1
+    line = one_line(quick("plan"), 1)
+    release = line.rpartition("it is no longer running: ")[2]
+    elsewhere = quick.directory / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run(
+        release.replace("force-unlock", "force-unlock -force"),
+        shell=True,
+        env=quick.environment,
+        cwd=elsewhere,
+        check=True,
+        capture_output=True,
+    )
+    quick.passes("plan")
+
+
+def children_of(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(each) for each in listed.split()]
+
+
+@pytest.mark.parametrize("command", ["plan", "output"])
+def test_on_another_machine_the_command_that_makes_it_ready_is_told(
+    quick: Here, command: str
+) -> None:
+    (deployment,) = (quick.directory / "penstock-deploy").iterdir()
+    shutil.rmtree(deployment / "terraform")
+    line = one_line(quick(command), 1)
+    again = "penstock deploy init --dir "
+    assert line == (
+        "penstock: this machine is not ready for the deployment:"
+        f" {again}{deployment} makes it so"
+    )
+    quick.passes("init", "--dir", str(deployment))
+    quick.passes("plan")
 
 
 # --- upgrade

@@ -48,8 +48,9 @@ def test_status_shows_what_a_newer_penstock_has_applied(
     database.fetch("INSERT INTO penstock_schema (version, name) VALUES (9999, 'new')")
     ended = here("db", "status", "--database-url", database.url)
     assert ended.stdout.splitlines()[-1].startswith("9999 new ")
-    line = the_line(here("db", "migrate", "--database-url", database.url), 3)
-    assert "9999" in line
+    migrated = here("db", "migrate", "--database-url", database.url)
+    assert migrated.returncode == 0
+    assert migrated.stdout == "up to date\n"
 
 
 def test_a_database_out_of_reach_is_told_in_one_line(here: Here) -> None:

@@ -187,8 +187,13 @@ def test_a_database_that_is_not_there_is_named(database: Database) -> None:
     assert 'database "no_such_database" does not exist' in line
 
 
-def test_a_schema_that_is_newer_is_refused(database: Database) -> None:
-    database.fetch("INSERT INTO penstock_schema (version, name) VALUES (9999, 'x')")
+def test_a_schema_that_is_newer_and_would_break_it_is_refused(
+    database: Database,
+) -> None:
+    database.fetch(
+        "INSERT INTO penstock_schema (version, name, breaks_older)"
+        " VALUES (9999, 'x', true)"
+    )
     assert "9999" in the_line(run_penstock(*serve(url=database.url)), 3)
 
 

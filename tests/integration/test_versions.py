@@ -98,15 +98,52 @@ def test_a_server_goes_on_beside_a_newer_schema_that_does_not_break_it(
     assert stores(older, database, 2), "also over a new connection"
 
 
-def test_an_older_server_does_not_start_on_a_newer_schema(
+def test_an_older_server_starts_again_on_a_newer_schema_that_does_not_break_it(
     database: Database, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Else no upgrade with a migration could be undone."""
     know(monkeypatch, PLAIN)
+    run_async(migrate(database.url))
+    program = start("serve", "--database-url", database.url).wait_ready()
+    assert f"schema version {NEXT}, this Penstock knows {NEXT - 1}" in program.stderr
+    assert stores(program, database, 1)
+
+
+def test_an_older_server_does_not_start_on_a_schema_that_breaks_it(
+    database: Database, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    know(monkeypatch, BREAKING)
     run_async(migrate(database.url))
     program = start("serve", "--database-url", database.url)
     assert program.wait_ended() == 3
     (line,) = program.stderr.splitlines()
-    assert f"schema version {NEXT}, this Penstock knows {NEXT - 1};" in line
+    assert f"schema version {NEXT}, which a Penstock that knows {NEXT - 1}" in line
+
+
+def test_a_schema_of_another_line_of_penstocks_is_refused(
+    database: Database, here: Here
+) -> None:
+    run_async(migrate(database.url))
+    change = "UPDATE penstock_schema SET version = $1 WHERE version = $2"
+    database.fetch(change, NEXT, NEXT - 1)
+    line = the_line(here("db", "migrate", "--database-url", database.url), 3)
+    assert f"schema version {NEXT}, and not {NEXT - 1}, which" in line
+
+
+def test_roles_of_an_older_penstock_take_nothing_from_a_newer_ones_servers(
+    database: Database, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here("db", "migrate", "--database-url", database.url)
+    here("db", "roles", "--database-url", database.url)
+    know(monkeypatch, PLAIN)
+    run_async(migrate(database.url))
+    database.fetch("GRANT SELECT (message) ON logs TO penstock_writer")
+    ran = here("db", "roles", "--database-url", database.url)
+    assert ran.returncode == 0
+    assert "a newer Penstock's" in ran.stdout + ran.stderr
+    assert database.value(
+        "SELECT has_column_privilege('penstock_writer', 'logs', 'message', 'SELECT')"
+    )
 
 
 def test_a_server_that_comes_back_to_a_schema_that_breaks_it_writes_nothing(

@@ -9,6 +9,9 @@ from penstock.cli.deploy_options import Place, outputs_of, place_options
 from penstock.cli.deploy_progress import terraform_view
 from penstock.cli.output import print_table
 
+# For destroy; a thousand characters that nobody reads.
+_OURS = "kept_on_destroy"
+
 
 @click.command("output", short_help="Say where it is and how to send to it.")
 @click.option(
@@ -28,8 +31,9 @@ def command(
 ) -> None:
     """Print addresses, names and ids of what was made. No secret is among them.
 
-    Passwords are in Secrets Manager; the table ends with how to read them there, and
-    with an output for Fluent Bit that sends here.
+    Passwords are in Secrets Manager; the table ends with how to read them there and the
+    server's certificate on the machine, and with an output for Fluent Bit that sends
+    here.
     """
     place = Place(directory, environment, terraform_dir)
     deployment = place.deployment()
@@ -46,11 +50,31 @@ def print_outputs(
     if output == "json":
         click.echo(orjson.dumps(found))
         return
-    rows = [(name, _text(value)) for name, value in sorted(found.items())]
+    rows = [
+        (name, _text(value)) for name, value in sorted(found.items()) if name != _OURS
+    ]
     print_table(("output", "value"), rows, quiet=True, has_ids=True)
     endpoint = str(found.get("forward_endpoint") or "")
     if endpoint:
         click.echo("\n".join(_how_to_send(endpoint, found, variables)))
+
+
+def _certificate(found: dict[str, Any], region: str) -> list[str]:
+    """Return how the certificate is read that senders may verify the server by."""
+    if found.get("autoscaling_group_name"):
+        return [
+            "Each receiver makes a certificate of its own: to verify them put",
+            "tls_certificate and tls_private_key into the secret.",
+        ]
+    machine = next(iter(found.get("instance_ids") or ()), "")
+    if not machine:
+        return []
+    return [
+        "The server's certificate, for tls.ca_file:",
+        f"  aws ssm start-session --region {region} --target {machine}"
+        " --document-name AWS-StartInteractiveCommand"
+        " --parameters command='sudo cat /data/tls/server.crt'",
+    ]
 
 
 def _text(value: Any) -> str:
@@ -87,4 +111,6 @@ def _how_to_send(
         "",
         "The shared key, for whoever may read the secret:",
         read_key,
+        "",
+        *_certificate(found, str(variables.get("region"))),
     ]

@@ -5,6 +5,7 @@ its state and gives its lock back. It must not print, nor know what is deployed.
 """
 
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,13 @@ _INSTALL: Final = "https://developer.hashicorp.com/terraform/install"
 # Stray lines of a failed run that are worth showing: its last words.
 _LAST_WORDS: Final = 5
 
+# Of another machine's deployment, or after `git clean`.
+_NO_INIT: Final = re.compile(
+    "Backend initialization required|Inconsistent dependency lock file"
+    "|Required plugins are not installed|Missing required provider"
+    "|Module not installed|Backend configuration changed"
+)
+
 Told = Callable[[Event], None]
 
 
@@ -47,6 +55,12 @@ class Failure(NamedTuple):
     def lock(self) -> Lock | None:
         """Return who holds the state, where that is the reason."""
         return next(filter(None, map(lock_in, self.errors)), None)
+
+    @property
+    def is_of_no_init(self) -> bool:
+        """Return whether `init` has not been here: its data is no part of a clone."""
+        said = [each.summary for each in self.errors] or self.last_words[:1]
+        return any(_NO_INIT.search(each) for each in said)
 
 
 class TerraformError(ProvisionError):
@@ -183,7 +197,8 @@ class Terraform:
             if not errors:  # what it could not say as JSON is all there is
                 for text in last_words:
                     told(Words(text, is_json=False))
-            raise _failed(Failure(arguments[0], tuple(errors), last_words), code)
+            failure = Failure(arguments[0], tuple(errors), last_words)
+            raise self._failed(failure, code)
 
     def _listen(self, process: subprocess.Popen[bytes], hear: Told) -> bool:
         """Hear all that it says; return whether it was told to stop meanwhile."""
@@ -217,8 +232,31 @@ class Terraform:
         if done.returncode != 0:
             said = re.sub(r"[╷╵│]", "", plain(done.stderr)).splitlines()
             lines = tuple(each.strip() for each in said if each.strip())
-            raise _failed(Failure(arguments[0], (), lines), done.returncode)
+            raise self._failed(Failure(arguments[0], (), lines), done.returncode)
         return done.stdout
+
+    def _failed(self, failure: Failure, code: int) -> TerraformError:
+        """Return the one line: what went wrong first."""
+        lock = failure.lock
+        if lock is None and failure.is_of_no_init:
+            return TerraformError(
+                "this machine is not ready for the deployment: penstock deploy init"
+                f" --dir {shlex.quote(str(self._deployment.directory))} makes it so",
+                failure,
+            )
+        if lock is None:
+            return _broken(failure, code)
+        # Anywhere else, Terraform knows nothing of this state.
+        release = (
+            f"TF_DATA_DIR={shlex.quote(str(self._deployment.data_dir))} terraform"
+            f" -chdir={shlex.quote(str(self._root))} force-unlock {lock.id}"
+        )
+        return TerraformError(
+            f"somebody else is at work on this deployment: {lock.who}, {lock.operation}"
+            f" since {lock.created} UTC; wait for the end. If it is no longer running:"
+            f" {release}",
+            failure,
+        )
 
     def _command(self, arguments: Sequence[str]) -> list[str]:
         # env: ours is inherited, for credentials and proxies are Terraform's to find.
@@ -244,16 +282,7 @@ def _find_program() -> str:
     return found
 
 
-def _failed(failure: Failure, code: int) -> TerraformError:
-    """Return the one line: what went wrong first."""
-    lock = failure.lock
-    if lock is not None:
-        return TerraformError(
-            f"somebody else is at work on this deployment: {lock.who}, {lock.operation}"
-            f" since {lock.created}; wait for the end. If it is no longer running:"
-            f" terraform force-unlock {lock.id}",
-            failure,
-        )
+def _broken(failure: Failure, code: int) -> TerraformError:
     if failure.errors:
         first = failure.errors[0]
         where = f" ({first.where})" if first.where else ""

@@ -5,6 +5,7 @@ all pending ones in one transaction under one lock. The statements are in
 `sql/migrations/`.
 """
 
+import logging
 from datetime import datetime
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ from penstock.postgres.connection import LOST_ERRORS, connect, without_password
 from penstock.postgres.words import describe, unavailable
 from penstock.sink.roles import grant_again
 from penstock.sink.sql import Migration, load_blocks, load_migrations
-from penstock.sink.versions import refuse_to_break
+from penstock.sink.versions import refuse_if_broken, refuse_to_break
+
+logger = logging.getLogger(__name__)
 
 
 class MigrationStatus(NamedTuple):
@@ -31,9 +34,9 @@ async def migrate(database_url: str) -> list[Migration]:
 
     Raises:
         NotOwnerError: something is pending, and the login may not apply it.
-        DatabaseUnavailableError: out of reach, newer than this Penstock, half restored,
-            used by an older one that would break, or it refuses a statement (rights,
-            mostly).
+        DatabaseUnavailableError: out of reach, newer than this Penstock can work with,
+            half restored, used by an older one that would break, or it refuses a
+            statement (rights, mostly).
             Nothing is applied then.
     """
     blocks = load_blocks("migrations")
@@ -45,14 +48,14 @@ async def migrate(database_url: str) -> list[Migration]:
                 " its command again, or make the database anew"
             )
         # Even to say IF NOT EXISTS takes the right to create.
-        if await connection.fetchval(blocks["has_schema_table"]) and not _pending(
-            await _applied_versions(connection)
+        if await connection.fetchval(blocks["has_schema_table"]) and not (
+            await _pending(connection)
         ):
             return []
         async with connection.transaction():
             await connection.execute(blocks["lock"])
             await connection.execute(blocks["create_schema_table"])
-            pending = _pending(await _applied_versions(connection))
+            pending = await _pending(connection)
             await refuse_to_break(connection, pending)
             for migration in pending:
                 await _apply(connection, migration)
@@ -106,17 +109,29 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
         await connection.execute(record_breaking, migration.version)
 
 
-async def _applied_versions(connection: asyncpg.Connection) -> set[int]:
+async def _pending(connection: asyncpg.Connection) -> list[Migration]:
+    """Return what is to be applied; nothing where a newer Penstock has been here.
+
+    So an older one starts again on what it can work with: an upgrade may be undone, and
+    a server that ends beside newer ones comes back.
+    """
     rows = await connection.fetch(load_blocks("migrations")["applied"])
-    return {row["version"] for row in rows}
-
-
-def _pending(applied: set[int]) -> list[Migration]:
+    applied = {row["version"] for row in rows}
     known = load_migrations()
-    unknown = applied - {each.version for each in known}
-    if unknown:
+    pending = [each for each in known if each.version not in applied]
+    newest = max(applied, default=0)
+    if newest <= known[-1].version:
+        return pending
+    if pending:  # not its successor but another Penstock
         raise DatabaseUnavailableError(
-            f"the database has schema version {max(unknown)}, this Penstock knows"
-            f" {known[-1].version}; use the newer Penstock that migrated it"
+            f"the database has schema version {newest}, and not {pending[0].version},"
+            " which this Penstock knows; use the Penstock that migrated it"
         )
-    return [each for each in known if each.version not in applied]
+    await refuse_if_broken(connection)
+    logger.warning(
+        "the database has schema version %d, this Penstock knows %d and works with it;"
+        " go on to the newer Penstock when you can",
+        newest,
+        known[-1].version,
+    )
+    return []

@@ -18,6 +18,7 @@ from penstock.errors import DatabaseUnavailableError, PenstockError
 from penstock.postgres.connection import LOST_ERRORS, connect, without_password
 from penstock.postgres.words import describe, unavailable
 from penstock.sink.sql import load_blocks
+from penstock.sink.versions import newer_version
 
 logger = logging.getLogger(__name__)
 
@@ -168,14 +169,14 @@ class _Making:
             place["superuser_owns"] or place["owner"] == OWNER
         )
         await self._make(place, makes_asker=self._is_ours or bool(askers))
-        await self._execute("grant_to_writer", schema=place["schema"])
-        await self._execute("grant_to_reader", schema=place["schema"])
-        await self._let_reader_query()
-        if await self._connection.fetch(self._blocks["existing"], [ASKER]):
-            await self._execute("grant_to_asker", schema=place["schema"])
-        self.report.done.append(
-            f"granted {WRITER} what storing needs, {READER} what reading needs"
-        )
+        newer = await newer_version(self._connection)
+        if newer is None:
+            await self._grant(place["schema"])
+        else:  # what we would take back, its servers may need
+            self.report.advice.append(
+                f"the schema is a newer Penstock's (version {newer}), so rights on its"
+                " tables stay as they are; `penstock db roles` of that one grants them"
+            )
         await self._revoke_from_public(place)
         members = {WRITER: writers, READER: [*readers, *askers], ASKER: askers}
         for role, logins in members.items():
@@ -185,6 +186,16 @@ class _Making:
                     await self._limit_temp_files(login, place["database"])
         for role, block in ((WRITER, "excess"), (QUERY, "excess_of_query")):
             await self._tell_excess(role, block)
+
+    async def _grant(self, schema: str) -> None:
+        await self._execute("grant_to_writer", schema=schema)
+        await self._execute("grant_to_reader", schema=schema)
+        await self._let_reader_query()
+        if await self._connection.fetch(self._blocks["existing"], [ASKER]):
+            await self._execute("grant_to_asker", schema=schema)
+        self.report.done.append(
+            f"granted {WRITER} what storing needs, {READER} what reading needs"
+        )
 
     async def hand_over(self) -> None:
         """Let no superuser own what runs with its owner's rights."""

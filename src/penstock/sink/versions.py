@@ -29,12 +29,30 @@ async def join(connection: asyncpg.Connection, receiver: int) -> None:
     async with connection.transaction(isolation="read_committed"):
         await connection.execute(blocks["wait_for_migration"])
         await connection.execute(blocks["join"], known, receiver)
-        breaking = await connection.fetchval(blocks["breaking_version"], known)
+        await refuse_if_broken(connection)
+
+
+async def refuse_if_broken(connection: asyncpg.Connection) -> None:
+    """See that no newer Penstock has made the schema one that this one would break.
+
+    Raises:
+        DatabaseUnavailableError: one has.
+    """
+    known = load_migrations()[-1].version
+    breaking = await connection.fetchval(
+        load_blocks("versions")["breaking_version"], known
+    )
     if breaking is not None:
         raise DatabaseUnavailableError(
             f"the database has schema version {breaking}, which a Penstock that knows"
             f" {known} does not work with; use the newer Penstock that migrated it"
         )
+
+
+async def newer_version(connection: asyncpg.Connection) -> int | None:
+    """Return the schema's version where a newer Penstock has made it, else None."""
+    newest: int = await connection.fetchval(load_blocks("versions")["newest_version"])
+    return newest if newest > load_migrations()[-1].version else None
 
 
 async def refuse_to_break(

@@ -2,6 +2,7 @@
 
 locals {
   # The same address whenever the machine is made anew, so that senders need not be told.
+  # One of those that ../network has reserved.
   private_ip = cidrhost(var.first_subnet_cidr, 10)
 }
 

@@ -129,6 +129,13 @@ data "aws_iam_policy_document" "deploy" {
     resources = ["*"]
   }
 
+  # While a receiver drains and starts, its group must not take it for lost.
+  statement {
+    sid       = "WaitWithReplacing"
+    actions   = ["autoscaling:ResumeProcesses", "autoscaling:SuspendProcesses"]
+    resources = ["${local.arn}:autoscaling:${local.here}:autoScalingGroup:*:autoScalingGroupName/${var.prefix}-receivers"]
+  }
+
   statement {
     sid       = "SayWhichImage"
     actions   = ["ssm:GetParameter", "ssm:PutParameter"]

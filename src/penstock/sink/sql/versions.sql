@@ -11,6 +11,9 @@ SELECT pg_advisory_lock_shared(hashtext('penstock.servers'), $1::integer << 12 |
 -- breaking_version --
 SELECT max(version) FROM penstock_schema WHERE breaks_older AND version > $1
 
+-- newest_version --
+SELECT max(version) FROM penstock_schema
+
 -- older_servers --
 -- The address of another role's session is hidden from most.
 SELECT count(DISTINCT held.objid) AS servers,
