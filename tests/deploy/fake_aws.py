@@ -237,6 +237,24 @@ def _count_as_tls() -> None:
     _replace(statement, "is_action_permitted", permitted)
 
 
+def _know_owners() -> None:
+    """Refuse a bucket that is another account's than the one that is expected."""
+    from moto.s3.responses import S3Response
+
+    asked = S3Response.head_bucket
+
+    def head(self: Any) -> Any:
+        expected = self.headers.get("x-amz-expected-bucket-owner")
+        code, headers, body = asked(self)
+        if code == 200 and expected is not None:
+            found = self.backend.get_bucket(self.bucket_name)
+            if found.account_id != expected:
+                return 403, {}, ""
+        return code, headers, body
+
+    _replace(S3Response, "head_bucket", head)
+
+
 def _look_at_resources() -> None:
     """Ask policies about a secret or a parameter by its ARN; here it would be "*"."""
     from moto.iam.access_control import IAMRequest
@@ -267,6 +285,7 @@ def serve(port: int) -> None:
     _refresh_groups()
     _keep_groups()
     _count_as_tls()
+    _know_owners()
     _look_at_resources()
     let_commands_run()
     moto.server.main(["-H", "127.0.0.1", "-p", f"{port}"])
