@@ -27,6 +27,7 @@ stack_start() {
   image=$(image_here) || die "$IMAGE_PARAMETER names no image yet: \`penstock deploy push\`; tried again each minute"
   environment "$image"
   pull "$image" || die "$pull_problem: not pushed yet? \`penstock deploy push\`; tried again each minute"
+  same_major || die "$pull_problem"
   say "starting the stack with $image"
   up || die "the stack does not become healthy: $(ailing)"
   remember "$image"
@@ -127,6 +128,21 @@ pull() {
     pull_problem="$image cannot be had (${said##*$'\n'})"
     return 1
   done
+}
+
+# PostgreSQL of another major version would make an empty database beside the full one.
+# Says why not in pull_problem.
+same_major() {
+  local wanted file there=()
+  [[ $DATABASE == docker ]] || return 0
+  wanted=$(docker image inspect --format '{{range .Config.Env}}{{println .}}{{end}}' \
+    "$POSTGRES_IMAGE" 2>/dev/null | sed -n 's/^PG_MAJOR=//p') || return 0
+  for file in "$data"/postgres/*/docker; do
+    [[ ! -d $file ]] || there+=("$(basename -- "${file%/docker}")")
+  done
+  [[ -n $wanted && ${#there[@]} != 0 && " ${there[*]} " != *" $wanted "* ]] || return 0
+  pull_problem="$POSTGRES_IMAGE is PostgreSQL $wanted, and the data here are of ${there[*]}: a new deployment and a restored backup bring them over"
+  return 1
 }
 
 # The login of twelve hours lies in memory with the secrets, and goes through a pipe.

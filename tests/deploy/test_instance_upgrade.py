@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.deploy.instance_machine import NEW, OLD, Machine
+from tests.deploy.instance_machine import NEW, OLD, POSTGRES, Machine
 
 
 @pytest.fixture
@@ -58,6 +58,62 @@ def test_a_roll_back_brings_back_the_files_of_before(machine):
     compose.write_text("services: {}\n")
     assert machine.sh(f"main upgrade {NEW}").code == 1
     assert (machine.root / "opt" / "compose" / "compose.yaml").read_text() == before
+
+
+def test_an_upgrade_brings_what_was_set_since_the_machine_was_made(machine):
+    settings = machine.stub / "bucket" / "stack" / "instance.env"
+    set_since = machine.instance | {"RETENTION_DAYS": "7", "PROFILES": "database"}
+    settings.write_text("".join(f"{k}={v}\n" for k, v in set_since.items()))
+    assert machine.sh(f"main upgrade {OLD}").code == 0
+    environment = (machine.root / "run" / "stack.env").read_text()
+    assert "RETENTION_DAYS=7\n" in environment
+    assert "COMPOSE_PROFILES=database\n" in environment
+    assert machine.sh("main environment").code == 0
+    assert (machine.root / "run" / "stack.env").read_text() == environment
+
+
+def test_a_roll_back_goes_back_to_what_was_set_before(machine):
+    machine.write_stub("bad", f"{NEW}\n")
+    settings = machine.stub / "bucket" / "stack" / "instance.env"
+    (machine.root / "opt" / "instance.env").write_text("RETENTION_DAYS=20\n")
+    settings.write_text("RETENTION_DAYS=7\n")
+    assert machine.sh(f"main upgrade {NEW}").code == 1
+    environment = (machine.root / "run" / "stack.env").read_text()
+    assert "RETENTION_DAYS=20\n" in environment
+
+
+def test_another_image_of_postgresql_comes_with_an_upgrade_or_nothing_changes(machine):
+    settings = machine.stub / "bucket" / "stack" / "instance.env"
+    settings.write_text("POSTGRES_IMAGE=registry.test/postgres:18.7\n")
+    ran = machine.sh(f"main upgrade {NEW}")
+    assert ran.code == 1
+    assert "registry.test/postgres:18.7 cannot be had" in ran.output.splitlines()[-1]
+    assert machine.running() == OLD
+    assert not machine.calls(" stop ")
+    registry = (machine.stub / "registry").read_text()
+    machine.write_stub("registry", f"{registry}registry.test/postgres:18.7\n")
+    assert machine.sh(f"main upgrade {NEW}").code == 0
+    environment = (machine.root / "run" / "stack.env").read_text()
+    assert "POSTGRES_IMAGE=registry.test/postgres:18.7\n" in environment
+
+
+def test_no_empty_database_of_another_major_version_is_begun(machine):
+    (machine.root / "data" / "postgres" / "18" / "docker").mkdir(parents=True)
+    other = "registry.test/postgres:19.1"
+    machine.write_stub("local", (machine.stub / "local").read_text() + f"{other}\n")
+    settings = machine.stub / "bucket" / "stack" / "instance.env"
+    settings.write_text(f"POSTGRES_IMAGE={other}\n")
+    said = "is PostgreSQL 19, and the data here are of 18"
+    ran = machine.sh(f"main upgrade {NEW}")
+    assert ran.code == 1
+    assert said in ran.output.splitlines()[-1]
+    assert machine.running() == OLD
+    assert POSTGRES in (machine.stub / "environment").read_text()
+    (machine.stub / "environment").unlink()
+    ran = machine.sh(f"load_instance; POSTGRES_IMAGE={other}; stack_start")
+    assert ran.code == 1
+    assert said in ran.output
+    assert not (machine.stub / "environment").exists()
 
 
 def test_a_roll_back_that_fails_too_says_so(machine):
