@@ -11,6 +11,8 @@ settle_pause_seconds=3
 # The load balancer gives a receiver no new sender after three failed checks of /health,
 # ten seconds apart (deploy/terraform/modules/compute/receivers.tf).
 deregister_seconds=35
+# The bridge of compose.yaml's network `role`: PostgreSQL, that archives WAL, and backups.
+role_bridge="penstock-role"
 pull_problem=""
 
 compose() {
@@ -65,8 +67,17 @@ send_elsewhere() {
   sleep "$deregister_seconds"
 }
 
+# The metadata service is two hops away, for what writes to the bucket. With the role comes
+# the whole secret, so nobody else gets there: not nginx, that people reach, nor what is not
+# ours. Docker lets what is in this chain stand; a reboot does not.
+close_metadata() {
+  local rule=(DOCKER-USER -d 169.254.169.254/32 ! -i "$role_bridge" -j REJECT)
+  iptables -w 10 -C "${rule[@]}" 2>/dev/null || iptables -w 10 -I "${rule[@]}"
+}
+
 # up --wait ends with 1 as soon as a container fails or stays unhealthy.
 up() {
+  close_metadata || die "the metadata service could not be closed to the containers (iptables), and with the role they would have every password"
   compose up --detach --remove-orphans --wait --wait-timeout "$start_wait_seconds" &&
     stays_healthy
 }

@@ -80,6 +80,10 @@ volume_content() {
   fi
 }
 
+# Containers write there, one of them as root: no set-uid program or device of theirs is
+# anything outside.
+mount_options="noatime,nosuid,nodev"
+
 # By UUID, and without it the machine boots all the same: systemd's units say what needs
 # the mount. Grown where the volume is larger than its file system.
 volume_mount() {
@@ -94,7 +98,7 @@ volume_mount() {
     [[ $mounted == "$device" ]] ||
       die "$data is mounted from $mounted, not from $DATA_VOLUME_ID ($device): unmount it"
   else
-    mount -t ext4 -o noatime -- "$device" "$data" ||
+    mount -t ext4 -o "$mount_options" -- "$device" "$data" ||
       die "$DATA_VOLUME_ID ($device) could not be mounted at $data; \`e2fsck $device\` says what is wrong with it"
   fi
   grown=$(resize2fs "$device" 2>&1) ||
@@ -105,7 +109,7 @@ volume_mount() {
 # fstab, from stdin, with the one line for $data.
 volume_fstab() {
   awk -v at="$data" '$1 ~ /^#/ || $2 != at'
-  printf 'UUID=%s %s ext4 noatime,nofail,x-systemd.device-timeout=60s 0 2\n' "$1" "$data"
+  printf 'UUID=%s %s ext4 %s,nofail,x-systemd.device-timeout=60s 0 2\n' "$1" "$data" "$mount_options"
 }
 
 # PostgreSQL on an empty directory of the root disk would look like a lost database.
@@ -114,12 +118,14 @@ volume_is_there() {
 }
 
 # Each for the user of its container: 10001 is Penstock's, 999 postgres's, 65534
-# prometheus's, 472 grafana's. What is there keeps its owner.
+# prometheus's, 472 grafana's, 0 Fluent Bit's: what it has
+# read of the containers' logs is for nobody else. What is there keeps its owner.
 make_directories() {
   local entry name owner group mode
   volume_is_there || die "$data is not mounted: $program volume"
   for entry in postgres:999:999:0700 penstock:10001:10001:0700 tls:0:10001:0750 \
-    prometheus:65534:65534:0700 grafana:472:0:0700 metrics:10001:10001:2770; do
+    prometheus:65534:65534:0700 grafana:472:0:0700 metrics:10001:10001:2770 \
+    fluent-bit:0:0:0700; do
     IFS=: read -r name owner group mode <<<"$entry"
     [[ ! -d $data/$name ]] || continue
     install -d -m "$mode" "$data/$name"

@@ -108,6 +108,7 @@ module "database" {
   subnet_ids        = module.network.private_subnet_ids
   security_group_id = module.security.database_security_group_id
   secret_arn        = module.secret.arn
+  secret_is_read    = var.secret_is_read
   instance_class    = var.rds_instance_class
   engine_version    = var.rds_engine_version
   storage_gib       = var.rds_storage_gib
@@ -216,5 +217,4 @@ module "pipeline" {
   image_parameter   = local.image_parameter
   state_bucket      = var.state_bucket != "" ? var.state_bucket : "${var.name}-tfstate-${local.account_id}-${var.region}"
   state_prefix      = "${var.name}/${var.environment}/"
-  secret_arn        = local.rds ? module.secret.arn : ""
 }

@@ -404,6 +404,12 @@ variable "github_repository" {
   }
 }
 
+variable "secret_is_read" {
+  description = "Whether a run may open the secret, which has RDS's password. false: for a pipeline that plans what anybody proposes; never apply with it."
+  type        = bool
+  default     = true
+}
+
 variable "github_oidc_provider_arn" {
   description = "ARN of the account's OIDC provider for GitHub, of which there can be only one. Empty: it is made."
   type        = string

@@ -52,7 +52,7 @@ class Machine:
         self.stub = root / "stub"
         for name in ("etc", "run", "state", "data", "units", "by-id", "stub", "bin"):
             (root / name).mkdir()
-        for name in ("docker", "systemctl", "aws"):
+        for name in ("docker", "systemctl", "aws", "iptables"):
             (root / "bin" / name).symlink_to(STUBS / name)
         self.instance = INSTANCE | instance
         lines = [f"{key}={value}\n" for key, value in self.instance.items()]

@@ -86,9 +86,10 @@ class Deployment(NamedTuple):
         """Return the same with other variables."""
         return self._replace(variables={**self.variables, **variables})
 
-    def apply(self) -> str:
-        """Make what is set; return what was printed."""
-        return self._succeed("apply", "-auto-approve", *self._arguments())
+    def apply(self, *only: str) -> str:
+        """Make what is set, or some modules of it; return what was printed."""
+        targets = (f"-target={each}" for each in only)
+        return self._succeed("apply", "-auto-approve", *targets, *self._arguments())
 
     def remove_from_state(self, *addresses: str) -> None:
         """Let Terraform forget what there is."""

@@ -302,8 +302,20 @@ def test_the_dashboard_is_json_that_cloudwatch_takes(
 @pytest.mark.timeout(180)
 def test_slack_may_look_and_nothing_else(resolved: Resolved) -> None:
     (slack,) = resolved.of("receivers", "aws_chatbot_slack_channel_configuration")
-    (guardrail,) = slack["guardrail_policy_arns"]
-    assert guardrail.endswith(":policy/CloudWatchReadOnlyAccess")
+    (attached,) = resolved.of("receivers", "aws_iam_role_policy_attachment")
+    assert slack["guardrail_policy_arns"] == [attached["policy_arn"]]
+    (policy,) = resolved.of("receivers", "aws_iam_policy")
+    assert attached["policy_arn"] == policy["arn"], "one of AWS's own is wider"
+    allowed = {
+        action
+        for document in resolved.of("receivers", "aws_iam_policy_document")
+        for statement in document["statement"]
+        if statement["sid"] == "LookAtAlarmsAndCharts"
+        for action in statement["actions"]
+    }
+    # No logs: those of the whole account would be a channel's to read.
+    assert allowed
+    assert all(re.fullmatch(r"cloudwatch:(Get|Describe)\w+", each) for each in allowed)
 
 
 # ---- configure-agent

@@ -11,6 +11,7 @@ from penstock import config
 from tests.deploy import compose, tools
 
 MIB = 1024 * 1024
+INSTANCE = tools.DEPLOY / "instance"
 PROFILES = "database,monitoring,collector,backup"
 YAMLLINT = (
     "{extends: default, rules: {line-length: disable, document-start: disable,"
@@ -150,6 +151,25 @@ def test_nothing_is_published_but_24224_443_and_loopback(
     assert not services["postgres"].get("ports")
 
 
+def test_only_what_writes_to_the_bucket_is_where_the_instances_role_is(
+    services: dict[str, Any],
+) -> None:
+    """stack.sh closes the metadata service to every bridge but this one."""
+    found = yaml.safe_load(compose.configured({"COMPOSE_PROFILES": PROFILES}).output)[
+        "networks"
+    ]
+    bridge = found["role"]["driver_opts"]["com.docker.network.bridge.name"]
+    assert f'role_bridge="{bridge}"\n' in (INSTANCE / "stack.sh").read_text()
+    # The kernel's limit for an interface's name.
+    assert len(bridge) <= 15
+    with_role = {name for name, each in services.items() if "role" in each["networks"]}
+    assert with_role == {"postgres", "penstock-backup", "penstock-wal"}
+    # Else it would depend on their names by which network their packets leave.
+    assert found["database"]["internal"] is True
+    for name, each in services.items():
+        assert len({*each["networks"]} - {"database"}) == 1, name
+
+
 def test_no_container_has_more_rights_than_it_needs(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["read_only"] is True, name
@@ -159,6 +179,10 @@ def test_no_container_has_more_rights_than_it_needs(services: dict[str, Any]) ->
         assert not service.get("privileged"), name
         user = service["user"].partition(":")[0]
         assert (user == "0") == (name in ROOTS), name
+        if any(mount["source"] == "/" for mount in service.get("volumes", [])):
+            # /proc of the machine: of its own processes a user may read the memory.
+            others = [each["user"] for each in services.values()]
+            assert others.count(service["user"]) == 1, name
         for mount in service.get("volumes", []):
             is_state = mount["source"].startswith("/data/")
             assert is_state or mount.get("read_only"), f"{name}: {mount}"

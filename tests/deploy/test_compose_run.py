@@ -215,6 +215,11 @@ def test_what_is_searched_for_is_in_no_log(served: Stack) -> None:
     wait_until(lambda: "/api/search" in access.read_text(), "a line of it")
     assert "4711" not in access.read_text()
     assert "Bearer" not in access.read_text()
+    # Nor where it is refused: nginx's own words of an error have the whole request.
+    asked = (served.ask("/health?q=card:4711-secret") for _ in range(80))
+    assert any(answer.status == 429 for answer in asked)
+    assert "4711" not in (served.home / "nginx.log").read_text()
+    time.sleep(2.5)
 
 
 def test_tls_older_than_1_2_is_refused(served: Stack) -> None:

@@ -24,10 +24,13 @@ def test_what_is_kept_depends_on_nothing_that_goes(applied: Applied) -> None:
         for need in instance.get("dependencies", ())
     }
     assert needed, "a bucket's policy needs its bucket, at least"
-    going = {
-        pair for pair in needed if ".data." not in f".{pair[1]}" and pair[1] not in kept
-    }
+    going = {pair for pair in needed if is_made(pair[1]) and pair[1] not in kept}
     assert going == set()
+
+
+def is_made(address: str) -> bool:
+    """Return whether there is anything to go: not what is only read or thrown away."""
+    return re.search(r"(^|\.)(data|ephemeral)\.", address) is None
 
 
 def address_of(resource: dict[str, str]) -> str:

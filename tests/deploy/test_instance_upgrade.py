@@ -212,6 +212,26 @@ def test_a_start_runs_what_ran_whatever_is_wanted_meanwhile(machine):
     assert machine.running() == OLD
 
 
+def test_the_roles_credentials_are_closed_to_the_containers_before_they_start(machine):
+    for _ in range(2):
+        ran = machine.sh("main stack-start")
+        assert ran.code == 0, ran.output
+    asked = [each for each in machine.calls() if " -I " in each or " up " in each]
+    assert asked[0] == (
+        "iptables -w 10 -I DOCKER-USER -d 169.254.169.254/32"
+        " ! -i penstock-role -j REJECT"
+    )
+    assert len([each for each in asked if each.startswith("iptables")]) == 1
+
+
+def test_nothing_starts_where_they_cannot_be_closed(machine):
+    machine.write_stub("no-iptables", "")
+    ran = machine.sh("main stack-start")
+    assert ran.code == 1
+    assert "metadata service could not be closed" in ran.output.splitlines()[-1]
+    assert not [each for each in machine.calls() if " up " in each]
+
+
 def test_an_image_that_is_not_pushed_yet_is_one_line(machine):
     (machine.root / "state" / "image").unlink()
     machine.write_stub("image_parameter", "registry.test/penstock:0.9")

@@ -159,7 +159,7 @@ def test_fstab_has_one_line_for_the_volume_and_keeps_the_others(machine):
     assert before == (
         "# a comment\nUUID=root / xfs defaults 0 0\n"
         f"UUID=second {machine.root / 'data'} ext4"
-        " noatime,nofail,x-systemd.device-timeout=60s 0 2\n"
+        " noatime,nosuid,nodev,nofail,x-systemd.device-timeout=60s 0 2\n"
     )
 
 
@@ -170,9 +170,12 @@ def test_the_file_system_grows_with_its_volume(machine):
     (machine.root / "etc" / "fstab").touch()
     # Not mounted: that takes root, and here it grows all the same.
     ran = machine.sh(
-        "mount() { :; }; mountpoint() { return 1; }; load_instance; volume"
+        'mount() { echo "mount $*"; }; mountpoint() { return 1; }\n'
+        "load_instance; volume"
     )
     assert ran.code == 0, ran.output
+    # What a container writes there is no set-uid program outside.
+    assert "mount -t ext4 -o noatime,nosuid,nodev -- " in ran.output
     assert f"the file system on {VOLUME} has grown with it" in ran.output
     said = passes("dumpe2fs", "-h", _disk(machine))
     blocks, size = (
@@ -180,7 +183,10 @@ def test_the_file_system_grows_with_its_volume(machine):
         for name in ("Block count:", "Block size:")
     )
     assert blocks * size == 128 * MIB
-    assert "ext4 noatime,nofail" in (machine.root / "etc" / "fstab").read_text()
+    assert (
+        "ext4 noatime,nosuid,nodev,nofail"
+        in (machine.root / "etc" / "fstab").read_text()
+    )
 
 
 def test_receivers_have_their_data_on_the_root_disk(tmp_path):
@@ -188,6 +194,7 @@ def test_receivers_have_their_data_on_the_root_disk(tmp_path):
     (tmp_path / "data").rmdir()
     assert machine.sh("load_instance; volume; make_directories").code == 0
     assert {each.name for each in (tmp_path / "data").iterdir()} == {
+        "fluent-bit",
         "grafana",
         "metrics",
         "penstock",

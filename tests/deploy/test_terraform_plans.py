@@ -245,3 +245,8 @@ def test_workflows_get_a_role_in_one_environment_of_one_repository_only(plan_of)
     assert not [
         a for a in resources(plan_of("receivers-spot"), "aws_iam_role") if "pipe" in a
     ]
+
+
+def test_what_a_pull_request_proposes_runs_with_a_role_that_reads_no_secret():
+    pipeline = (TERRAFORM / "modules" / "pipeline" / "main.tf").read_text()
+    assert "secretsmanager:GetSecretValue" not in pipeline

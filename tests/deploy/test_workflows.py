@@ -162,6 +162,14 @@ def test_a_deployment_waits_for_its_environments_approval_and_takes_a_digest() -
         assert ran.code == code, image
 
 
+def test_a_plan_of_what_is_proposed_changes_nothing_and_opens_no_secret() -> None:
+    plan = loaded(GITHUB / "workflows/terraform.yml")["jobs"]["plan"]
+    (step,) = [each for each in plan["steps"] if each.get("name") == "Plan"]
+    words = step["run"].split()
+    for each in ("-refresh=false", "-lock=false", "-var=secret_is_read=false"):
+        assert each in words
+
+
 def test_nothing_but_slack_is_told_where_there_is_a_webhook() -> None:
     (job,) = loaded(GITHUB / "workflows/deploy.yml")["jobs"].values()
     tell = job["steps"][-1]

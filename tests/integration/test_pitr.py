@@ -323,10 +323,16 @@ def test_keep_removes_what_no_kept_base_backup_needs(
     base = ("backup", "base", "--store", cluster.store)
     (old,) = listed(here(*base, "--list", "-o", "json").stdout)
     ended = here(
-        *(*base, "--data-dir", str(cluster.data_dir), "--keep", "1"),
+        *(*base, "--data-dir", str(cluster.data_dir)),
         PENSTOCK_BACKUP_COMPRESS="none",
     )
     assert ended.returncode == 0, ended.stderr
+    assert len(listed(here(*base, "--list", "-o", "json").stdout)) == 2
+    assert here(*base, "--only-remove").returncode == 2
+    # From a machine that has no PostgreSQL: where that one's role cannot delete.
+    removed = here(*base, "--keep", "1", "--only-remove")
+    assert removed.returncode == 0, removed.stderr
+    assert f"removed {old['id']}" in removed.stderr
     (new,) = listed(here(*base, "--list", "-o", "json").stdout)
     assert new["id"] == ended.stdout.strip() != old["id"]
     kept = [key for key in cluster.s3.keys("penstock/barman/") if "/wals/" in key]

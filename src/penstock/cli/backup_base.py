@@ -9,7 +9,7 @@ import orjson
 from rich.console import Console
 
 from penstock.backup import metrics_file
-from penstock.backup.base import require_ready, take, with_sizes
+from penstock.backup.base import prune, require_ready, take, with_sizes
 from penstock.backup.lock import store_lock
 from penstock.backup.physical import BaseBackup, Physical, Retention
 from penstock.backup.store import Store
@@ -46,6 +46,12 @@ COLUMNS = ("id", "ended", "size", "PostgreSQL", "timeline", "WAL from", "problem
     help="Then keep what any moment of the last DAYS is restored from.",
 )
 @click.option(
+    "--only-remove",
+    "is_only_removed",
+    is_flag=True,
+    help="Make none; with --keep or --keep-days, from any machine.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Choice(("table", "json")),
@@ -73,6 +79,7 @@ def command(
     is_listed: bool,
     keep: int | None,
     keep_days: int | None,
+    is_only_removed: bool,
     output: str,
     quiet: bool,
     store: str | None,
@@ -92,11 +99,13 @@ def command(
     as PostgreSQL's user.
 
     --keep and --keep-days remove older base backups once the new one is there, with the
-    WAL that no other needs; the last is never removed. The id goes to stdout.
+    WAL that no other needs; the last is never removed. The id goes to stdout. Where
+    PostgreSQL's machine may not remove, somebody else does, by --only-remove.
 
     \b
     Examples:
       penstock backup base --store s3://bucket/prefix --keep-days 14
+      penstock backup base --store s3://bucket/prefix --keep-days 14 --only-remove
       penstock backup base --store s3://bucket/prefix --list
     """
     if keep is not None and keep_days is not None:
@@ -114,6 +123,12 @@ def command(
     policy = None
     if keep is not None or keep_days is not None:
         policy = Retention(keep, keep_days)
+    if is_only_removed:
+        if policy is None:
+            raise SettingsError("--only-remove needs --keep or --keep-days: what stays")
+        with stop_signals_interrupting(), store_lock(place, "base"):
+            _say_removed(prune(barman, policy), quiet)
+        return
     with (
         metrics_file.telling_failure(settings.backup_metrics_file, "base"),
         stop_signals_interrupting(),
@@ -129,9 +144,14 @@ def command(
     )
     if not quiet:
         click.echo(f"{_size(made)} in {barman.place}; {seconds:.1f} s", err=True)
+    _say_removed(removed, quiet)
+    click.echo(made.id)
+
+
+def _say_removed(removed: list[BaseBackup], quiet: bool) -> None:
+    if not quiet:
         for each in removed:
             click.echo(f"removed {each.id}, and WAL that no other needs", err=True)
-    click.echo(made.id)
 
 
 def print_bases(bases: list[BaseBackup], output: str) -> None:

@@ -174,20 +174,22 @@ def _tell_kept(terraform: Terraform, view: View, kept: list[str]) -> None:
     identities = terraform.identities()
     for each in kept:
         kind, identity = identities.get(each, ("", ""))
-        view.say(f"kept: {each} {identity}" + how_to_remove(kind, identity))
+        how = how_to_remove(kind, identity)
+        if how:  # the rest are rules that belong to these
+            view.say(f"kept: {each} {identity}; to remove it: {how}")
     view.say("penstock deploy apply goes on with what is kept")
 
 
 def how_to_remove(kind: str, identity: str) -> str:
-    """Return how somebody removes a thing that was kept; empty if AWS does not mind."""
-    command_line = {
+    """Return how somebody removes a thing that was kept; empty if it is none itself."""
+    return {
         "aws_ebs_volume": f"aws ec2 delete-volume --volume-id {identity}",
-        "aws_s3_bucket": f"aws s3 rb --force s3://{identity}",
+        "aws_s3_bucket": "empty it in S3's console, with all versions, and"
+        f" aws s3 rb s3://{identity}",
         "aws_db_instance": f"aws rds delete-db-instance --db-instance-identifier"
         f" {identity}",
         "aws_secretsmanager_secret": f"aws secretsmanager delete-secret --secret-id"
         f" {identity}",
         "aws_ecr_repository": f"aws ecr delete-repository --force --repository-name"
         f" {identity}",
-    }.get(kind)
-    return f"; to remove it: {command_line}" if command_line else ""
+    }.get(kind, "")

@@ -34,7 +34,6 @@ _DONE = {
     "create": "created",
     "update": "changed",
     "delete": "removed",
-    "read": "read",
 }
 
 
@@ -67,7 +66,7 @@ class View:
                 self.changes.append(event)
             case Summary():
                 self.summary = event
-            case Step():
+            case Step(action=action) if action != "read":
                 self._step(event)
             case Refreshed():
                 self._refreshed += 1

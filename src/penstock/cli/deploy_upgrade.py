@@ -1,5 +1,7 @@
 """`penstock deploy upgrade`: a new image, one machine after the other."""
 
+import contextlib
+
 import click
 import orjson
 
@@ -85,8 +87,11 @@ def command(
     click.echo(f"penstock: to {wanted}", err=True)
     asked = Asked(wanted, parameter, timeout)
     done = 0
-    with stop_signals_interrupting():
-        for result in upgrade_all(aws, outputs, asked, _begin):
+    with (
+        stop_signals_interrupting(),
+        contextlib.closing(upgrade_all(aws, outputs, asked, _begin)) as results,
+    ):
+        for result in results:
             _print(result, output)
             if not result.is_well:
                 raise ProvisionError(

@@ -21,6 +21,9 @@ _ATTEMPTS: Final = 4
 # DeleteObjects takes no more (Amazon S3 API Reference).
 _DELETED_AT_ONCE: Final = 1000
 _ABSENT_INVOCATION: Final = "InvocationDoesNotExist"
+# The process by which an auto scaling group ends what is unhealthy (Amazon EC2 Auto
+# Scaling User Guide, "Suspend and resume processes").
+_REPLACING: Final = "ReplaceUnhealthy"
 
 
 class Invocation(NamedTuple):
@@ -185,6 +188,22 @@ class Aws:
             for each in found[0]["Instances"]
             if each["LifecycleState"] == "InService"
         )
+
+    @contextlib.contextmanager
+    def keeping_unhealthy(self, group: str) -> Iterator[None]:
+        """Have an auto scaling group replace no machine for its health meanwhile."""
+        named = {"AutoScalingGroupName": group, "ScalingProcesses": [_REPLACING]}
+        client = self._client("autoscaling")
+        with _saying(f"{group} cannot be told to wait with replacing machines"):
+            client.suspend_processes(**named)
+        try:
+            yield
+        finally:
+            with _saying(
+                f"{group} replaces no unhealthy machine until somebody resumes its"
+                f" process {_REPLACING} (aws autoscaling resume-processes)"
+            ):
+                client.resume_processes(**named)
 
     def run_on(self, machine: str, command: str, seconds: int, comment: str) -> str:
         """Begin a shell command on a machine, by Systems Manager; return its id."""

@@ -5,10 +5,11 @@ that new machines start by only when all are. The machine itself drains, starts,
 and rolls back (deploy/instance/penstock-instance). It must not print.
 """
 
+import contextlib
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import ProvisionError, SettingsError
@@ -102,24 +103,27 @@ def upgrade_all(
     outputs: dict[str, Any],
     asked: Asked,
     on_begin: Callable[[str, str], None],
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Upgrade one machine after the other and yield each result, to the first bad.
 
     Machines that an auto scaling group starts meanwhile have the old image: they have
-    their turn until there is none.
+    their turn until there is none. A machine that drains and starts answers no load
+    balancer for longer than the group looks on: so long it replaces none.
 
     Args:
         on_begin: called with a machine and the id of what is asked of it.
     """
     done: set[str] = set()
-    while waiting := [each for each in machines(aws, outputs) if each not in done]:
-        for machine in waiting:
-            result = _upgrade(aws, machine, asked, on_begin)
-            yield result
-            if not result.is_well:
-                return
-            done.add(machine)
-        aws.write_parameter(asked.parameter, asked.image)
+    group = outputs.get("autoscaling_group_name") or ""
+    with aws.keeping_unhealthy(group) if group else contextlib.nullcontext():
+        while waiting := [each for each in machines(aws, outputs) if each not in done]:
+            for machine in waiting:
+                result = _upgrade(aws, machine, asked, on_begin)
+                yield result
+                if not result.is_well:
+                    return
+                done.add(machine)
+            aws.write_parameter(asked.parameter, asked.image)
 
 
 def _upgrade(

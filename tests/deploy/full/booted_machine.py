@@ -193,6 +193,9 @@ class BootedMachine:
         )
         said = 'echo "${0##*/} $*" >>/var/lib/stub/calls'
         self._program(at / "docker", 'STUB=/var/lib/stub exec /opt/stubs/docker "$@"')
+        self._program(
+            at / "iptables", 'STUB=/var/lib/stub exec /opt/stubs/iptables "$@"'
+        )
         self._program(at / "dnf", said)
         # Nothing is installed at first: dnf is asked.
         self._program(at / "rpm", "grep -q ^dnf /var/lib/stub/calls 2>/dev/null")

@@ -280,7 +280,11 @@ def leftovers() -> dict[str, Sequence[str]]:
     return {
         "rules": [each for each in rules if each.startswith("-A")],
         "mounts": _mounts(),
-        "links": [each for each in os.listdir("/sys/class/net") if "podman" in each],
+        "links": [
+            each
+            for each in os.listdir("/sys/class/net")
+            if each.startswith(("podman", "penstock"))
+        ],
         "forwarding": Path("/proc/sys/net/ipv4/ip_forward").read_text().split(),
     }
 

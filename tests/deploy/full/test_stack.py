@@ -58,6 +58,7 @@ load_instance
 prepare() {{ :; }}
 fetch() {{ :; }}
 install_units() {{ :; }}
+close_metadata() {{ :; }}
 systemctl() {{ :; }}
 memory_total() {{ echo {memory}; }}
 image_wanted() {{ echo {image}; }}

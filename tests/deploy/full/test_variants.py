@@ -14,6 +14,7 @@ from tests.deploy.terraform_runs import (
     Terraform,
     environment,
     init,
+    resources,
 )
 from tests.deploy.tools import passes
 
@@ -109,3 +110,18 @@ def test_the_bootstrap_is_applied_whole(aws: FakeAws, terraform: Terraform, tmp_
     )["Rules"]
     # No state expires, only its older versions do.
     assert all("Expiration" not in rule for rule in rules)
+
+
+def test_what_a_pull_request_proposes_is_planned_with_the_secret_shut(
+    aws: FakeAws, terraform: Terraform
+):
+    deployment = terraform.deployment(aws, "proposed", **VARIANTS["single-rds"])
+    deployment.apply("module.secret")
+    # Whoever opens it now fails.
+    aws.client("secretsmanager").put_secret_value(
+        SecretId="penstock/proposed", SecretString="shut"
+    )
+    assert "module.database" in deployment.refused()
+    proposed = deployment.varied(secret_is_read=False).plan()
+    assert resources(proposed, "aws_db_instance")
+    deployment.destroy()

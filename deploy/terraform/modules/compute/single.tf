@@ -2,6 +2,7 @@
 
 locals {
   # The same address whenever the machine is made anew, so that senders need not be told.
+  # One of those that ../network has reserved.
   private_ip = cidrhost(var.first_subnet_cidr, 10)
 }
 
@@ -22,7 +23,8 @@ resource "aws_instance" "this" {
 
   metadata_options {
     http_tokens = "required"
-    # Two hops: backups run in a container, with the machine's role.
+    # Two hops: backups run in a container, with the machine's role. To the other containers
+    # it is closed on the machine (deploy/instance/stack.sh).
     http_put_response_hop_limit = 2
     http_endpoint               = "enabled"
   }

@@ -4,7 +4,25 @@
 # The password as it is in the secret, not as it was made: an RDS that is made later, or
 # made again after a failure, has the password that the machines fetch.
 ephemeral "aws_secretsmanager_secret_version" "this" {
+  count = var.secret_is_read ? 1 : 0
+
   secret_id = var.secret_arn
+}
+
+# What stands for it where only a plan is made: a password that nobody has, so that an
+# apply by mistake opens nothing.
+ephemeral "aws_secretsmanager_random_password" "unread" {
+  count = var.secret_is_read ? 0 : 1
+
+  password_length     = 32
+  exclude_punctuation = true
+}
+
+locals {
+  password = (var.secret_is_read
+    ? jsondecode(ephemeral.aws_secretsmanager_secret_version.this[0].secret_string)["postgres_password"]
+    : ephemeral.aws_secretsmanager_random_password.unread[0].random_password
+  )
 }
 
 resource "aws_db_subnet_group" "this" {
@@ -59,7 +77,7 @@ resource "aws_db_instance" "this" {
   kms_key_id            = var.kms_key_arn == "" ? null : var.kms_key_arn
 
   username    = "postgres"
-  password_wo = jsondecode(ephemeral.aws_secretsmanager_secret_version.this.secret_string)["postgres_password"]
+  password_wo = local.password
   # As the secret's: raising it sets the password again.
   password_wo_version = 1
 

@@ -18,6 +18,11 @@ variable "secret_arn" {
   type        = string
 }
 
+variable "secret_is_read" {
+  description = "Whether the secret may be opened: not where only a plan is made."
+  type        = bool
+}
+
 variable "instance_class" {
   description = "RDS instance class."
   type        = string

@@ -180,12 +180,37 @@ resource "aws_iam_role" "slack" {
   assume_role_policy = data.aws_iam_policy_document.slack_trust[0].json
 }
 
-# For the chart that stands beside an alarm in the channel.
+# For the chart that stands beside an alarm in the channel. Not AWS's own policy for
+# reading CloudWatch: by it everybody in the channel could read all logs of the account.
+data "aws_iam_policy_document" "slack" {
+  count = local.has_slack ? 1 : 0
+
+  statement {
+    sid = "LookAtAlarmsAndCharts"
+    actions = [
+      "cloudwatch:DescribeAlarms",
+      "cloudwatch:GetMetricData",
+      "cloudwatch:GetMetricStatistics",
+      "cloudwatch:GetMetricWidgetImage",
+    ]
+    # Metrics know no resource.
+    resources = ["*"]
+  }
+}
+
+resource "aws_iam_policy" "slack" {
+  count = local.has_slack ? 1 : 0
+
+  name        = "${local.deployment}-slack"
+  description = "What a member of the Slack channel may look at"
+  policy      = data.aws_iam_policy_document.slack[0].json
+}
+
 resource "aws_iam_role_policy_attachment" "slack" {
   count = local.has_slack ? 1 : 0
 
   role       = aws_iam_role.slack[0].name
-  policy_arn = "arn:${local.partition}:iam::aws:policy/CloudWatchReadOnlyAccess"
+  policy_arn = aws_iam_policy.slack[0].arn
 }
 
 resource "aws_chatbot_slack_channel_configuration" "alerts" {
@@ -200,7 +225,7 @@ resource "aws_chatbot_slack_channel_configuration" "alerts" {
 
   # Without this a channel's members may do what AdministratorAccess lets them, as far
   # as the role does.
-  guardrail_policy_arns = ["arn:${local.partition}:iam::aws:policy/CloudWatchReadOnlyAccess"]
+  guardrail_policy_arns = [aws_iam_policy.slack[0].arn]
 }
 
 # Made here, so that they have a retention: the agent makes its own for ever.

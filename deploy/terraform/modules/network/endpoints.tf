@@ -48,5 +48,7 @@ resource "aws_vpc_endpoint" "service" {
   security_group_ids  = aws_security_group.endpoints[*].id
   private_dns_enabled = true
 
+  depends_on = [aws_ec2_subnet_cidr_reservation.machines]
+
   tags = { Name = "${var.prefix}-${each.value}" }
 }

@@ -65,6 +65,16 @@ resource "aws_subnet" "private" {
   }
 }
 
+# A few addresses at the beginning of the first zone's subnets, .8 to .15, are given to nobody
+# by AWS itself: the single machine has one of them whenever it is made anew.
+resource "aws_ec2_subnet_cidr_reservation" "machines" {
+  for_each = { public = aws_subnet.public[0], private = aws_subnet.private[0] }
+
+  subnet_id        = each.value.id
+  cidr_block       = cidrsubnet(each.value.cidr_block, 29 - tonumber(split("/", each.value.cidr_block)[1]), 1)
+  reservation_type = "explicit"
+}
+
 resource "aws_internet_gateway" "this" {
   vpc_id = aws_vpc.this.id
 
@@ -121,7 +131,7 @@ resource "aws_nat_gateway" "this" {
 
   tags = { Name = var.prefix }
 
-  depends_on = [aws_internet_gateway.this]
+  depends_on = [aws_internet_gateway.this, aws_ec2_subnet_cidr_reservation.machines]
 }
 
 resource "aws_route" "private" {

@@ -6,11 +6,15 @@ output "vpc_id" {
 output "public_subnet_ids" {
   description = "Subnets with a way out and, for who has a public address, in."
   value       = aws_subnet.public[*].id
+
+  depends_on = [aws_ec2_subnet_cidr_reservation.machines]
 }
 
 output "private_subnet_ids" {
   description = "Subnets without a way in; out only by NAT and endpoints."
   value       = aws_subnet.private[*].id
+
+  depends_on = [aws_ec2_subnet_cidr_reservation.machines]
 }
 
 output "public_subnet_cidrs" {

@@ -3,7 +3,8 @@
 # and who may use an environment is set in GitHub (reviewers, branches).
 #
 # Two roles: `deploy` pushes images and has the machines upgrade; `plan` reads the state, for
-# `terraform plan -refresh=false -lock=false` on pull requests. Neither applies Terraform:
+# `terraform plan -refresh=false -lock=false -var=secret_is_read=false` on pull requests: what
+# somebody proposes runs with it, and the state holds no secret. Neither applies Terraform:
 # that needs all rights there are, and stays with people.
 
 locals {
@@ -128,6 +129,13 @@ data "aws_iam_policy_document" "deploy" {
     resources = ["*"]
   }
 
+  # While a receiver drains and starts, its group must not take it for lost.
+  statement {
+    sid       = "WaitWithReplacing"
+    actions   = ["autoscaling:ResumeProcesses", "autoscaling:SuspendProcesses"]
+    resources = ["${local.arn}:autoscaling:${local.here}:autoScalingGroup:*:autoScalingGroupName/${var.prefix}-receivers"]
+  }
+
   statement {
     sid       = "SayWhichImage"
     actions   = ["ssm:GetParameter", "ssm:PutParameter"]
@@ -169,16 +177,5 @@ data "aws_iam_policy_document" "plan" {
     sid       = "ReadAmi"
     actions   = ["ssm:GetParameter"]
     resources = ["${local.arn}:ssm:${var.region}::parameter/aws/service/ami-amazon-linux-latest/*"]
-  }
-
-  # With RDS a plan opens the secret for its master's password. So that environment's
-  # reviewers see to it who plans.
-  dynamic "statement" {
-    for_each = var.secret_arn == "" ? [] : [var.secret_arn]
-    content {
-      sid       = "ReadSecret"
-      actions   = ["secretsmanager:GetSecretValue"]
-      resources = [statement.value]
-    }
   }
 }

@@ -52,8 +52,3 @@ variable "state_prefix" {
   description = "Begins the keys of this deployment's state."
   type        = string
 }
-
-variable "secret_arn" {
-  description = "The one secret, where a plan has to read it; empty where it has not."
-  type        = string
-}

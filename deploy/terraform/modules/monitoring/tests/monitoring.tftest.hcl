@@ -22,6 +22,9 @@ mock_provider "aws" {
   mock_resource "aws_iam_role" {
     defaults = { arn = "arn:aws:iam::123456789012:role/penstock-test-slack" }
   }
+  mock_resource "aws_iam_policy" {
+    defaults = { arn = "arn:aws:iam::123456789012:policy/penstock-test-slack" }
+  }
 }
 
 variables {
@@ -119,7 +122,7 @@ run "receivers" {
   }
 
   assert {
-    condition     = aws_chatbot_slack_channel_configuration.alerts[0].guardrail_policy_arns == tolist(["arn:aws:iam::aws:policy/CloudWatchReadOnlyAccess"])
+    condition     = aws_chatbot_slack_channel_configuration.alerts[0].guardrail_policy_arns == tolist([aws_iam_policy.slack[0].arn]) && aws_iam_role_policy_attachment.slack[0].policy_arn == aws_iam_policy.slack[0].arn
     error_message = "Slack may do more than look"
   }
 
