@@ -186,8 +186,8 @@ status() {
   else
     echo "data: $DATA_VOLUME_ID is not mounted"
   fi
-  for name in volume secrets stack; do
-    echo "penstock-$name.service: $(systemctl is-active "penstock-$name.service" || true)"
+  for name in docker penstock-volume penstock-secrets penstock-stack; do
+    echo "$name.service: $(systemctl is-active "$name.service" || true)"
   done
   containers | awk '{ print $1 ": " $2 ($3 == "unchecked" ? "" : ", " $3) ($2 == "exited" ? " " $4 : "") }'
 }

@@ -310,6 +310,16 @@ def test_the_watchdog_starts_what_ended_and_leaves_what_runs_once(machine):
     ]
 
 
+def test_postgresql_that_has_ended_is_not_waited_for_as_one_that_recovers(machine):
+    """Docker that was killed starts nothing again that it had."""
+    machine.set_state("postgres", "exited unchecked 0")
+    for _ in range(3):
+        machine.sh("main watchdog")
+    assert [each.split("yaml ")[1] for each in machine.calls(" restart ")] == [
+        "restart postgres"
+    ]
+
+
 def test_penstock_is_not_restarted_for_a_database_that_is_away(machine):
     machine.set_state("penstock", "running unhealthy 0")
     machine.set_state("postgres", "running unhealthy 0")
@@ -344,6 +354,19 @@ def test_backups_run_in_their_service_and_nothing_is_removed(machine):
         "penstock-wal wal-enable",
         "penstock-wal base",
     ]
+
+
+def test_commands_of_penstocks_run_as_the_tables_owner(machine):
+    assert machine.sh("main penstock rejected list --count").code == 0
+    assert machine.sh("main wal wal-status").code == 0
+    owner, superuser = (
+        each.split("yaml ")[1] for each in machine.calls(" run --rm --no-deps")
+    )
+    assert owner == (
+        "--profile backup run --rm --no-deps -T --entrypoint penstock penstock-backup"
+        " rejected list --count"
+    )
+    assert superuser.endswith(" penstock-wal wal-status")
 
 
 @pytest.mark.parametrize(("age_hours", "is_made"), [(2, False), (20, True)])
