@@ -31,6 +31,7 @@ upgrade() {
   remember "$image"
   agent_rights
   forget_images "$image" "$before"
+  [[ $DATABASE != docker ]] || forget_images "$POSTGRES_IMAGE" ""
   rm -f -- "$run/stopped"
   systemctl start --no-block penstock-stack.service
   say "$image runs and is healthy${before:+; $before was before}"

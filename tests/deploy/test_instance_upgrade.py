@@ -185,12 +185,13 @@ def test_a_machine_without_an_image_so_far_is_given_its_first(machine):
 
 
 def test_images_that_neither_run_nor_ran_before_are_removed(machine):
-    oldest = "registry.test/penstock:0"
-    machine.write_stub("local", f"{oldest}\n" + (machine.stub / "local").read_text())
+    oldest, other = "registry.test/penstock:0", "registry.test/postgres:17"
+    local = (machine.stub / "local").read_text()
+    machine.write_stub("local", f"{oldest}\n{other}\n{local}")
     machine.sh(f"main upgrade {NEW}")
     left = (machine.stub / "local").read_text().split()
-    assert oldest not in left
-    assert {OLD, NEW} <= set(left)
+    assert not {oldest, other} & set(left)
+    assert {OLD, NEW, POSTGRES} <= set(left)
 
 
 @pytest.mark.parametrize("image", ["", "$(reboot)", "a b", "-f", "a;b"])
