@@ -192,7 +192,7 @@ def test_the_file_system_grows_with_its_volume(machine):
 def test_a_volume_that_is_enlarged_while_all_runs_is_used_within_a_minute(machine):
     _mkfs(machine, "-L", "penstock-data")
     looks = (
-        "mountpoint() { return 0; }; blockdev() { stat -c %s -- \"$2\"; };"
+        'mountpoint() { return 0; }; blockdev() { stat -c %s -- "$2"; };'
         " volume_grow() { echo grown; }; load_instance; grow_with_volume"
     )
     assert machine.sh(looks).output == "grown\n"

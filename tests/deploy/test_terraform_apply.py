@@ -75,9 +75,7 @@ def test_every_password_is_made_of_letters_and_digits(aws, outputs):
         assert re.fullmatch("[A-Za-z0-9]{32}", value)
 
 
-def test_user_data_names_the_deployment_and_is_small(
-    aws, user_data, outputs, tmp_path
-):
+def test_user_data_names_the_deployment_and_is_small(aws, user_data, outputs, tmp_path):
     # The limit is 16 KiB; what is more belongs into the stack's bucket.
     assert len(user_data) < 4_096
     given = dict(re.findall("^([A-Z_]+)=(.*)$", user_data, re.MULTILINE))
