@@ -97,7 +97,7 @@ def test_user_data_names_the_deployment_and_is_small(aws, user_data, outputs, tm
         "PROFILES": "database,monitoring",
         "RETENTION_DAYS": "30",
     }
-    # What a machine takes at its next upgrade is the same, so long as nothing is changed.
+    # What a machine takes at its next upgrade is the same, until something is changed.
     body = aws.client("s3").get_object(Bucket=STACK, Key=SETTINGS)["Body"].read()
     assert dict(line.split("=", 1) for line in body.decode().splitlines()) == given
     script = tmp_path / "user-data.sh"
