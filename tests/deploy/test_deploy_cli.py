@@ -473,6 +473,17 @@ def test_on_another_machine_the_command_that_makes_it_ready_is_told(
     quick.passes("plan")
 
 
+@pytest.mark.parametrize("command", ["plan", "output"])
+def test_terraform_without_credentials_is_told_how_to_log_in(
+    quick: Here, command: str
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        quick.environment.pop(name)
+    line = one_line(quick(command), 1)
+    assert f"terraform {command} failed: AWS does not let it in" in line
+    assert "aws sso login" in line
+
+
 # --- upgrade
 
 

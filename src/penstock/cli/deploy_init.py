@@ -19,7 +19,12 @@ from penstock.cli.deploy_progress import View, terraform_view
 from penstock.cli.signals import stop_signals_interrupting
 from penstock.errors import ProvisionError, SettingsError
 from penstock.provision.aws import Aws
-from penstock.provision.deployment import Deployment, problems_of
+from penstock.provision.deployment import (
+    Deployment,
+    check_names,
+    find_root,
+    problems_of,
+)
 from penstock.provision.state import backend, bucket_name
 
 _ASKED = {
@@ -90,6 +95,7 @@ def command(
     given |= {name: value for name, value in flags.items() if value is not None}
     place = Place(directory, environment, terraform_dir)
     deployment, chosen = _chosen(place, given, var_file)
+    check_names(find_root(terraform_dir), chosen)
     with stop_signals_interrupting(), terraform_view() as view:
         _init(place, deployment, chosen, view, existing_state=existing_state)
     click.echo(f"penstock: ready in {deployment.directory}", err=True)
@@ -171,6 +177,7 @@ def _init(
     terraform = place.terraform(deployment, view)
     version = terraform.check_version()
     aws = aws_of(variables)
+    view.begin("asking AWS whose credentials these are")
     account = aws.account_id()
     view.say(f"Terraform {version}, AWS account {account}, region {aws.region}")
     deployment.write_variables(variables)
