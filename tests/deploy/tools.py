@@ -62,7 +62,7 @@ def absent(what: str, how: str) -> NoReturn:
 
 
 def left_out(what: str, how: str) -> NoReturn:
-    """Skip the test that asks, and say so at the end, for what no machine can install."""
+    """Skip the test that asks, and say so at the end: no machine here could have it."""
     line = f"{what} is missing: {how}"
     missing[line] = missing.get(line, 0) + 1
     pytest.skip(line)
