@@ -148,7 +148,8 @@ same_major() {
   [[ $DATABASE == docker ]] || return 0
   wanted=$(docker image inspect --format '{{range .Config.Env}}{{println .}}{{end}}' \
     "$POSTGRES_IMAGE" 2>/dev/null | sed -n 's/^PG_MAJOR=//p') || return 0
-  for file in "$data"/postgres/*/docker; do
+  # Digits: the container makes these names, and they are said to people.
+  for file in "$data"/postgres/[0-9][0-9]/docker; do
     [[ ! -d $file ]] || there+=("$(basename -- "${file%/docker}")")
   done
   [[ -n $wanted && ${#there[@]} != 0 && " ${there[*]} " != *" $wanted "* ]] || return 0

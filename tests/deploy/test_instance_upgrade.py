@@ -98,12 +98,14 @@ def test_another_image_of_postgresql_comes_with_an_upgrade_or_nothing_changes(ma
 
 
 def test_no_empty_database_of_another_major_version_is_begun(machine):
-    (machine.root / "data" / "postgres" / "18" / "docker").mkdir(parents=True)
+    # The second is what somebody in the container would have people read.
+    for name in ("18", "20\x1b]0;all is well\n"):
+        (machine.root / "data" / "postgres" / name / "docker").mkdir(parents=True)
     other = "registry.test/postgres:19.1"
     machine.write_stub("local", (machine.stub / "local").read_text() + f"{other}\n")
     settings = machine.stub / "bucket" / "stack" / "instance.env"
     settings.write_text(f"POSTGRES_IMAGE={other}\n")
-    said = "is PostgreSQL 19, and the data here are of 18"
+    said = "is PostgreSQL 19, and the data here are of 18: a new deployment"
     ran = machine.sh(f"main upgrade {NEW}")
     assert ran.code == 1
     assert said in ran.output.splitlines()[-1]
