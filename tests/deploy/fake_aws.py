@@ -204,6 +204,20 @@ def _keep_groups() -> None:
     _replace(SecurityGroupRule, "description", property(description))
 
 
+def _free_addresses() -> None:
+    """Give back what address a machine had that has ended, for the one in its place."""
+    from moto.ec2.models.instances import Instance
+
+    ended = Instance.terminate
+
+    def terminate(self: Any) -> Any:
+        for nic in self.nics.values():
+            nic.subnet.del_subnet_ip(nic.private_ip_address)
+        return ended(self)
+
+    _replace(Instance, "terminate", terminate)
+
+
 def _count_as_tls() -> None:
     """Let a policy's "TLS only" pass: it is denied here whatever its condition says."""
     from moto.iam import access_control
@@ -248,6 +262,7 @@ def serve(port: int) -> None:
     _tell_databases_apart()
     _know_alarms_and_budgets()
     _keep_groups()
+    _free_addresses()
     _count_as_tls()
     _look_at_resources()
     let_commands_run()
