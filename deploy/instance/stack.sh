@@ -159,7 +159,8 @@ same_major() {
 # The login of twelve hours lies in memory with the secrets, and goes through a pipe.
 registry_login() {
   local host=${1%%/*}
-  [[ $host == *.dkr.ecr.*.amazonaws.com* ]] || return 0
+  # All of the name: it is a password that is sent there.
+  [[ $host =~ ^[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$ ]] || return 0
   aws_cli ecr get-login-password |
     docker login --username AWS --password-stdin "$host" >/dev/null
 }

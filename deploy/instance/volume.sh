@@ -134,8 +134,8 @@ volume_is_there() {
 }
 
 # Each for the user of its container: 10001 is Penstock's, 999 postgres's, 65534
-# prometheus's, 472 grafana's, 0 Fluent Bit's: what it has
-# read of the containers' logs is for nobody else. What is there keeps its owner.
+# prometheus's, 472 grafana's, 0 Fluent Bit's, and what that has read of the containers'
+# logs is for nobody else. What is there keeps its owner.
 make_directories() {
   local entry name owner group mode
   volume_is_there || die "$data is not mounted: $program volume"

@@ -182,25 +182,42 @@ def _know_alarms_and_budgets() -> None:
     _replace(BudgetsResponse, "list_tags_for_resource", no_tags)
 
 
-def _keep_groups() -> None:
-    """Keep an instance's groups where it has a public address, and a rule's text.
+def _refresh_groups() -> None:
+    """Take the order to replace a group's machines one by one, which is not there."""
+    from moto.autoscaling.responses import AutoScalingResponse
+    from moto.core.responses import ActionResult
 
-    Both would be changed again at each apply.
+    def start(self: Any) -> Any:
+        return ActionResult({"InstanceRefreshId": secrets.token_hex(8)})
+
+    _replace(AutoScalingResponse, "start_instance_refresh", start)
+
+
+def _keep_groups() -> None:
+    """Keep an instance's groups, that it has no public address, and a rule's text.
+
+    They would be changed again at each apply.
     """
+    from moto.ec2.models.elastic_network_interfaces import NetworkInterface
     from moto.ec2.models.instances import Instance
     from moto.ec2.models.security_groups import SecurityGroupRule
 
     made = Instance.__init__
+    associated: Any = vars(NetworkInterface)["association"].fget
 
     def init(self: Any, *arguments: Any, **named: Any) -> None:
         made(self, *arguments, **named)
         if not self.security_groups and 0 in self.nics:
             self.security_groups = list(self.nics[0]._group_set)
 
+    def association(self: Any) -> Any:
+        return associated(self) or None  # an empty one is one, for the provider
+
     def description(self: Any) -> Any:
         return self.ip_range.get("Description") or self.source_group.get("Description")
 
     _replace(Instance, "__init__", init)
+    _replace(NetworkInterface, "association", property(association))
     _replace(SecurityGroupRule, "description", property(description))
 
 
@@ -234,6 +251,24 @@ def _count_as_tls() -> None:
     _replace(statement, "is_action_permitted", permitted)
 
 
+def _know_owners() -> None:
+    """Refuse a bucket that is another account's than the one that is expected."""
+    from moto.s3.responses import S3Response
+
+    asked = S3Response.head_bucket
+
+    def head(self: Any) -> Any:
+        expected = self.headers.get("x-amz-expected-bucket-owner")
+        code, headers, body = asked(self)
+        if code == 200 and expected is not None:
+            found = self.backend.get_bucket(self.bucket_name)
+            if found.account_id != expected:
+                return 403, {}, ""
+        return code, headers, body
+
+    _replace(S3Response, "head_bucket", head)
+
+
 def _look_at_resources() -> None:
     """Ask policies about a secret or a parameter by its ARN; here it would be "*"."""
     from moto.iam.access_control import IAMRequest
@@ -261,9 +296,11 @@ def serve(port: int) -> None:
     _watch_instances()
     _tell_databases_apart()
     _know_alarms_and_budgets()
+    _refresh_groups()
     _keep_groups()
     _free_addresses()
     _count_as_tls()
+    _know_owners()
     _look_at_resources()
     let_commands_run()
     moto.server.main(["-H", "127.0.0.1", "-p", f"{port}"])

@@ -270,6 +270,13 @@ def test_the_registry_is_logged_in_to_through_a_pipe_and_in_memory(machine):
     assert not machine.calls("a-password")
 
 
+def test_no_other_registry_is_told_the_login_whatever_it_is_called(machine):
+    theirs = "123456789012.dkr.ecr.us-east-1.amazonaws.com.example.com/penstock:2"
+    machine.write_stub("registry", f"{theirs}\n")
+    assert machine.sh(f"main upgrade {theirs}").code == 0
+    assert not machine.calls("login")
+
+
 def test_a_stop_is_left_alone_by_the_watchdog_until_the_next_start(machine):
     assert machine.sh("main stack-stop").code == 0
     machine.write_stub("is-active", "inactive")

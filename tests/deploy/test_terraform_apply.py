@@ -132,9 +132,7 @@ def test_no_secret_is_left_behind(aws, applied, outputs, user_data, changed):
         "state": applied.deployment.state.read_text(),
         "printed": applied.printed,
         "plan": json.dumps(changed),
-        "plan's file": applied.deployment.state.with_suffix(".tfplan")
-        .read_bytes()
-        .decode("latin-1"),
+        "plan's file": applied.deployment.plan_file(),
         "outputs": json.dumps(outputs),
         "user data": user_data,
     }

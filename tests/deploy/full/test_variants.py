@@ -3,6 +3,7 @@
 Minutes, most of them the provider's waiting: RDS and S3's lifecycle rules by the clock.
 """
 
+import json
 from typing import Any
 
 import pytest
@@ -21,7 +22,16 @@ from tests.deploy.tools import passes
 pytestmark = pytest.mark.timeout(2 * PATIENCE_SECONDS)
 
 # What the fake does not keep as it was given, so that a plan would change it again.
-FAKES: set[tuple[str, str]] = set()
+FAKES = {
+    # Performance Insights, and all parameters of a group.
+    ("module.database[0].aws_db_instance.this", "update"),
+    ("module.database[0].aws_db_instance.replica[0]", "update"),
+    ("module.database[0].aws_db_parameter_group.this", "update"),
+    # Warm-up and mixed types, a policy's defaults, the template's own tags.
+    ("module.compute.aws_autoscaling_group.this[0]", "update"),
+    ("module.compute.aws_autoscaling_policy.cpu[0]", "update"),
+    ("module.compute.aws_launch_template.this[0]", "update"),
+}
 
 
 def leftover(aws: FakeAws, name: str) -> dict[str, list[Any]]:
@@ -124,4 +134,11 @@ def test_what_a_pull_request_proposes_is_planned_with_the_secret_shut(
     assert "module.database" in deployment.refused()
     proposed = deployment.varied(secret_is_read=False).plan()
     assert resources(proposed, "aws_db_instance")
+    # Nor does a plan that opens it keep it.
+    aws.client("secretsmanager").put_secret_value(
+        SecretId="penstock/proposed", SecretString='{"postgres_password": "Opened7Q"}'
+    )
+    assert "Opened7Q" not in json.dumps(deployment.plan())
+    assert "penstock-proposed" in deployment.plan_file()
+    assert "Opened7Q" not in deployment.plan_file()
     deployment.destroy()
