@@ -221,6 +221,20 @@ def _keep_groups() -> None:
     _replace(SecurityGroupRule, "description", property(description))
 
 
+def _free_addresses() -> None:
+    """Give back what address a machine had that has ended, for the one in its place."""
+    from moto.ec2.models.instances import Instance
+
+    ended = Instance.terminate
+
+    def terminate(self: Any) -> Any:
+        for nic in self.nics.values():
+            nic.subnet.del_subnet_ip(nic.private_ip_address)
+        return ended(self)
+
+    _replace(Instance, "terminate", terminate)
+
+
 def _count_as_tls() -> None:
     """Let a policy's "TLS only" pass: it is denied here whatever its condition says."""
     from moto.iam import access_control
@@ -284,6 +298,7 @@ def serve(port: int) -> None:
     _know_alarms_and_budgets()
     _refresh_groups()
     _keep_groups()
+    _free_addresses()
     _count_as_tls()
     _know_owners()
     _look_at_resources()

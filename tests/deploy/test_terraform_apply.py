@@ -186,6 +186,21 @@ def test_what_is_set_anew_makes_no_machine_anew_and_comes_with_an_upgrade(change
 # --- the end
 
 
+def test_a_machine_that_is_lost_is_made_anew_with_its_volume_and_its_address(
+    aws, applied, outputs
+):
+    ec2 = aws.client("ec2")
+    ec2.terminate_instances(InstanceIds=outputs["instance_ids"])
+    applied.deployment.apply()
+    now = applied.deployment.outputs()
+    assert now["instance_ids"] != outputs["instance_ids"]
+    assert now["forward_endpoint"] == outputs["forward_endpoint"]
+    (volume,) = ec2.describe_volumes(VolumeIds=[outputs["data_volume_id"]])["Volumes"]
+    (attached,) = volume["Attachments"]
+    assert attached["InstanceId"] in now["instance_ids"]
+    assert applied.deployment.differences() == set()
+
+
 def test_destroy_leaves_nothing_but_a_snapshot_of_the_data(aws, applied, outputs):
     s3 = aws.client("s3")
     # A bucket that has backups is not deleted: the test's own go first.
