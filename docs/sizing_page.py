@@ -153,9 +153,6 @@ def levers() -> Table:
         "as above": OWN,
         "`--retention 30d`": replace(OWN, days=30),
         "`--no-snapshots`": replace(OWN, snapshots=False),
-        "`--no-wal`: the last backup is all there is": replace(
-            OWN, keeping=replace(OWN.keeping, has_wal=False)
-        ),
         "`--keep-monthly 0`": replace(OWN, keeping=replace(OWN.keeping, monthly=0)),
         "`--nat`": replace(OWN, nat=True),
         "`--index message`": replace(OWN, indexes=Indexes(of_message=True)),

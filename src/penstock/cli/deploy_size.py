@@ -79,7 +79,6 @@ MOST_KEPT = click.IntRange(0, 1_000)
 @click.option("--keep-daily", type=MOST_KEPT, default=7, help="Backups kept. [7]")
 @click.option("--keep-weekly", type=MOST_KEPT, default=5, help="[5]")
 @click.option("--keep-monthly", type=MOST_KEPT, default=12, help="[12]")
-@click.option("--no-wal", is_flag=True, help="No base backups and WAL in S3.")
 @click.option("--no-snapshots", is_flag=True, help="No nightly snapshots of the disk.")
 @click.option(
     "--prices",
@@ -166,7 +165,6 @@ def _wishes(
     keep_daily: int,
     keep_weekly: int,
     keep_monthly: int,
-    no_wal: bool,
     no_snapshots: bool,
     **plain: Any,
 ) -> Wishes:
@@ -186,7 +184,7 @@ def _wishes(
         variant=variant,
         database="rds" if receivers else database or "docker",
         indexes=Indexes("message" in indexed, "attributes" in indexed),
-        keeping=Keeping(keep_daily, keep_weekly, keep_monthly, not no_wal),
+        keeping=Keeping(keep_daily, keep_weekly, keep_monthly),
         snapshots=not no_snapshots,
         **plain,
     )

@@ -150,9 +150,9 @@ def _backups(plan: Plan) -> str:
     kept = plan.wishes.keeping
     return (
         f"Backups: {_about(bucket.total_bytes / GB)} GB in S3 with {kept.daily} daily,"
-        f" {kept.weekly} weekly and {kept.monthly} monthly ones kept (fewer, --no-wal"
-        " and --no-snapshots cost less); to restore all of it takes about"
-        f" {_about(hours)} hours."
+        f" {kept.weekly} weekly and {kept.monthly} monthly ones kept, which"
+        " takes a prune now and then (docs/deploy.md); fewer, and --no-snapshots, cost"
+        f" less. To restore all of it takes about {_about(hours)} hours."
     )
 
 
