@@ -18,6 +18,11 @@ variable "region" {
   type = string
 }
 
+variable "name" {
+  type    = string
+  default = "penstock"
+}
+
 variable "environment" {
   type = string
 }
