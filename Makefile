@@ -47,6 +47,10 @@ DATABASE := $(addprefix $(PARTS)/test_,claim_periods.py db_cli.py day_table.py \
   roles_ingest.py roles_made.py seal.py search.py server.py stored_once.py versions.py)
 SHOWN   := $(PARTS)/net $(filter-out $(BACKUPS) $(OTHERS),$(wildcard $(PARTS)/test_*.py))
 
+# Those of deploy/ in two: the ones that share an AWS which is applied to, and the rest.
+APPLIED  := $(wildcard tests/deploy/test_terraform*.py) tests/deploy/test_deploy_kept.py
+DEPLOYED := $(filter-out $(APPLIED),$(wildcard tests/deploy/test_*.py))
+
 # A person's own module path has no place in the project's environment.
 unexport PYTHONPATH PYTHONHOME
 # Tests start Penstock some hundred times: compiled once, not each time.
@@ -116,7 +120,8 @@ docs: $(DEV) $(PACKAGE) ## run the commands in the README and in docs/
 # `terraform` itself, promtool and their like are the system's to install: what is not run
 # for the lack of one is said at the end, and with PENSTOCK_DEPLOY_WHOLE=1 it fails.
 deploy-test: $(TOOLS) $(LINTERS) $(DEV) $(PACKAGE) ## judge deploy/: Terraform against a fake AWS, rules, units, images
-	$(PYTEST) tests/deploy --ignore tests/deploy/full $(ARGS)
+	@exec $(BIN)/python -m tests.side_by_side --shown $(DEPLOYED) --logged $(APPLIED) \
+	  --logs build/deploy-test -- $(ARGS)
 
 deploy-test-full: $(TOOLS) $(LINTERS) $(DEV) $(PACKAGE) ## as root: every variant applied, user data booted, the stack run
 	$(PYTEST) tests/deploy $(ARGS)

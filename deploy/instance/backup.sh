@@ -21,6 +21,14 @@ backup() {
   esac
 }
 
+# Any other command of Penstock's, as the tables' owner: rejected list, backup list.
+penstock() {
+  local terminal=-T
+  [[ ! -t 0 ]] || terminal=-t
+  compose --profile backup run --rm --no-deps "$terminal" --entrypoint penstock \
+    penstock-backup "$@"
+}
+
 # As PostgreSQL's superuser, where its files are.
 penstock_wal() {
   compose --profile backup run --rm --no-deps -T penstock-wal "$@"

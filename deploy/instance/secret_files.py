@@ -28,16 +28,19 @@ GROUP = 10001
 def _parsed(text: str) -> "dict[str, str]":
     try:
         secret = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         sys.exit("the secret is not JSON")
     if not isinstance(secret, dict):
         sys.exit("the secret is not a JSON object")
     for key, value in secret.items():
-        # A key is a file's name.
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
+        # A key is a file's name, for which 255 bytes are the most.
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,99}", key):
             sys.exit(f"the secret has a key that is no name: {key!r}")
         if not isinstance(value, str):
             sys.exit(f"the secret's {key} is not a string")
+        # Half of a surrogate pair: JSON can write it, and no file.
+        if any("\ud800" <= sign <= "\udfff" for sign in value):
+            sys.exit(f"the secret's {key} is not Unicode")
     missing = [key for key in REQUIRED if not secret.get(key)]
     if missing:
         sys.exit(f"the secret has no {', '.join(missing)}")

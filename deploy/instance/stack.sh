@@ -29,6 +29,7 @@ stack_start() {
   image=$(image_here) || die "$IMAGE_PARAMETER names no image yet: \`penstock deploy push\`; tried again each minute"
   environment "$image"
   pull "$image" || die "$pull_problem: not pushed yet? \`penstock deploy push\`; tried again each minute"
+  same_major || die "$pull_problem"
   say "starting the stack with $image"
   up || die "the stack does not become healthy: $(ailing)"
   remember "$image"
@@ -140,10 +141,27 @@ pull() {
   done
 }
 
+# PostgreSQL of another major version would make an empty database beside the full one.
+# Says why not in pull_problem.
+same_major() {
+  local wanted file there=()
+  [[ $DATABASE == docker ]] || return 0
+  wanted=$(docker image inspect --format '{{range .Config.Env}}{{println .}}{{end}}' \
+    "$POSTGRES_IMAGE" 2>/dev/null | sed -n 's/^PG_MAJOR=//p') || return 0
+  # Digits: the container makes these names, and they are said to people.
+  for file in "$data"/postgres/[0-9][0-9]/docker; do
+    [[ ! -d $file ]] || there+=("$(basename -- "${file%/docker}")")
+  done
+  [[ -n $wanted && ${#there[@]} != 0 && " ${there[*]} " != *" $wanted "* ]] || return 0
+  pull_problem="$POSTGRES_IMAGE is PostgreSQL $wanted, and the data here are of ${there[*]}: a new deployment and a restored backup bring them over"
+  return 1
+}
+
 # The login of twelve hours lies in memory with the secrets, and goes through a pipe.
 registry_login() {
   local host=${1%%/*}
-  [[ $host == *.dkr.ecr.*.amazonaws.com* ]] || return 0
+  # All of the name: it is a password that is sent there.
+  [[ $host =~ ^[0-9]{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$ ]] || return 0
   aws_cli ecr get-login-password |
     docker login --username AWS --password-stdin "$host" >/dev/null
 }
@@ -170,8 +188,8 @@ status() {
   else
     echo "data: $DATA_VOLUME_ID is not mounted"
   fi
-  for name in volume secrets stack; do
-    echo "penstock-$name.service: $(systemctl is-active "penstock-$name.service" || true)"
+  for name in docker penstock-volume penstock-secrets penstock-stack; do
+    echo "$name.service: $(systemctl is-active "$name.service" || true)"
   done
   containers | awk '{ print $1 ": " $2 ($3 == "unchecked" ? "" : ", " $3) ($2 == "exited" ? " " $4 : "") }'
 }

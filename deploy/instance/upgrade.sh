@@ -13,6 +13,9 @@ upgrade() {
   fetch || die "nothing was changed"
   # From here on a signal, too, leads back.
   trap 'undo "$image" "$before" "it was interrupted"' INT TERM HUP
+  # What is set may have changed with them: profiles, another image of PostgreSQL.
+  load_instance
+  { pull "$image" && same_major; } || undo "$image" "$before" "$pull_problem"
   install_units
   environment "$image"
   if [[ -n $before && $(container_state penstock) == running* ]]; then
@@ -28,6 +31,7 @@ upgrade() {
   remember "$image"
   agent_rights
   forget_images "$image" "$before"
+  [[ $DATABASE != docker ]] || forget_images "$POSTGRES_IMAGE" ""
   rm -f -- "$run/stopped"
   systemctl start --no-block penstock-stack.service
   say "$image runs and is healthy${before:+; $before was before}"
@@ -46,6 +50,7 @@ undo() {
     rm -rf -- "$opt.new"
     cp -a -- "$opt.previous" "$opt.new"
     put_in_place "$opt.new"
+    load_instance
     install_units
   fi
   environment "$before"

@@ -87,7 +87,7 @@ mount_options="noatime,nosuid,nodev"
 # By UUID, and without it the machine boots all the same: systemd's units say what needs
 # the mount. Grown where the volume is larger than its file system.
 volume_mount() {
-  local device=$1 uuid table mounted grown
+  local device=$1 uuid table mounted
   uuid=$(blkid -p -o value -s UUID -- "$device")
   table=$(volume_fstab "$uuid" <"$fstab")
   write "$fstab" 0644 <<<"$table"
@@ -101,9 +101,25 @@ volume_mount() {
     mount -t ext4 -o "$mount_options" -- "$device" "$data" ||
       die "$DATA_VOLUME_ID ($device) could not be mounted at $data; \`e2fsck $device\` says what is wrong with it"
   fi
+  volume_grow "$device"
+}
+
+volume_grow() {
+  local device=$1 grown
   grown=$(resize2fs "$device" 2>&1) ||
     warn "the file system on $DATA_VOLUME_ID could not be grown: $(grep -m 1 '^resize2fs: ' <<<"$grown")"
   [[ $grown != *"is now"* ]] || say "the file system on $DATA_VOLUME_ID has grown with it"
+}
+
+# A volume that Terraform has enlarged, at once and not at the next boot: whoever does that
+# has a full disk. Looked at by its size, so that nothing is asked of it each minute.
+grow_with_volume() {
+  local device size
+  [[ -n $DATA_VOLUME_ID ]] && volume_is_there || return 0
+  device=$(volume_device) && size=$(blockdev --getsize64 "$device") || return 0
+  [[ $size != "$(cat "$run/volume_size" 2>/dev/null)" ]] || return 0
+  volume_grow "$device"
+  echo "$size" >"$run/volume_size"
 }
 
 # fstab, from stdin, with the one line for $data.
@@ -118,8 +134,8 @@ volume_is_there() {
 }
 
 # Each for the user of its container: 10001 is Penstock's, 999 postgres's, 65534
-# prometheus's, 472 grafana's, 0 Fluent Bit's: what it has
-# read of the containers' logs is for nobody else. What is there keeps its owner.
+# prometheus's, 472 grafana's, 0 Fluent Bit's, and what that has read of the containers'
+# logs is for nobody else. What is there keeps its owner.
 make_directories() {
   local entry name owner group mode
   volume_is_there || die "$data is not mounted: $program volume"

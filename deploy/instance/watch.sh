@@ -15,6 +15,7 @@ watchdog() {
   local name status health exit_code
   # A container that was made since has a log that the agent may not read yet.
   agent_rights
+  grow_with_volume
   # Who upgrades or starts knows better.
   take_turn 0 || return 0
   if [[ $(systemctl is-active penstock-stack.service) != active ]]; then
@@ -56,7 +57,7 @@ watch_ailing() {
     say "penstock is $3, and so is postgres: waiting for that"
     return
   fi
-  [[ $name != postgres ]] || patience=$watch_patience_postgres
+  [[ "$name $2" != "postgres running" ]] || patience=$watch_patience_postgres
   [[ ! -s $run/watchdog/$name.count ]] || seen=$(<"$run/watchdog/$name.count")
   seen=$((seen + 1))
   echo "$seen" >"$run/watchdog/$name.count"

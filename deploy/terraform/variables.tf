@@ -22,6 +22,11 @@ variable "environment" {
     condition     = can(regex("^[a-z][a-z0-9-]{0,10}[a-z0-9]$", var.environment))
     error_message = "environment is 2 to 12 of a-z, 0-9 and -, beginning with a letter and not ending with -."
   }
+  validation {
+    # Whoever may plan "x" in GitHub might else deploy "x-plan".
+    condition     = !endswith(var.environment, "-plan")
+    error_message = "environment does not end with -plan: that is the GitHub environment in which changes of the one before it are planned."
+  }
 }
 
 variable "alert_email" {

@@ -221,6 +221,20 @@ def _keep_groups() -> None:
     _replace(SecurityGroupRule, "description", property(description))
 
 
+def _free_addresses() -> None:
+    """Give back what address a machine had that has ended, for the one in its place."""
+    from moto.ec2.models.instances import Instance
+
+    ended = Instance.terminate
+
+    def terminate(self: Any) -> Any:
+        for nic in self.nics.values():
+            nic.subnet.del_subnet_ip(nic.private_ip_address)
+        return ended(self)
+
+    _replace(Instance, "terminate", terminate)
+
+
 def _count_as_tls() -> None:
     """Let a policy's "TLS only" pass: it is denied here whatever its condition says."""
     from moto.iam import access_control
@@ -235,6 +249,24 @@ def _count_as_tls() -> None:
         return asked(self, *arguments, **named)
 
     _replace(statement, "is_action_permitted", permitted)
+
+
+def _know_owners() -> None:
+    """Refuse a bucket that is another account's than the one that is expected."""
+    from moto.s3.responses import S3Response
+
+    asked = S3Response.head_bucket
+
+    def head(self: Any) -> Any:
+        expected = self.headers.get("x-amz-expected-bucket-owner")
+        code, headers, body = asked(self)
+        if code == 200 and expected is not None:
+            found = self.backend.get_bucket(self.bucket_name)
+            if found.account_id != expected:
+                return 403, {}, ""
+        return code, headers, body
+
+    _replace(S3Response, "head_bucket", head)
 
 
 def _look_at_resources() -> None:
@@ -266,7 +298,9 @@ def serve(port: int) -> None:
     _know_alarms_and_budgets()
     _refresh_groups()
     _keep_groups()
+    _free_addresses()
     _count_as_tls()
+    _know_owners()
     _look_at_resources()
     let_commands_run()
     moto.server.main(["-H", "127.0.0.1", "-p", f"{port}"])

@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -121,6 +122,12 @@ class Deployment(NamedTuple):
         self._succeed("plan", f"-out={file}", *self._arguments())
         found: dict[str, Any] = json.loads(self._succeed("show", "-json", f"{file}"))
         return found
+
+    def plan_file(self) -> str:
+        """Return all that is in the file of the last plan, which is an archive."""
+        with zipfile.ZipFile(self.state.with_suffix(".tfplan")) as archive:
+            members = [archive.read(name) for name in archive.namelist()]
+        return b"".join(members).decode("latin-1")
 
     def outputs(self) -> dict[str, Any]:
         """Return the outputs of what was applied."""

@@ -170,6 +170,20 @@ def test_only_what_writes_to_the_bucket_is_where_the_instances_role_is(
         assert len({*each["networks"]} - {"database"}) == 1, name
 
 
+def test_an_image_of_somebody_else_gets_no_login_that_changes_anything(
+    services: dict[str, Any],
+) -> None:
+    ours = {"PENSTOCK_IMAGE", "POSTGRES_IMAGE"}
+    images = compose.variables_of(compose.EXAMPLE)
+    for name, service in services.items():
+        if service["image"] in {images[each] for each in ours}:
+            continue
+        held = {each["source"] for each in service.get("secrets", [])}
+        assert not held & {"postgres_password", "owner_password", "writer_password"}
+        for mount in service.get("volumes", []):
+            assert mount["source"] not in {"/data/postgres", "/data/penstock"}, name
+
+
 def test_no_container_has_more_rights_than_it_needs(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["read_only"] is True, name

@@ -95,6 +95,8 @@ def test_each_login_has_its_own_password_and_its_rights(stack: Stack) -> None:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             stack.fetch(statement, "penstock")
     stack.fetch("SELECT FROM logs", "log_reader")
+    # As postgres-exporter, that asks for sizes and for what runs.
+    stack.fetch("SELECT count(*) FROM pg_ls_waldir()", "log_reader")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         stack.fetch("INSERT INTO logs (message) VALUES ('x')", "log_reader")
 

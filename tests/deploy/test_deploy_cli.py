@@ -182,6 +182,41 @@ def test_init_makes_a_bucket_for_the_state_that_is_versioned_encrypted_and_tls_o
     )
 
 
+def test_init_takes_no_state_from_a_bucket_that_is_somebody_elses(
+    tmp_path: Path, aws: FakeAws
+) -> None:
+    place = new_place(tmp_path, aws)
+    theirs = aws.client("s3")
+    theirs.meta.events.register(
+        "before-sign.s3.CreateBucket",
+        lambda request, **_: request.headers.add_header(
+            "x-moto-account-id", "999999999999"
+        ),
+    )
+    bucket = STATE_BUCKET.replace("penstock", "sniped", 1)
+    theirs.create_bucket(Bucket=bucket)
+    for more in ((), ("--existing-state",)):
+        ran = place(*init_arguments(aws, "other"), "--var", "name=sniped", *more)
+        line = one_line(ran, 3)
+        assert f"the bucket {bucket} is not the account's (123456789012)" in line
+    assert "Contents" not in theirs.list_objects_v2(Bucket=bucket)
+    ran = place(*init_arguments(aws, "other"), "--var", "name=none", "--existing-state")
+    assert "--existing-state makes none" in one_line(ran, 1)
+
+
+def test_no_file_of_a_deployment_leads_to_an_aws_that_is_somebody_elses(
+    tmp_path: Path, aws: FakeAws
+) -> None:
+    place = new_place(tmp_path, aws)
+    for theirs in ("http://aws.example:5000", "http://localhost:1@aws.example:80"):
+        (tmp_path / "given.json").write_text(json.dumps({"endpoint": theirs}))
+        ran = place(
+            *("init", "--region", "us-east-1", "-e", "test"),
+            *("--alert-email", "a@example.org", "--var-file", "given.json"),
+        )
+        assert "it is for tests" in one_line(ran, 2)
+
+
 def test_a_run_leaves_nothing_beside_terraforms_files_but_its_lock(here: Here) -> None:
     assert sorted(each.name for each in here.root.iterdir()) == [
         ".terraform.lock.hcl",
@@ -436,6 +471,17 @@ def test_on_another_machine_the_command_that_makes_it_ready_is_told(
     )
     quick.passes("init", "--dir", str(deployment))
     quick.passes("plan")
+
+
+@pytest.mark.parametrize("command", ["plan", "output"])
+def test_terraform_without_credentials_is_told_how_to_log_in(
+    quick: Here, command: str
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        quick.environment.pop(name)
+    line = one_line(quick(command), 1)
+    assert f"terraform {command} failed: AWS does not let it in" in line
+    assert "aws sso login" in line
 
 
 # --- upgrade

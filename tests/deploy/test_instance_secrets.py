@@ -112,6 +112,9 @@ def test_a_secret_that_cannot_be_had_is_tried_again_then_one_line(real):
         ("[]", "the secret is not a JSON object"),
         ('{"../../etc/passwd": "x"}', "a key that is no name"),
         ('{"shared_key": 1}', "the secret's shared_key is not a string"),
+        ('{"shared_key": "a\\ud800"}', "the secret's shared_key is not Unicode"),
+        ('{"%s": "x"}' % ("a" * 300), "a key that is no name"),
+        ("[" * 100_000, "the secret is not JSON"),
     ],
 )
 def test_a_secret_of_another_form_is_refused_without_its_value(machine, text, said):

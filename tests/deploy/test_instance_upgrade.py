@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.deploy.instance_machine import NEW, OLD, Machine
+from tests.deploy.instance_machine import NEW, OLD, POSTGRES, Machine
 
 
 @pytest.fixture
@@ -58,6 +58,64 @@ def test_a_roll_back_brings_back_the_files_of_before(machine):
     compose.write_text("services: {}\n")
     assert machine.sh(f"main upgrade {NEW}").code == 1
     assert (machine.root / "opt" / "compose" / "compose.yaml").read_text() == before
+
+
+def test_an_upgrade_brings_what_was_set_since_the_machine_was_made(machine):
+    settings = machine.stub / "bucket" / "stack" / "instance.env"
+    set_since = machine.instance | {"RETENTION_DAYS": "7", "PROFILES": "database"}
+    settings.write_text("".join(f"{k}={v}\n" for k, v in set_since.items()))
+    assert machine.sh(f"main upgrade {OLD}").code == 0
+    environment = (machine.root / "run" / "stack.env").read_text()
+    assert "RETENTION_DAYS=7\n" in environment
+    assert "COMPOSE_PROFILES=database\n" in environment
+    assert machine.sh("main environment").code == 0
+    assert (machine.root / "run" / "stack.env").read_text() == environment
+
+
+def test_a_roll_back_goes_back_to_what_was_set_before(machine):
+    machine.write_stub("bad", f"{NEW}\n")
+    settings = machine.stub / "bucket" / "stack" / "instance.env"
+    (machine.root / "opt" / "instance.env").write_text("RETENTION_DAYS=20\n")
+    settings.write_text("RETENTION_DAYS=7\n")
+    assert machine.sh(f"main upgrade {NEW}").code == 1
+    environment = (machine.root / "run" / "stack.env").read_text()
+    assert "RETENTION_DAYS=20\n" in environment
+
+
+def test_another_image_of_postgresql_comes_with_an_upgrade_or_nothing_changes(machine):
+    settings = machine.stub / "bucket" / "stack" / "instance.env"
+    settings.write_text("POSTGRES_IMAGE=registry.test/postgres:18.7\n")
+    ran = machine.sh(f"main upgrade {NEW}")
+    assert ran.code == 1
+    assert "registry.test/postgres:18.7 cannot be had" in ran.output.splitlines()[-1]
+    assert machine.running() == OLD
+    assert not machine.calls(" stop ")
+    registry = (machine.stub / "registry").read_text()
+    machine.write_stub("registry", f"{registry}registry.test/postgres:18.7\n")
+    assert machine.sh(f"main upgrade {NEW}").code == 0
+    environment = (machine.root / "run" / "stack.env").read_text()
+    assert "POSTGRES_IMAGE=registry.test/postgres:18.7\n" in environment
+
+
+def test_no_empty_database_of_another_major_version_is_begun(machine):
+    # The second is what somebody in the container would have people read.
+    for name in ("18", "20\x1b]0;all is well\n"):
+        (machine.root / "data" / "postgres" / name / "docker").mkdir(parents=True)
+    other = "registry.test/postgres:19.1"
+    machine.write_stub("local", (machine.stub / "local").read_text() + f"{other}\n")
+    settings = machine.stub / "bucket" / "stack" / "instance.env"
+    settings.write_text(f"POSTGRES_IMAGE={other}\n")
+    said = "is PostgreSQL 19, and the data here are of 18: a new deployment"
+    ran = machine.sh(f"main upgrade {NEW}")
+    assert ran.code == 1
+    assert said in ran.output.splitlines()[-1]
+    assert machine.running() == OLD
+    assert POSTGRES in (machine.stub / "environment").read_text()
+    (machine.stub / "environment").unlink()
+    ran = machine.sh(f"load_instance; POSTGRES_IMAGE={other}; stack_start")
+    assert ran.code == 1
+    assert said in ran.output
+    assert not (machine.stub / "environment").exists()
 
 
 def test_a_roll_back_that_fails_too_says_so(machine):
@@ -129,12 +187,13 @@ def test_a_machine_without_an_image_so_far_is_given_its_first(machine):
 
 
 def test_images_that_neither_run_nor_ran_before_are_removed(machine):
-    oldest = "registry.test/penstock:0"
-    machine.write_stub("local", f"{oldest}\n" + (machine.stub / "local").read_text())
+    oldest, other = "registry.test/penstock:0", "registry.test/postgres:17"
+    local = (machine.stub / "local").read_text()
+    machine.write_stub("local", f"{oldest}\n{other}\n{local}")
     machine.sh(f"main upgrade {NEW}")
     left = (machine.stub / "local").read_text().split()
-    assert oldest not in left
-    assert {OLD, NEW} <= set(left)
+    assert not {oldest, other} & set(left)
+    assert {OLD, NEW, POSTGRES} <= set(left)
 
 
 @pytest.mark.parametrize("image", ["", "$(reboot)", "a b", "-f", "a;b"])
@@ -213,6 +272,13 @@ def test_the_registry_is_logged_in_to_through_a_pipe_and_in_memory(machine):
     assert not machine.calls("a-password")
 
 
+def test_no_other_registry_is_told_the_login_whatever_it_is_called(machine):
+    theirs = "123456789012.dkr.ecr.us-east-1.amazonaws.com.example.com/penstock:2"
+    machine.write_stub("registry", f"{theirs}\n")
+    assert machine.sh(f"main upgrade {theirs}").code == 0
+    assert not machine.calls("login")
+
+
 def test_a_stop_is_left_alone_by_the_watchdog_until_the_next_start(machine):
     assert machine.sh("main stack-stop").code == 0
     machine.write_stub("is-active", "inactive")
@@ -254,6 +320,16 @@ def test_the_watchdog_starts_what_ended_and_leaves_what_runs_once(machine):
     ]
 
 
+def test_postgresql_that_has_ended_is_not_waited_for_as_one_that_recovers(machine):
+    """Docker that was killed starts nothing again that it had."""
+    machine.set_state("postgres", "exited unchecked 0")
+    for _ in range(3):
+        machine.sh("main watchdog")
+    assert [each.split("yaml ")[1] for each in machine.calls(" restart ")] == [
+        "restart postgres"
+    ]
+
+
 def test_penstock_is_not_restarted_for_a_database_that_is_away(machine):
     machine.set_state("penstock", "running unhealthy 0")
     machine.set_state("postgres", "running unhealthy 0")
@@ -288,6 +364,19 @@ def test_backups_run_in_their_service_and_nothing_is_removed(machine):
         "penstock-wal wal-enable",
         "penstock-wal base",
     ]
+
+
+def test_commands_of_penstocks_run_as_the_tables_owner(machine):
+    assert machine.sh("main penstock rejected list --count").code == 0
+    assert machine.sh("main wal wal-status").code == 0
+    owner, superuser = (
+        each.split("yaml ")[1] for each in machine.calls(" run --rm --no-deps")
+    )
+    assert owner == (
+        "--profile backup run --rm --no-deps -T --entrypoint penstock penstock-backup"
+        " rejected list --count"
+    )
+    assert superuser.endswith(" penstock-wal wal-status")
 
 
 @pytest.mark.parametrize(("age_hours", "is_made"), [(2, False), (20, True)])

@@ -189,6 +189,19 @@ def test_the_file_system_grows_with_its_volume(machine):
     )
 
 
+def test_a_volume_that_is_enlarged_while_all_runs_is_used_within_a_minute(machine):
+    _mkfs(machine, "-L", "penstock-data")
+    looks = (
+        'mountpoint() { return 0; }; blockdev() { stat -c %s -- "$2"; };'
+        " volume_grow() { echo grown; }; load_instance; grow_with_volume"
+    )
+    assert machine.sh(looks).output == "grown\n"
+    assert machine.sh(looks).output == ""
+    with _disk(machine).open("r+b") as file:
+        file.truncate(128 * MIB)
+    assert machine.sh(looks).output == "grown\n"
+
+
 def test_receivers_have_their_data_on_the_root_disk(tmp_path):
     machine = Machine(tmp_path, DATA_VOLUME_ID="", VARIANT="receivers")
     (tmp_path / "data").rmdir()

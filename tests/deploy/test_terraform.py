@@ -118,6 +118,7 @@ def test_the_example_names_the_three(asked):
             {"data_volume_throughput_mibps": 1000},
             "at most a quarter of data_volume_iops",
         ),
+        ({"environment": "prod-plan"}, "does not end with -plan"),
         ({"retention_days": 0}, "retention_days is a whole number"),
         ({"kms_key_arn": "alias/mine"}, "not an alias"),
         ({"rds_instance_class": "t4g.medium"}, "rds_instance_class is db.FAMILY.SIZE"),

@@ -17,6 +17,7 @@ from tests.deploy.tools import DEPLOY, passes
 pytestmark = pytest.mark.timeout(PATIENCE_SECONDS)
 BACKUPS = f"penstock-applied-backups-{ACCOUNT}"
 STACK = f"penstock-applied-stack-{ACCOUNT}"
+SETTINGS = "stack/instance.env"
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_every_password_is_made_of_letters_and_digits(aws, outputs):
         assert re.fullmatch("[A-Za-z0-9]{32}", value)
 
 
-def test_user_data_names_the_deployment_and_is_small(user_data, outputs, tmp_path):
+def test_user_data_names_the_deployment_and_is_small(aws, user_data, outputs, tmp_path):
     # The limit is 16 KiB; what is more belongs into the stack's bucket.
     assert len(user_data) < 4_096
     given = dict(re.findall("^([A-Z_]+)=(.*)$", user_data, re.MULTILINE))
@@ -96,6 +97,9 @@ def test_user_data_names_the_deployment_and_is_small(user_data, outputs, tmp_pat
         "PROFILES": "database,monitoring",
         "RETENTION_DAYS": "30",
     }
+    # What a machine takes at its next upgrade is the same, until something is changed.
+    body = aws.client("s3").get_object(Bucket=STACK, Key=SETTINGS)["Body"].read()
+    assert dict(line.split("=", 1) for line in body.decode().splitlines()) == given
     script = tmp_path / "user-data.sh"
     script.write_text(user_data)
     passes("bash", "-n", script)
@@ -117,7 +121,7 @@ def test_the_stack_is_uploaded_file_by_file_and_nothing_else(aws):
         for file in (DEPLOY / folder).rglob("*")
         if file.is_file() and "__pycache__" not in file.parts and file.name != ".env"
     }
-    assert there == expected
+    assert there == expected | {SETTINGS}
     some = "stack/systemd/penstock.service"
     body = s3.get_object(Bucket=STACK, Key=some)["Body"].read()
     assert body == (DEPLOY / "systemd" / "penstock.service").read_bytes()
@@ -128,9 +132,7 @@ def test_no_secret_is_left_behind(aws, applied, outputs, user_data, changed):
         "state": applied.deployment.state.read_text(),
         "printed": applied.printed,
         "plan": json.dumps(changed),
-        "plan's file": applied.deployment.state.with_suffix(".tfplan")
-        .read_bytes()
-        .decode("latin-1"),
+        "plan's file": applied.deployment.plan_file(),
         "outputs": json.dumps(outputs),
         "user data": user_data,
     }
@@ -162,11 +164,15 @@ def test_a_second_plan_has_nothing_to_do_and_the_secret_keeps_what_people_added(
     assert secret(aws, outputs) == values
 
 
-def test_another_ami_user_data_or_image_makes_no_machine_anew(changed):
+def test_what_is_set_anew_makes_no_machine_anew_and_comes_with_an_upgrade(changed):
     differs = {
         each["address"]: each["change"]
         for each in changed["resource_changes"]
         if each["change"]["actions"] != ["no-op"] and each["mode"] == "managed"
+    }
+    settings = differs.pop("module.compute.aws_s3_object.settings")["after"]["content"]
+    assert {"RETENTION_DAYS=31", "POSTGRES_IMAGE=postgres:18.6"} < {
+        *settings.splitlines()
     }
     assert list(differs) == ["module.compute.aws_instance.this[0]"]
     (change,) = differs.values()
@@ -178,6 +184,21 @@ def test_another_ami_user_data_or_image_makes_no_machine_anew(changed):
 
 
 # --- the end
+
+
+def test_a_machine_that_is_lost_is_made_anew_with_its_volume_and_its_address(
+    aws, applied, outputs
+):
+    ec2 = aws.client("ec2")
+    ec2.terminate_instances(InstanceIds=outputs["instance_ids"])
+    applied.deployment.apply()
+    now = applied.deployment.outputs()
+    assert now["instance_ids"] != outputs["instance_ids"]
+    assert now["forward_endpoint"] == outputs["forward_endpoint"]
+    (volume,) = ec2.describe_volumes(VolumeIds=[outputs["data_volume_id"]])["Volumes"]
+    (attached,) = volume["Attachments"]
+    assert attached["InstanceId"] in now["instance_ids"]
+    assert applied.deployment.differences() == set()
 
 
 def test_destroy_leaves_nothing_but_a_snapshot_of_the_data(aws, applied, outputs):

@@ -202,6 +202,9 @@ def test_readers_read_the_replica(plan_of):
     (group,) = resources(plan, "aws_db_parameter_group").values()
     settings = {each["name"]: each["value"] for each in group["parameter"]}
     assert settings["rds.force_ssl"] == "1"
+    # CloudWatch gets its log: what somebody searches for is not in it.
+    assert settings["log_min_error_statement"] == "panic"
+    assert settings["log_parameter_max_length"] == "0"
 
 
 def test_receivers_on_spot_keep_one_on_demand(plan_of):

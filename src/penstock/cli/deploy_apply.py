@@ -80,6 +80,7 @@ def _apply(place: Place, deployment: Deployment, changes: list[Change]) -> None:
             )
             raise
         found = terraform.output()
+    deployment.forget_kept()
     seconds = time.monotonic() - began
     click.echo(f"penstock: {counts_in_words(changes)}: done, {seconds:.0f} s", err=True)
     print_outputs(found, deployment.variables(), "table")

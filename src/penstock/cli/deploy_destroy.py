@@ -189,7 +189,7 @@ def how_to_remove(kind: str, identity: str) -> str:
         "aws_db_instance": f"aws rds delete-db-instance --db-instance-identifier"
         f" {identity}",
         "aws_secretsmanager_secret": f"aws secretsmanager delete-secret --secret-id"
-        f" {identity}",
+        f" {identity} (its name is free again after 30 days)",
         "aws_ecr_repository": f"aws ecr delete-repository --force --repository-name"
         f" {identity}",
     }.get(kind, "")

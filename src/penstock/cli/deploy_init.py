@@ -17,8 +17,14 @@ from penstock.cli.deploy_options import (
 )
 from penstock.cli.deploy_progress import View, terraform_view
 from penstock.cli.signals import stop_signals_interrupting
-from penstock.errors import SettingsError
-from penstock.provision.deployment import Deployment, problems_of
+from penstock.errors import ProvisionError, SettingsError
+from penstock.provision.aws import Aws
+from penstock.provision.deployment import (
+    Deployment,
+    check_names,
+    find_root,
+    problems_of,
+)
 from penstock.provision.state import backend, bucket_name
 
 _ASKED = {
@@ -89,6 +95,7 @@ def command(
     given |= {name: value for name, value in flags.items() if value is not None}
     place = Place(directory, environment, terraform_dir)
     deployment, chosen = _chosen(place, given, var_file)
+    check_names(find_root(terraform_dir), chosen)
     with stop_signals_interrupting(), terraform_view() as view:
         _init(place, deployment, chosen, view, existing_state=existing_state)
     click.echo(f"penstock: ready in {deployment.directory}", err=True)
@@ -170,12 +177,13 @@ def _init(
     terraform = place.terraform(deployment, view)
     version = terraform.check_version()
     aws = aws_of(variables)
+    view.begin("asking AWS whose credentials these are")
     account = aws.account_id()
     view.say(f"Terraform {version}, AWS account {account}, region {aws.region}")
     deployment.write_variables(variables)
     name = str(variables.get("name", "penstock"))
     bucket = bucket_name(name, account, aws.region)
-    is_new = not existing_state and aws.make_state_bucket(bucket)
+    is_new = _see_to_state(aws, bucket, account, existing_state=existing_state)
     view.say(f"Terraform's state: s3://{bucket}" + (" (new)" if is_new else ""))
     deployment.write_backend(
         backend(
@@ -188,3 +196,18 @@ def _init(
     )
     view.begin("getting Terraform's providers")
     terraform.init(view.told)
+
+
+def _see_to_state(aws: Aws, bucket: str, owner: str, *, existing_state: bool) -> bool:
+    """Have the bucket of the state; return whether it is new.
+
+    Raises:
+        ProvisionError: it has to be there, and is not.
+    """
+    if not existing_state:
+        return aws.make_state_bucket(bucket, owner)
+    if not aws.has_bucket(bucket, owner):
+        raise ProvisionError(
+            f"there is no bucket {bucket}, and --existing-state makes none"
+        )
+    return False

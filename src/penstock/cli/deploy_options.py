@@ -3,14 +3,15 @@
 It owns those options and questions. It must not know what a command does.
 """
 
+import re
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
 from penstock.cli.deploy_progress import View
-from penstock.errors import PenstockError, ProvisionError
+from penstock.errors import PenstockError, ProvisionError, SettingsError
 from penstock.provision.aws import Aws
 from penstock.provision.deployment import Deployment, find_deployment, find_root
 from penstock.provision.terraform import Terraform
@@ -65,9 +66,25 @@ def place_options(command: Command) -> Command:
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
+# As deploy/terraform/variables.tf has it. A deployment's files come from where others
+# can write, such as a pull request: none of them has requests, images and a registry's
+# login go to somebody else.
+_ENDPOINT: Final = re.compile(r"http://(127\.0\.0\.1|localhost):\d+")
+
+
 def aws_of(variables: dict[str, Any]) -> Aws:
-    """Return the AWS that a deployment is in."""
-    return Aws(str(variables.get("region", "")), str(variables.get("endpoint", "")))
+    """Return the AWS that a deployment is in.
+
+    Raises:
+        SettingsError: it would be somebody else's.
+    """
+    endpoint = str(variables.get("endpoint") or "")
+    if endpoint and not _ENDPOINT.fullmatch(endpoint):
+        raise SettingsError(
+            f"endpoint {endpoint!r}: it is for tests, a fake AWS on this machine, as in"
+            " http://127.0.0.1:5000; leave it out for AWS"
+        )
+    return Aws(str(variables.get("region", "")), endpoint)
 
 
 def outputs_of(terraform: Terraform) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from penstock.cli.deploy_options import Place, outputs_of, place_options
 from penstock.cli.deploy_progress import terraform_view
 from penstock.cli.output import print_table
 
+# The machine's own, where the secret has none (deploy/instance/secrets.sh).
+CERTIFICATE = "/data/tls/server.crt"
 # For destroy; a thousand characters that nobody reads.
 _OURS = "kept_on_destroy"
 
@@ -69,12 +71,11 @@ def _certificate(found: dict[str, Any], region: str) -> list[str]:
     machine = next(iter(found.get("instance_ids") or ()), "")
     if not machine:
         return []
-    return [
-        "The server's certificate, for tls.ca_file:",
-        f"  aws ssm start-session --region {region} --target {machine}"
-        " --document-name AWS-StartInteractiveCommand"
-        " --parameters command='sudo cat /data/tls/server.crt'",
-    ]
+    read_it = (
+        f"  aws ssm start-session --region {region} --target {machine} --document-name"
+        f" AWS-StartInteractiveCommand --parameters command='sudo cat {CERTIFICATE}'"
+    )
+    return ["The server's certificate, for tls.ca_file:", read_it]
 
 
 def _text(value: Any) -> str:

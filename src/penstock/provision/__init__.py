@@ -15,8 +15,8 @@ figures and the files below deploy/. Each uses only those named before it:
 - `deployment`: a deployment's directory, and what Terraform is told
 - `state`: the bucket of Terraform's state, and the file that names it
 - `terraform_events`: what Terraform says, line by line, as values
-- `terraform`: Terraform, run and stopped
 - `aws_words`: what each failure of AWS's means
+- `terraform`: Terraform, run and stopped
 - `aws`: AWS, as far as a deployment needs it beside Terraform
 - `images`: docker: images into the deployment's registry
 - `upgrade`: a new image on each machine, one after the other

@@ -94,14 +94,17 @@ class Aws:
 
     # --- the bucket of Terraform's state
 
-    def make_state_bucket(self, bucket: str) -> bool:
+    def make_state_bucket(self, bucket: str, owner: str) -> bool:
         """Make a bucket fit for Terraform's state; return whether it is new.
 
         What it has to be is set each time, so that an interrupted one is mended.
+
+        Args:
+            owner: the account that it has to be of, if it is there.
         """
         s3 = self._client("s3")
         with _saying(f"the bucket {bucket} for Terraform's state cannot be made"):
-            is_new = not self._has_bucket(bucket)
+            is_new = not self.has_bucket(bucket, owner)
             if is_new:
                 where = {"LocationConstraint": self.region}
                 # us-east-1 is the one that must not be named (S3 API, CreateBucket).
@@ -133,13 +136,28 @@ class Aws:
             s3.put_bucket_policy(Bucket=bucket, Policy=policy)
         return is_new
 
-    def _has_bucket(self, bucket: str) -> bool:
-        try:
-            self._client("s3").head_bucket(Bucket=bucket)
-        except Exception as error:
-            if code_of(error) == "404":
-                return False
-            raise
+    def has_bucket(self, bucket: str, owner: str) -> bool:
+        """Return whether a bucket is there, and is an account's.
+
+        Anybody can make one by the name that ours would have, let us in, and give us
+        a state of Terraform's that says what he likes.
+
+        Raises:
+            AwsError: it is somebody else's, or nobody is let in.
+        """
+        with _saying(f"the bucket {bucket} cannot be looked for"):
+            try:
+                self._client("s3").head_bucket(Bucket=bucket, ExpectedBucketOwner=owner)
+            except self._refused as error:
+                code = code_of(error)
+                if code == "404":
+                    return False
+                if code != "403":
+                    raise
+                raise AwsError(
+                    f"the bucket {bucket} is not the account's ({owner}), or these"
+                    " credentials may not list it (s3:ListBucket)"
+                ) from error
         return True
 
     def _partition(self) -> str:

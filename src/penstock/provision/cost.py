@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.provision import measured
-from penstock.provision.load import GB, GIB, Load
+from penstock.provision.load import GB, GIB, Load, in_digits
 from penstock.provision.prices import HOURS_A_MONTH, Prices
 from penstock.provision.sizing import (
     GP3_IOPS,
@@ -249,7 +249,7 @@ def _traffic(plan: Plan, prices: Prices) -> Iterator[Line]:
         gigabytes *= 1 + share
     yield _line(
         "between zones",
-        f"{gigabytes:,.4g} GB, uncompressed; none where senders are in the same",
+        f"{in_digits(gigabytes)} GB, uncompressed; none where senders are in the same",
         gigabytes * BOTH_ENDS * prices.usd("network", "between_zones_gb"),
     )
     yield _line(

@@ -5,8 +5,9 @@ touched by a run. It must not start Terraform or talk to AWS. No file of it hold
 secret; the directory is its owner's all the same (mode 0700).
 """
 
+import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +54,10 @@ class Deployment:
             raise ProvisionError(
                 f"{self.variables_file} is no JSON: {error}; correct it"
             ) from error
+        except OSError as error:
+            raise ProvisionError(
+                f"{self.variables_file} cannot be read: {error.strerror}"
+            ) from error
         if not isinstance(found, dict):
             raise ProvisionError(f"{self.variables_file} is no JSON object")
         return found
@@ -73,7 +78,17 @@ class Deployment:
         """Return what a removal that was begun has to leave; None: none was begun."""
         if not self.kept_file.exists():
             return None
-        return [str(each) for each in orjson.loads(self.kept_file.read_bytes())]
+        try:
+            return [str(each) for each in orjson.loads(self.kept_file.read_bytes())]
+        except (OSError, orjson.JSONDecodeError, TypeError) as error:
+            raise ProvisionError(
+                f"{self.kept_file}, which says what holds data, cannot be read:"
+                " penstock deploy apply first, so that it is known again"
+            ) from error
+
+    def forget_kept(self) -> None:
+        """Forget what a removal had to leave: an apply has said it anew."""
+        self.kept_file.unlink(missing_ok=True)
 
     def write_kept(self, addresses: Sequence[str]) -> None:
         """Write down what a removal has to leave, before it is begun."""
@@ -132,6 +147,25 @@ def find_root(terraform_dir: str | None) -> Path:
             " repository, and name its deploy/terraform with --terraform-dir"
         )
     raise SettingsError(f"--terraform-dir: there is no *.tf in {root}")
+
+
+def check_names(root: Path, names: Iterable[str]) -> None:
+    """Refuse names that the root module has no variable for.
+
+    Terraform says no more than a warning, and somebody believes that it is set.
+
+    Raises:
+        SettingsError: there is one.
+    """
+    text = "\n".join(each.read_text() for each in sorted(root.glob("*.tf")))
+    known = re.findall(r'^variable "(\w+)"', text, re.M)
+    problems = []
+    for name in sorted({*names} - {*known}):
+        near = difflib.get_close_matches(name, known, 1)
+        is_meant = f"; {near[0]}?" if near else ""
+        problems.append(f"there is no variable {name[:60]}{is_meant}")
+    if problems:
+        raise SettingsError(*problems)
 
 
 def problems_of(region: str, environment: str, alert_email: str) -> list[str]:

@@ -166,6 +166,11 @@ def _check_record(load: Load) -> None:
         )
 
 
+def in_digits(value: float) -> str:
+    """Return a number in four digits that count, and never as a power of ten."""
+    return f"{float(f'{value:.4g}'):,.10g}"
+
+
 def days_of(text: str) -> int:
     """Return the days that somebody wrote: 14, 14d, 2w, 1y.
 

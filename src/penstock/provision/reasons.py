@@ -133,7 +133,8 @@ def _disk(plan: Plan) -> Iterator[str]:
     yield (
         f"Disk: a day is {_about(day)} GiB"
         f" ({(load.table_bytes_per_day() + indexed) / load.bytes_per_day:.2f} of what"
-        f" comes), {days:,} days and today {_about(plan.disk.days_bytes / GIB)} GiB;"
+        f" comes), {days:,} day{'' if days == 1 else 's'} and today"
+        f" {_about(plan.disk.days_bytes / GIB)} GiB;"
         f" with WAL and working space no more than {MOST_FULL:.0%} of {gib:,} GiB."
     )
     if plan.rds is None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from penstock.errors import ProvisionError
 from penstock.provision import measured
-from penstock.provision.load import GB, GIB, Indexes, Load
+from penstock.provision.load import GB, GIB, Indexes, Load, in_digits
 from penstock.provision.machines import ARM64, MACHINES, RDS_CLASSES, Machine
 from penstock.provision.stored import (
     LEAST_GIB,
@@ -203,8 +203,8 @@ def _smallest(
             return machine
     largest = machines[-1].name if machines else "none with a price"
     raise ProvisionError(
-        f"{load.gb_per_day:,.4g} GB a day is more than the largest machine here carries"
-        f" ({largest}): {_what_then(load)}"
+        f"{in_digits(load.gb_per_day)} GB a day is more than the largest machine here"
+        f" carries ({largest}): {_what_then(load)}"
     )
 
 
@@ -243,8 +243,8 @@ def _check_rate(load: Load) -> None:
     most = measured.most_rows_per_second(load.record_bytes)
     if load.peak_rows_per_second > most:
         raise ProvisionError(
-            f"{load.gb_per_day:,.4g} GB a day of {load.record_bytes:,.0f}-byte records"
-            f" is {load.peak_rows_per_second:,.0f} rows/s at the peak, and one"
+            f"{in_digits(load.gb_per_day)} GB a day of {load.record_bytes:,.0f}-byte"
+            f" records is {load.peak_rows_per_second:,.0f} rows/s at the peak, and one"
             f" PostgreSQL was measured to take {most:,.0f} (docs/performance.md):"
             f" {_what_then(load)}"
         )
@@ -278,7 +278,7 @@ def _check_disk(load: Load, wishes: Wishes, disk: Disk) -> None:
         on_rds = most_days(load, wishes.indexes, RDS_MOST_GIB, with_penstock=False)
         other = f"; --database rds holds {on_rds:,}"
     raise ProvisionError(
-        f"{wishes.days:,} days of {load.gb_per_day:,.4g} GB are"
+        f"{wishes.days:,} days of {in_digits(load.gb_per_day)} GB are"
         f" {disk.used_bytes / GIB:,.0f} GiB on disk, and"
         f" {'a gp3 volume' if own else 'RDS, as deploy/terraform takes it,'} has"
         f" {most:,} GiB, of which a quarter stays free: {keep}{other}; past that,"

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from penstock.errors import ProvisionError, UnavailableError
+from penstock.provision.aws_words import LOG_IN
 from penstock.provision.deployment import Deployment
 from penstock.provision.terraform_events import (
     Diagnostic,
@@ -39,6 +40,11 @@ _NO_INIT: Final = re.compile(
     "Backend initialization required|Inconsistent dependency lock file"
     "|Required plugins are not installed|Missing required provider"
     "|Module not installed|Backend configuration changed"
+)
+
+_LOCKED_OUT: Final = re.compile(
+    "No valid credential sources|ExpiredToken|RequestExpired|InvalidClientTokenId"
+    "|InvalidAccessKeyId|SignatureDoesNotMatch|failed to refresh cached credentials"
 )
 
 Told = Callable[[Event], None]
@@ -283,6 +289,13 @@ def _find_program() -> str:
 
 
 def _broken(failure: Failure, code: int) -> TerraformError:
+    told = [f"{each.summary} {each.detail}" for each in failure.errors]
+    if _LOCKED_OUT.search("\n".join([*told, *failure.last_words])):
+        return TerraformError(
+            f"terraform {failure.command} failed: AWS does not let it in, by these"
+            f" credentials or for want of any: {LOG_IN}",
+            failure,
+        )
     if failure.errors:
         first = failure.errors[0]
         where = f" ({first.where})" if first.where else ""

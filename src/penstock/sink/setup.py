@@ -116,7 +116,7 @@ class _Setup:
             (ASKER, READER_LOGIN),
         ):
             await self._add_member(role, login)
-        await self._let_owner_watch()
+        await self._let_watch()
         await self._let_readers_ask()
         await self._make_database(database)
         return self._done
@@ -138,10 +138,12 @@ class _Setup:
             await self._execute("add_member", role=role, login=login)
             self._done.append(f"made {login} a member of {role}")
 
-    async def _let_owner_watch(self) -> None:
-        # Maintenance tells how far WAL is behind, the exporter of compose what runs.
+    async def _let_watch(self) -> None:
+        # Maintenance tells how far WAL is behind, the exporter of compose what runs:
+        # somebody else's program, so not as who may drop the tables.
         with suppress(asyncpg.InsufficientPrivilegeError):
-            await self._add_member(MONITOR, OWNER)
+            for login in (OWNER, READER_LOGIN):
+                await self._add_member(MONITOR, login)
 
     async def _let_readers_ask(self) -> None:
         making = load_blocks("roles")

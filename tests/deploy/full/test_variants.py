@@ -3,6 +3,7 @@
 Minutes, most of them the provider's waiting: RDS and S3's lifecycle rules by the clock.
 """
 
+import json
 from typing import Any
 
 import pytest
@@ -133,4 +134,11 @@ def test_what_a_pull_request_proposes_is_planned_with_the_secret_shut(
     assert "module.database" in deployment.refused()
     proposed = deployment.varied(secret_is_read=False).plan()
     assert resources(proposed, "aws_db_instance")
+    # Nor does a plan that opens it keep it.
+    aws.client("secretsmanager").put_secret_value(
+        SecretId="penstock/proposed", SecretString='{"postgres_password": "Opened7Q"}'
+    )
+    assert "Opened7Q" not in json.dumps(deployment.plan())
+    assert "penstock-proposed" in deployment.plan_file()
+    assert "Opened7Q" not in deployment.plan_file()
     deployment.destroy()

@@ -1,6 +1,7 @@
 """`penstock deploy size`: its answer, its refusals, and the file that it writes."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,15 @@ def test_giant_and_tiny_records_have_a_sane_answer() -> None:
     assert any("were not measured" in note for note in giant["notes"])
     tiny = said("--records-per-day", "1", "--record-bytes", "7")
     assert tiny["variables"]["data_volume_gib"] == 20
+
+
+@pytest.mark.parametrize("gigabytes", ["0.001", "700", "1500"])
+def test_no_quantity_is_said_as_a_power_of_ten(gigabytes: str) -> None:
+    answer = json.dumps(said("--gb-per-day", gigabytes, "--retention", "1d"))
+    words = re.findall(r'"what": "([^"]*)"', answer)
+    assert not [each for each in words if re.search(r"\de[+-]\d", each)]
+    assert "1 day and today" in answer
+
+
+def test_what_is_refused_is_said_in_digits() -> None:
+    assert "100,000 GB a day" in str(refused("--gb-per-day", "100000"))

@@ -9,6 +9,7 @@ import pytest
 from penstock.errors import ProvisionError, SettingsError
 from penstock.provision.deployment import (
     Deployment,
+    check_names,
     find_deployment,
     find_root,
     problems_of,
@@ -38,6 +39,33 @@ def test_without_init_or_with_broken_json_it_says_what_to_do(tmp_path: Path) -> 
         deployment.variables_file.write_text(text)
         with pytest.raises(ProvisionError, match="is no JSON"):
             deployment.variables()
+    deployment.variables_file.unlink()
+    deployment.variables_file.mkdir()
+    with pytest.raises(ProvisionError, match="cannot be read: Is a directory"):
+        deployment.variables()
+
+
+def test_what_a_removal_leaves_is_forgotten_and_never_guessed(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    deployment.write_kept(["aws_ebs_volume.data"])
+    assert deployment.kept() == ["aws_ebs_volume.data"]
+    deployment.forget_kept()
+    assert deployment.kept() is None
+    deployment.forget_kept()
+    for text in ("[", "7"):
+        deployment.kept_file.write_text(text)
+        with pytest.raises(ProvisionError, match="penstock deploy apply first"):
+            deployment.kept()
+
+
+def test_a_variable_that_is_none_is_refused_with_the_one_that_is_meant() -> None:
+    check_names(find_root(None), ["region", "data_volume_gib"])
+    with pytest.raises(SettingsError) as refused:
+        check_names(find_root(None), ["retention_dayz", "region", "colour"])
+    assert refused.value.problems == (
+        "there is no variable colour",
+        "there is no variable retention_dayz; retention_days?",
+    )
 
 
 def test_the_only_deployment_is_found_and_of_several_one_is_asked_for(

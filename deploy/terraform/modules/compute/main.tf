@@ -18,6 +18,19 @@ locals {
   root_gib = 30
 
   device = "/dev/sdf"
+
+  instance_environment = merge(var.instance_environment, {
+    data_volume_id = local.single ? aws_ebs_volume.data[0].id : ""
+  })
+}
+
+# The same as in user data, which a machine runs once: among the stack's files it comes with
+# the next `penstock deploy upgrade`, so that retention_days, profiles or another image of
+# PostgreSQL need no new machine.
+resource "aws_s3_object" "settings" {
+  bucket  = var.instance_environment.stack_bucket
+  key     = "stack/instance.env"
+  content = join("", [for key, value in local.instance_environment : "${upper(key)}=${value}\n"])
 }
 
 data "aws_partition" "current" {}

@@ -32,9 +32,7 @@ resource "aws_launch_template" "this" {
   ebs_optimized          = true
   update_default_version = true
 
-  user_data = base64encode(templatefile("${path.module}/user_data.sh.tftpl", merge(
-    var.instance_environment, { data_volume_id = "" }
-  )))
+  user_data = base64encode(templatefile("${path.module}/user_data.sh.tftpl", local.instance_environment))
 
   iam_instance_profile {
     name = var.instance_profile

@@ -18,9 +18,7 @@ resource "aws_instance" "this" {
   vpc_security_group_ids      = [var.security_group_id]
   ebs_optimized               = true
 
-  user_data = templatefile("${path.module}/user_data.sh.tftpl", merge(
-    var.instance_environment, { data_volume_id = aws_ebs_volume.data[0].id }
-  ))
+  user_data                   = templatefile("${path.module}/user_data.sh.tftpl", local.instance_environment)
   user_data_replace_on_change = false
 
   metadata_options {

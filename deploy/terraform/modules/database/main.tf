@@ -42,10 +42,21 @@ resource "aws_db_parameter_group" "this" {
     value = "1"
   }
 
-  # Say what is slow and who waits for whom, and not each statement, which has rows in it.
+  # Say what is slow and who waits for whom, and not each statement, which has rows in it;
+  # nor what was searched for, which is in a slow one's parameters and in one that fails.
   parameter {
     name  = "log_min_duration_statement"
     value = "5000"
+  }
+
+  parameter {
+    name  = "log_parameter_max_length"
+    value = "0"
+  }
+
+  parameter {
+    name  = "log_min_error_statement"
+    value = "panic"
   }
 
   parameter {
