@@ -130,10 +130,9 @@ resource "aws_s3_bucket_lifecycle_configuration" "state" {
       days_after_initiation = 2
     }
 
-    # A hundred applies, and each for a quarter of a year.
+    # Every apply's for a quarter of a year: it is what a broken state is mended from.
     noncurrent_version_expiration {
-      noncurrent_days           = 90
-      newer_noncurrent_versions = 100
+      noncurrent_days = 90
     }
   }
 
