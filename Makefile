@@ -39,9 +39,9 @@ PYTEST := $(BIN)/python -m pytest
 # All tests but those of the docs' commands, in three parts that take about the same.
 UNIT    := tests/unit tests/property
 PARTS   := tests/integration
-BACKUPS := $(wildcard $(PARTS)/test_backup*.py) $(PARTS)/test_pitr.py
-OTHERS  := $(addprefix $(PARTS)/test_,maintenance.py maintenance_under_load.py \
-  systemd.py up.py)
+OTHERS  := $(addprefix $(PARTS)/test_,backup_metrics.py backup_prune.py maintenance.py \
+  maintenance_under_load.py systemd.py up.py)
+BACKUPS := $(filter-out $(OTHERS),$(wildcard $(PARTS)/test_backup*.py) $(PARTS)/test_pitr.py)
 DATABASE := $(addprefix $(PARTS)/test_,claim_periods.py db_cli.py day_table.py \
   golden_rows.py matching.py migrations.py reader.py retention.py roles.py \
   roles_ingest.py roles_made.py seal.py search.py server.py stored_once.py versions.py)

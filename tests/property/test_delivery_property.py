@@ -289,5 +289,5 @@ class Delivering(RuleBasedStateMachine):
 
 TestDelivering = Delivering.TestCase
 TestDelivering.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None
+    max_examples=80, stateful_step_count=60, deadline=None
 )

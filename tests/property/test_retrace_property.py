@@ -13,7 +13,7 @@ from tests import msgpack_strategies as some
 from tests.copy_tuples import Row, decode_rows
 from tests.pure_core import NOW, parts_of
 
-CASES = settings(max_examples=100, deadline=None)
+CASES = settings(max_examples=50, deadline=None)
 LATER = NOW + 3_600_000_000
 
 

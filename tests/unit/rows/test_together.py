@@ -39,7 +39,7 @@ def without_ids(rows: EncodedRows) -> list[bytes]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(messages, st.sampled_from(BOTH))
 def test_together_or_one_by_one_the_rows_are_the_same(
     messages: list[tuple[str, bytes]], is_native: bool
