@@ -408,6 +408,9 @@ def test_nothing_is_lost_by_a_restart_an_upgrade_and_a_roll_back(
         arrives()
         # PostgreSQL away for a moment: it is waited for.
         machine.compose("restart", "postgres")
+        # It may have to recover: an engine does not wait for long.
+        ready = ("pg_isready", "-q", "-h", "127.0.0.1")
+        wait_until(lambda: machine.inside("postgres", *ready).code == 0, "PostgreSQL")
         arrives()
         # nginx finds Penstock again, wherever it is now.
         assert machine.stack.ask("/health").status == 200
