@@ -10,6 +10,7 @@ import pytest
 
 from penstock.rows import IS_BUILT
 from tests import msgpack_bytes as m
+from tests.deploy.tools import absent
 from tests.pure_core import parts_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,8 +89,9 @@ def pure(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("pure"), "--pure")
 
 
-@pytest.mark.skipif(not IS_BUILT, reason="no C compiler, or no Python headers")
 def test_a_wheel_has_the_compiled_modules_and_uses_them(tmp_path: Path) -> None:
+    if not IS_BUILT:
+        absent("a C compiler, or Python's headers", "apt-get install gcc python3-dev")
     wheel = make(tmp_path)
     assert compiled_in(wheel) == COMPILED
     assert "any" not in wheel.name

@@ -80,8 +80,3 @@ RDS_CLASSES: Final = (
     *_burstable("db.t4g", ARM64)[1:],
     *_general("db.m7g", ARM64, 630, 937),
 )
-
-
-def machine_named(name: str) -> Machine | None:
-    """Return a machine or class by its name, if it is one of these."""
-    return next((m for m in (*MACHINES, *RDS_CLASSES) if m.name == name), None)
