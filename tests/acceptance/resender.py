@@ -4,6 +4,7 @@ And one that asks for no ack and believes what it has written. Threads of their 
 events are numbered, so that each can be found.
 """
 
+import select
 import socket
 import threading
 import time
@@ -118,6 +119,11 @@ class Believer(threading.Thread):
             self.error = error
         finally:
             self._link.close()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether its socket takes no more: that of Penstock is full then, too."""
+        return not select.select([], [self._link], [], 0)[1]
 
     def end(self) -> None:
         """Give up, if it is still at it."""

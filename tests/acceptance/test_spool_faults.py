@@ -265,8 +265,10 @@ def test_a_second_signal_tells_that_somebody_was_not_read(
 ) -> None:
     served.start(*FLAGS, "--spool-mode", "off")
     with served.postgres_paused():
-        believers(served, connections=3, messages=500, message_events=1000)
+        senders = believers(served, connections=3, messages=500, message_events=1000)
         wait_until(lambda: served.metric("penstock_paused_connections") == 3, "full")
+        # Not before: one that has written nothing yet is one of whom all is read.
+        wait_until(lambda: all(each.is_stuck for each in senders), "they cannot write")
         os.kill(served.pid, signal.SIGTERM)
         wait_until(lambda: '"stopping"' in served.stderr(), "it has begun to stop")
         assert served.stop() == 1
