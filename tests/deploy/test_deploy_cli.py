@@ -662,8 +662,17 @@ def test_push_builds_for_the_machines_kind_and_prints_the_digest(
     assert "--platform=linux/arm64" in asked
     assert "--target=penstock" in asked
     assert "--sbom=true" in asked
+    again = "is there already, and tags are not overwritten: give another --tag"
     line = one_line(place("push", "--only", "penstock", "--tag", "1.2.3"), 1)
-    assert "is there already, and tags are not overwritten" in line
+    assert line.endswith(again)
+
+    ecr = aws.client("ecr")
+    ecr.create_repository(repositoryName="test/postgres")
+    line = one_line(place("push", "--tag", "1.2.3"), 1)
+    assert "--only postgres brings the one that is missing" in line
+    place.passes("push", "--only", "postgres", "--tag", "1.2.3")
+    assert one_line(place("push", "--tag", "1.2.3"), 1).endswith(again)
+    ecr.delete_repository(repositoryName="test/postgres", force=True)
 
 
 # --- destroy: the last of this deployment

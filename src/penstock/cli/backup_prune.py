@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from penstock.backup import metrics_file
+from penstock.backup.latest import ahead_in_words
 from penstock.backup.lock import store_lock
 from penstock.backup.prune import LEFTOVER_SECONDS, Plan, carry_out, plan_prune
 from penstock.backup.retention import Rules
@@ -15,7 +16,7 @@ from penstock.backup.store import Store
 from penstock.backup.stores import open_store
 from penstock.cli.backup_options import backup_settings, quiet_option, store_options
 from penstock.cli.backup_view import output_option
-from penstock.cli.output import print_table
+from penstock.cli.output import print_problem, print_table
 from penstock.cli.signals import stop_signals_interrupting
 from penstock.config import flag_name
 from penstock.settings import BackupSettings
@@ -116,6 +117,10 @@ def _print_plan(plan: Plan, output: str, done: str, *, quiet: bool) -> None:
             for each in plan.decisions
         ]
         print_table(COLUMNS, rows, quiet=quiet, has_ids=True)
+    now = datetime.now(UTC)
+    for manifest in plan.staying:
+        if warning := ahead_in_words(manifest, (), now):
+            print_problem(warning)
     if not quiet:
         click.echo(_summary(plan, done), err=True)
 
