@@ -115,7 +115,6 @@ def test_b14_a_frame_of_one_byte_a_segment_is_one_row(
         assert sender.finish() == b""
 
 
-@pytest.mark.timeout(120)
 def test_b16_a_thousand_silent_connections_are_kept_and_cost_little(
     penstock: Penstock, tag: str
 ) -> None:
@@ -151,7 +150,6 @@ def a_gibibyte_of_zeros() -> bytes:
     return head + piece * 1_024 + ending
 
 
-@pytest.mark.timeout(120)
 def test_c13_a_gzip_bomb_is_kept_as_it_came_acked_and_disturbs_nobody(
     penstock: Penstock, tag: str
 ) -> None:

@@ -36,7 +36,7 @@ def mount() -> Iterator[Mount]:
         yield made
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_a_full_disk_of_postgresql_makes_senders_wait_and_room_lets_them_go_on(
     mount: Mount, tag: str
 ) -> None:
@@ -77,7 +77,7 @@ def full_disk_is_said(penstock: Penstock) -> bool:
     return failures > 0 and "No space left on device" in log
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 @one_worker
 def test_a_full_disk_of_the_spool_makes_senders_wait_and_loses_nothing(
     mount: Mount, tag: str

@@ -58,7 +58,7 @@ def judge(penstock: Penstock, senders: list[Resender]) -> None:
     assert_books_balance(penstock)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_penstock_killed_under_acked_load_stores_once_what_is_sent_again(
     start_penstock: Callable[..., Penstock],
     load: Callable[[Penstock], list[Resender]],
@@ -111,7 +111,7 @@ def slow_copies(penstock: Penstock) -> Iterator[Callable[[], None]]:
     penstock.fetch("DROP TRIGGER nap ON logs")
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("victim", ["postmaster", "backend"])
 def test_postgresql_killed_in_the_middle_of_copies_costs_nothing(
     start_penstock: Callable[..., Penstock],

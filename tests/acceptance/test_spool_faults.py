@@ -102,7 +102,7 @@ def assert_all_there_in_order(penstock: Penstock, senders: list[Believer]) -> No
         assert numbers_of(penstock, sender.tag) == list(range(sender.events))
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_while_postgresql_is_paused_the_spool_fills_and_memory_does_not(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
 ) -> None:
@@ -129,7 +129,7 @@ def test_while_postgresql_is_paused_the_spool_fills_and_memory_does_not(
     assert max(grown_bytes) < GROWTH_BYTES, f"{max(grown_bytes) / MIB:.1f} MiB"
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("mode", ["overflow", "always"])
 @one_worker
 def test_penstock_killed_with_a_spool_and_no_postgresql_has_lost_what_was_in_memory(
@@ -185,7 +185,7 @@ def held_back(penstock: Penstock, tag: str, number: int) -> Iterator[None]:
         penstock.fetch("DROP TRIGGER hold ON logs")
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_killed_again_in_the_middle_of_replay_it_stores_all_once(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
 ) -> None:
@@ -213,7 +213,7 @@ def test_killed_again_in_the_middle_of_replay_it_stores_all_once(
     assert_all_there_in_order(served, senders)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("away", ["stopped", "paused"])
 def test_a_stop_without_postgresql_is_clean_and_the_rest_is_stored_after_the_next_start(
     served: ServedPenstock, believers: Callable[..., list[Believer]], away: str
@@ -237,7 +237,6 @@ def test_a_stop_without_postgresql_is_clean_and_the_rest_is_stored_after_the_nex
     assert_all_there_in_order(served, senders)
 
 
-@pytest.mark.timeout(120)
 def test_one_sender_alone_is_spooled_too(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
 ) -> None:
@@ -252,7 +251,6 @@ def test_one_sender_alone_is_spooled_too(
     assert_all_there_in_order(served, [sender])
 
 
-@pytest.mark.timeout(120)
 def test_senders_with_acks_leave_room_for_those_without(
     served: ServedPenstock, believers: Callable[..., list[Believer]], tag: str
 ) -> None:
@@ -282,7 +280,6 @@ def test_senders_with_acks_leave_room_for_those_without(
         assert_stored_once(served, each.tag, each.events)
 
 
-@pytest.mark.timeout(120)
 def test_a_stop_while_postgresql_hangs_keeps_what_waits_in_the_sockets(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
 ) -> None:
@@ -297,7 +294,6 @@ def test_a_stop_while_postgresql_hangs_keeps_what_waits_in_the_sockets(
     assert_all_there_in_order(served, senders)
 
 
-@pytest.mark.timeout(120)
 @one_worker
 def test_a_second_signal_tells_that_somebody_was_not_read(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
@@ -314,7 +310,6 @@ def test_a_second_signal_tells_that_somebody_was_not_read(
     assert '"senders_not_read": 3' in served.stderr().splitlines()[-1]
 
 
-@pytest.mark.timeout(120)
 def test_always_stores_what_a_disk_does_not_take_and_spools_again_when_it_does(
     served: ServedPenstock, believers: Callable[..., list[Believer]], tag: str
 ) -> None:
@@ -339,7 +334,6 @@ def test_always_stores_what_a_disk_does_not_take_and_spools_again_when_it_does(
     assert_all_there_in_order(served, [late])
 
 
-@pytest.mark.timeout(120)
 def test_a_short_stop_with_a_full_ring_and_postgresql_hung_keeps_all_that_came_in_time(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
 ) -> None:
@@ -366,7 +360,6 @@ def test_a_short_stop_with_a_full_ring_and_postgresql_hung_keeps_all_that_came_i
     assert took_seconds < SHORT_SHUTDOWN_SECONDS + SLACK_SECONDS
 
 
-@pytest.mark.timeout(120)
 def test_a_stop_does_not_wait_for_postgresql_that_is_gone(
     served: ServedPenstock, tag: str
 ) -> None:

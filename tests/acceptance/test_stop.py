@@ -123,7 +123,7 @@ def test_a_stop_with_a_full_ring_stores_what_waits_in_the_sockets(
     judge(penstock, tag, EVENTS)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_a_stop_reads_on_for_as_long_as_what_was_written_takes(
     start_penstock: Callable[..., Penstock], tag: str
 ) -> None:

@@ -11,7 +11,7 @@ from tests.clients.agents import Agent, FluentBit
 from tests.docs.doc_blocks import parse_blocks
 from tests.docs.setups import PAGE
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 BLOCKS = parse_blocks(PAGE.with_name("api.md").read_text())
 (FLUENT_BIT,) = [each.text for each in BLOCKS if each.tag == "yaml"]

@@ -141,7 +141,7 @@ def assert_no_sender_saw_it(
     assert program.metric("penstock_protocol_errors_total") == 0
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_days_are_made_dropped_and_sealed_and_no_sender_sees_it(
     start: Start, database: Database
 ) -> None:
@@ -173,7 +173,7 @@ def until_a_drop_is_given_up(database: Database) -> None:
     wait_until(lambda: database.administer(waiting) == [(0,)], "it gives up")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_somebodys_long_query_holds_up_maintenance_and_no_sender_for_long(
     start: Start, database: Database
 ) -> None:
