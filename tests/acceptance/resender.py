@@ -131,8 +131,7 @@ class Believer(threading.Thread):
         self.was_read = False
         self.error: Exception | None = None
         self._message_events = message_events
-        self._link = socket.create_connection(("127.0.0.1", port), 10)
-        self._link.settimeout(PATIENCE_SECONDS)
+        self._link = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
 
     def run(self) -> None:
         """Write all; Penstock closes when it has read to the end."""

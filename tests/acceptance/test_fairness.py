@@ -186,7 +186,8 @@ def test_acks_that_nobody_reads_do_not_pile_up(
         grown_bytes = penstock.rss_bytes() - at_rest_bytes
         assert grown_bytes < UNREAD_GROWTH_BYTES, f"{grown_bytes / MIB:.1f} MiB"
         assert len(round_trips(penstock, f"{tag}.other", 10)) == 10
-        assert deaf.is_stuck(penstock) and deaf.written == written
+        wait_until(lambda: deaf.is_stuck(penstock), "it is not read now either", 60.0)
+        assert deaf.written == written
         assert_books_balance(penstock)
     finally:
         deaf.end()
