@@ -158,7 +158,6 @@ def seen(link: TlsClient) -> str:
     return str(next(iter(name)).value)
 
 
-@pytest.mark.timeout(60)
 def test_certificates_are_replaced_under_load_and_nobody_notices(
     runner: asyncio.Runner, tmp_path: Path
 ) -> None:
