@@ -387,8 +387,8 @@ def the_line(ended: subprocess.CompletedProcess[str], exit_code: int) -> str:
     return line
 
 
-# Makes its stdin the terminal that it is started from, and goes on as what follows. That
-# its end is heard is not left to what the tests are started by, as nohup(1).
+# Makes its stdin the terminal that it is started from, whose end it hears also where
+# the tests are started by nohup(1), and goes on as what follows.
 AT_TERMINAL = (
     "import fcntl, os, signal, sys, termios;"
     "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
