@@ -6,7 +6,6 @@ seconds takes none, and a machine that is busy changes nothing of what it measur
 
 import asyncio
 import selectors
-from typing import Any
 
 
 class _Jumping(selectors.DefaultSelector):
@@ -37,10 +36,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the seconds that have passed since it was made."""
         return self._jumping.now_seconds
-
-    def run_in_executor(self, *arguments: Any) -> Any:
-        """Refuse: a thread takes real time, of which this loop knows nothing."""
-        raise NotImplementedError("no threads in a loop of virtual time")
 
 
 LOOPS = {"virtual": VirtualTimeLoop}
