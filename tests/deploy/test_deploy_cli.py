@@ -232,6 +232,19 @@ def test_init_again_keeps_what_is_not_given(here: Here) -> None:
     here.passes("init", "-e", "test", "--var", "data_volume_gib=10")
     after = json.loads((deployment(here) / "deployment.tfvars.json").read_text())
     assert after == before | {"data_volume_gib": 10}
+    here.passes("init", "--var", "data_volume_gib=10")  # there is only one
+
+
+def test_init_of_what_is_applied_takes_no_other_state(here: Here, aws: FakeAws) -> None:
+    """By a wrong region it would know nothing of what is there, and make it again."""
+    files = deployment(here)
+    before = {each: each.read_bytes() for each in files.iterdir() if each.is_file()}
+    line = one_line(here("init", "-e", "test", "--region", "eu-central-1"), 1)
+    assert f"resources in its state s3://{STATE_BUCKET}/penstock/test/" in line
+    assert {each: each.read_bytes() for each in before} == before
+    buckets = {each["Name"] for each in aws.client("s3").list_buckets()["Buckets"]}
+    assert not any("eu-central-1" in each for each in buckets)
+    here.passes("output")
 
 
 def test_init_takes_what_deploy_size_has_written(

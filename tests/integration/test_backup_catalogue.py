@@ -29,6 +29,7 @@ from tests.s3_server import S3
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
+    (tmp_path / "store").mkdir()
     return FileStore(tmp_path / "store")
 
 
@@ -187,6 +188,21 @@ def test_a_backup_that_is_not_there_is_one_line(
 ) -> None:
     line = the_line(here("backup", "show", asked, "--store", store.url), 1)
     assert words in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["list", "show", "verify --last", "prune", "prune --dry-run", "restore latest"],
+)
+def test_a_directory_that_is_not_there_is_no_store_without_backups(
+    command: str, tmp_path: Path, here: Here
+) -> None:
+    """At night its disk may not be mounted: that is another line than no backup."""
+    store = (tmp_path / "absent").as_uri()
+    into = ["--data-dir", str(tmp_path / "new")] if "restore" in command else []
+    line = the_line(here("backup", *command.split(), "--store", store, *into), 3)
+    assert f"there is no directory {tmp_path / 'absent'}" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_store_both_say_how_to_name_one(here: Here) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from penstock.backup import metrics_file
 from penstock.backup.latest import ahead_in_words
 from penstock.backup.lock import store_lock
+from penstock.backup.manifest import MANIFESTS
 from penstock.backup.prune import LEFTOVER_SECONDS, Plan, carry_out, plan_prune
 from penstock.backup.retention import Rules
 from penstock.backup.store import Store
@@ -79,10 +80,11 @@ def command(
     with (
         metrics_file.telling_failure(settings.backup_metrics_file, "prune"),
         stop_signals_interrupting(),
-        store_lock(place, "prune") as lock,
     ):
-        plan = _plan(place, settings)
-        carry_out(place, plan, lock.check)
+        next(place.entries(MANIFESTS), None)  # the lock would make a store of a typo
+        with store_lock(place, "prune") as lock:
+            plan = _plan(place, settings)
+            carry_out(place, plan, lock.check)
     _print_plan(plan, output, "removed", quiet=quiet)
     metrics_file.pruned(settings.backup_metrics_file, plan.staying)
 
