@@ -59,13 +59,13 @@ class Served:
             self.metrics,
             list,
             routes=(
-                Route("/api/hello", {"GET": hello}),
-                Route("/api/count", {"POST": count}, MOST_BODY),
-                Route("/api/echo", {"GET": hello, "POST": echo}, 64 * 1024),
-                Route("/api/refuse", {"GET": refuse}),
-                Route("/api/broken", {"GET": broken}),
-                Route("/api/slow", {"GET": self.slow}),
-                Route("/api/stream", {"GET": self.stream}, is_stream=True),
+                Route("/api/hello", {"GET": hello}, None),
+                Route("/api/count", {"POST": count}, None, MOST_BODY),
+                Route("/api/echo", {"GET": hello, "POST": echo}, None, 64 * 1024),
+                Route("/api/refuse", {"GET": refuse}, None),
+                Route("/api/broken", {"GET": broken}, None),
+                Route("/api/slow", {"GET": self.slow}, None),
+                Route("/api/stream", {"GET": self.stream}, None, is_stream=True),
             ),
         )
 

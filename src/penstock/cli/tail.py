@@ -67,7 +67,7 @@ MISSED = {
     metavar="FILE",
     type=click.Path(dir_okay=False),
     help="The token that the server asks for.  [default: without --server that of"
-    " http_token_file]",
+    " read_token_file or http_token_file]",
 )
 @config_file_option
 def command(
@@ -127,7 +127,8 @@ def found_server(
     if ":" in host:
         host = f"[{host}]"
     found = f"http://{host}:{http.http_port}"
-    return Server(found, token or http.http_token, is_default=True)
+    own = http.read_token or http.http_token
+    return Server(found, token or own, is_default=True)
 
 
 def _checked(url: str) -> str:

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from penstock.telemetry.receive import SECONDS_BUCKETS
 
-# What was wrong with the token of a request.
-UNAUTHORIZED = ("no_token", "wrong_token")
+# What was wrong with the token of a request; the last: it opens other doors.
+UNAUTHORIZED = ("no_token", "wrong_token", "no_right")
 # Why a connection is closed without an answer, or with none but that it is no HTTP.
 HTTP_REFUSALS = ("max_connections", "open_files", "too_slow", "too_large", "not_http")
 
