@@ -201,6 +201,17 @@ def test_a_long_table_on_a_terminal_goes_through_the_pager(stored: Database) -> 
     assert "연결이" in unpaged
 
 
+def test_a_time_zone_that_there_is_not_is_said_and_utc_taken(
+    here: Here, stored: Database
+) -> None:
+    arguments = ("search", "--database-url", stored.url, "--count")
+    ended = here(*arguments, TZ="Nowhere/X")
+    warning, window = ended.stderr.splitlines()
+    assert warning.startswith("penstock: TZ is Nowhere/X, and there is no such")
+    assert ended.returncode == 0 and window.startswith("window: ")
+    assert "TZ is" not in here(*arguments, "--utc", TZ="Nowhere/X").stderr
+
+
 @pytest.mark.parametrize(
     ("field", "hint"),
     [

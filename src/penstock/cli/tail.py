@@ -6,7 +6,7 @@ import os
 import select
 import stat
 import sys
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from penstock import config
 from penstock.cli.database import config_file_option
 from penstock.cli.event_stream import Event, Server, Tail
 from penstock.cli.filter_arguments import FilterCommand, filter_argument, read_filter
-from penstock.cli.local_zone import LocalZone
+from penstock.cli.local_zone import own_zone
 from penstock.cli.output import print_problem
 from penstock.cli.tail_view import Writer, writer_of
 from penstock.errors import SettingsError
@@ -92,7 +92,7 @@ def command(
     they are committed. Should the connection break, what came meanwhile is shown when
     it is back. Ctrl-C ends it, with 130.
     """
-    zone: tzinfo = UTC if utc else LocalZone()
+    zone = own_zone(utc=utc)
     filter = read_filter(words, zone)
     parameters = {"q": spell(filter)}
     if since is not None:
