@@ -351,6 +351,22 @@ async def test_streams_leave_places_for_who_asks_for_a_moment(served: Served) ->
         assert not any(reader.at_eof() for reader in readers)
 
 
+async def test_how_long_a_stream_was_read_is_no_answer_time(served: Served) -> None:
+    _, writer = await open_stream(served)
+    await served.begun.wait()
+    writer.close()
+    await served.cancelled.wait()
+    await served.ask("GET", "/api/hello")
+    value = served.metrics.registry.get_sample_value
+    answers, times = (
+        "penstock_http_api_answers_total",
+        "penstock_http_api_seconds_count",
+    )
+    assert value(times, {"path": "/api/hello"}) == 1
+    assert value(times, {"path": "/api/stream"}) is None
+    assert value(answers, {"path": "/api/stream", "status": "200"}) is not None
+
+
 async def test_a_stop_ends_streams(served: Served) -> None:
     reader, writer = await open_stream(served)
     await read_event(reader)

@@ -77,7 +77,8 @@ class HttpServer:
         self._bearer = Bearer(settings)
         self._connections = HttpConnections(settings.http_max_connections, metrics.http)
         self._router = Router(routes)
-        metrics.http.serves(route.path for route in self._router.routes)
+        streams = {each.path for each in self._router.routes if each.is_stream}
+        metrics.http.serves((each.path for each in self._router.routes), streams)
         self._own = {
             METRICS_PATH: self._serve_metrics,
             OPEN_PATH: self._serve_health,
