@@ -34,7 +34,7 @@ from penstock.embedded import EmbeddedPostgres, url_as
 from penstock.model import Batch, Delivery, Segment, SourceId
 from penstock.rows import RowEncoder
 from penstock.settings import ColumnSettings, PartitionSettings
-from penstock.sink.claim_periods import ClaimPeriods
+from penstock.sink.claim_periods import PERIOD_SECONDS, ClaimPeriods
 from penstock.sink.claims import Claims
 from penstock.sink.migrations import migrate
 from penstock.sink.partitions import Partitions
@@ -63,6 +63,18 @@ READY = re.compile(
 )
 
 T = TypeVar("T")
+
+
+# Longer than a test takes from the one look at the calendar to the other.
+LAST_OF_A_PERIOD_SECONDS = 10.0
+
+
+@pytest.fixture(autouse=True)
+def away_from_midnight() -> None:
+    """Begin no test just before a day ends, or a period of claims: it would see two."""
+    left_seconds = PERIOD_SECONDS - time.time() % PERIOD_SECONDS
+    if left_seconds < LAST_OF_A_PERIOD_SECONDS:
+        time.sleep(left_seconds + 0.1)
 
 
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
