@@ -46,6 +46,7 @@ SECRETS = (
     "reader_password",
     "shared_key",
     "http_token",
+    "metrics_token",
 )
 
 
@@ -204,7 +205,7 @@ class Stack:
         """Ask Penstock itself on loopback, as this machine's agents do."""
         request = Request(
             f"http://127.0.0.1:{self.ports['http']}{path}",
-            headers={"Authorization": f"Bearer {self.secrets['http_token']}"},
+            headers={"Authorization": f"Bearer {self.secrets['metrics_token']}"},
         )
         with urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             text: str = answer.read().decode()

@@ -339,7 +339,7 @@ def machine() -> Iterator[Path]:
 def _laid_out(tmp_path: Path) -> Path:
     secrets = tmp_path / "run" / "penstock" / "secrets"
     secrets.mkdir(parents=True)
-    (secrets / "http_token").write_text("a-token")
+    (secrets / "metrics_token").write_text("a-token")
     (secrets / "owner_password").write_text("a-secret")
     (tmp_path / "etc" / "penstock").mkdir(parents=True)
     (tmp_path / "etc" / "penstock" / "instance.env").write_text(
@@ -435,7 +435,7 @@ def test_the_agent_reads_the_containers_logs_and_not_their_configuration(
 
 
 def test_it_may_be_run_again_and_needs_no_token_yet(machine: Path) -> None:
-    (machine / "run" / "penstock" / "secrets" / "http_token").unlink()
+    (machine / "run" / "penstock" / "secrets" / "metrics_token").unlink()
     for _ in range(2):
         assert _configure(machine).returncode == 0
     assert not (machine / "run" / "penstock" / "cloudwatch").exists()

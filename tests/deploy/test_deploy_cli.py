@@ -232,6 +232,19 @@ def test_init_again_keeps_what_is_not_given(here: Here) -> None:
     here.passes("init", "-e", "test", "--var", "data_volume_gib=10")
     after = json.loads((deployment(here) / "deployment.tfvars.json").read_text())
     assert after == before | {"data_volume_gib": 10}
+    here.passes("init", "--var", "data_volume_gib=10")  # there is only one
+
+
+def test_init_of_what_is_applied_takes_no_other_state(here: Here, aws: FakeAws) -> None:
+    """By a wrong region it would know nothing of what is there, and make it again."""
+    files = deployment(here)
+    before = {each: each.read_bytes() for each in files.iterdir() if each.is_file()}
+    line = one_line(here("init", "-e", "test", "--region", "eu-central-1"), 1)
+    assert f"resources in its state s3://{STATE_BUCKET}/penstock/test/" in line
+    assert {each: each.read_bytes() for each in before} == before
+    buckets = {each["Name"] for each in aws.client("s3").list_buckets()["Buckets"]}
+    assert not any("eu-central-1" in each for each in buckets)
+    here.passes("output")
 
 
 def test_init_takes_what_deploy_size_has_written(
@@ -675,8 +688,17 @@ def test_push_builds_for_the_machines_kind_and_prints_the_digest(
     assert "--platform=linux/arm64" in asked
     assert "--target=penstock" in asked
     assert "--sbom=true" in asked
+    again = "is there already, and tags are not overwritten: give another --tag"
     line = one_line(place("push", "--only", "penstock", "--tag", "1.2.3"), 1)
-    assert "is there already, and tags are not overwritten" in line
+    assert line.endswith(again)
+
+    ecr = aws.client("ecr")
+    ecr.create_repository(repositoryName="test/postgres")
+    line = one_line(place("push", "--tag", "1.2.3"), 1)
+    assert "--only postgres brings the one that is missing" in line
+    place.passes("push", "--only", "postgres", "--tag", "1.2.3")
+    assert one_line(place("push", "--tag", "1.2.3"), 1).endswith(again)
+    ecr.delete_repository(repositoryName="test/postgres", force=True)
 
 
 # --- destroy: the last of this deployment

@@ -87,7 +87,7 @@ def _configuration(directory: Path, name: str, **replaced: str) -> None:
     for rules in RULES:
         (directory / rules).write_text((PROMETHEUS / rules).read_text())
     text = (PROMETHEUS / name).read_text()
-    text = text.replace("/run/secrets/http_token", str(directory / "token"))
+    text = text.replace("/run/secrets/metrics_token", str(directory / "token"))
     for before, after in replaced.items():
         assert before in text
         text = text.replace(before, after)

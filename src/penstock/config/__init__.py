@@ -5,6 +5,12 @@ the environment, `ring_bytes` in the file's table `[ring]`; the first of them co
 Only `environment` reads the environment. None of this may know what a setting is for.
 """
 
+from penstock.config.concerns import (
+    CONCERNS,
+    all_settings,
+    flag_name,
+    needs_restart,
+)
 from penstock.config.environment import (
     PREFIX,
     environment_name,
@@ -13,21 +19,17 @@ from penstock.config.environment import (
     service_manager,
 )
 from penstock.config.loading import (
-    CONCERNS,
     CONFIG_FILE,
     Configuration,
     Flags,
-    all_settings,
     config_file_name,
     data_dir,
     database_url,
-    flag_name,
     load,
     load_settings,
-    needs_restart,
     setting_value,
 )
-from penstock.config.machine import cores, time_zone_name
+from penstock.config.machine import cores, time_zone_name, unknown_time_zone
 from penstock.config.secret_files import secret_of, with_password
 from penstock.config.sender_secrets import password_in, shared_key
 
@@ -55,5 +57,6 @@ __all__ = [
     "setting_value",
     "shared_key",
     "time_zone_name",
+    "unknown_time_zone",
     "with_password",
 ]
