@@ -30,12 +30,15 @@ def pytest_asyncio_loop_factories(
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C, as all that tests start and send it to.
+    """Hear what ends a program, as all that tests start and send it to.
 
-    A shell has what it starts in the background ignore it, which is inherited.
+    A shell has what it starts in the background ignore Ctrl-C, and nohup(1) the end of
+    the terminal, which is inherited.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_report_header() -> str:

@@ -8,7 +8,7 @@ from penstock.sink.partitions import DAY_SECONDS
 from penstock.sink.postgres import PostgresWriter
 from tests import msgpack_bytes as m
 from tests.integration.conftest import Database, batch_of, new_writer
-from tests.integration.upkeep_parts import NOW
+from tests.integration.upkeep_parts import clock
 
 # Each row says who stored it.
 WHO = """
@@ -22,7 +22,7 @@ CREATE TRIGGER who BEFORE INSERT ON logs FOR EACH ROW EXECUTE FUNCTION who()
 
 def events(*numbers: int, days_ago: int = 0, **more: Any) -> bytes:
     """Write entries of a day."""
-    at = m.uint32(int(NOW) - days_ago * DAY_SECONDS)
+    at = m.uint32(int(clock()) - days_ago * DAY_SECONDS)
     return b"".join(m.entry({"n": n, **more}, at) for n in numbers)
 
 
@@ -33,9 +33,9 @@ def claimed(batch: Batch, claim: bytes = b"one", tried_in: bytes = b"") -> Batch
     return batch
 
 
-async def store(writer: PostgresWriter, batch: Batch, now: float = NOW) -> Outcome:
+async def store(writer: PostgresWriter, batch: Batch, now: float = 0) -> Outcome:
     """Store a batch."""
-    return await asyncio.wait_for(writer.store(batch, now_seconds=now), 30)
+    return await asyncio.wait_for(writer.store(batch, now_seconds=now or clock()), 30)
 
 
 async def store_as(database: Database, entries: bytes) -> None:

@@ -28,6 +28,7 @@ from tests.integration.conftest import (
     clean_environment,
     create_database,
     drop_database,
+    lives,
     new_home,
     penstock,
     wait_until,
@@ -155,7 +156,7 @@ def test_ctrl_c_ends_it_and_leaves_no_scratch(backup: str, module_s3: S3, home: 
     assert out == ""
     assert list(home.iterdir()) == [metrics]
     assert 'failure_timestamp_seconds{command="verify"}' in metrics.read_text()
-    assert not [each for each in children if each.is_running()]
+    wait_until(lambda: not any(map(lives, children)), "nothing is left running")
 
 
 def test_a_scratch_directory_that_is_not_there_is_said(

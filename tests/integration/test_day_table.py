@@ -11,7 +11,7 @@ from penstock.sink.postgres import PostgresWriter
 from tests import msgpack_bytes as m
 from tests.integration.conftest import Database, batch_of, new_writer, numbers_in
 from tests.integration.roles_parts import claimed, events, store
-from tests.integration.upkeep_parts import NOW
+from tests.integration.upkeep_parts import clock
 
 COUNT_STATEMENTS = """
 CREATE TABLE named (name text);
@@ -110,7 +110,7 @@ async def test_no_row_is_lost_to_a_day_that_has_left_logs(
 async def test_a_day_attached_with_other_bounds_takes_no_row_of_the_rest(
     writer: PostgresWriter, person: asyncpg.Connection, today: str, database: Database
 ) -> None:
-    noon = int(NOW) // DAY_SECONDS * DAY_SECONDS + DAY_SECONDS // 2
+    noon = int(clock()) // DAY_SECONDS * DAY_SECONDS + DAY_SECONDS // 2
     await person.execute(
         f"ALTER TABLE logs DETACH PARTITION {today}; TRUNCATE {today};"
         f"ALTER TABLE logs ATTACH PARTITION {today} FOR VALUES"

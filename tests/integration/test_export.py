@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow
 import pyarrow.parquet as pq
 import pytest
@@ -30,6 +29,7 @@ from tests.integration.conftest import (
     clean_environment,
     create_database,
     drop_database,
+    peak_bytes,
     penstock,
     the_line,
     wait_until,
@@ -286,24 +286,13 @@ def test_parquet_without_pyarrow_says_what_to_install(
 
 
 def test_memory_does_not_grow_with_the_rows(filled: Database, tmp_path: Path) -> None:
-    peaks = []
-    for most in (10_000, ROWS):
-        process = psutil.Popen(
-            penstock(
-                *("export", *WINDOW, "--database-url", filled.url, f"id:<={most}"),
-                *("-o", str(tmp_path / "x.csv"), "--force"),
-            ),
-            stderr=subprocess.DEVNULL,
-            env=clean_environment(),
+    to = ("-o", str(tmp_path / "x.csv"), "--force")
+    peaks = [
+        peak_bytes(
+            *("export", *WINDOW, "--database-url", filled.url, f"id:<={most}", *to)
         )
-        peak = 0
-        while process.poll() is None:
-            try:
-                peak = max(peak, process.memory_info().rss)
-            except psutil.Error:
-                break
-        assert process.wait() == 0
-        peaks.append(peak)
+        for most in (10_000, ROWS)
+    ]
     assert peaks[1] - peaks[0] < 12 * 1024 * 1024
 
 

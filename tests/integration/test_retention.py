@@ -11,13 +11,13 @@ from penstock.sink import maintenance_round, retention
 from penstock.sink.partitions import DAY_SECONDS, Partitions
 from tests.integration.conftest import Database
 from tests.integration.upkeep_parts import (
-    NOW,
-    TODAY,
     add_rows,
+    clock,
     maintained,
     make_day,
     named,
     partitions_of,
+    this_day,
 )
 
 
@@ -105,7 +105,7 @@ async def test_a_clock_of_ours_that_runs_ahead_drops_nothing(
 ) -> None:
     await make_day(person, 3)
     await maintained(
-        database, retention_max_age_days=7, now_seconds=NOW + 3_650 * DAY_SECONDS
+        database, retention_max_age_days=7, now_seconds=clock() + 3_650 * DAY_SECONDS
     )
     assert named(3) in await partitions_of(person, "logs")
 
@@ -146,7 +146,7 @@ async def test_what_comes_too_late_to_be_kept_gets_no_day_of_its_own(
 ) -> None:
     """It would be dropped at once, for which everybody has to wait."""
     partitions = Partitions(PartitionSettings(retention_max_age_days=3))
-    await partitions.ensure(person, {TODAY - 4, TODAY - 3}, NOW)
+    await partitions.ensure(person, {this_day() - 4, this_day() - 3}, clock())
     assert await days_left(person) == [named(3)]
     await add_rows(person, 4, 5)
     await maintained(database, retention_max_age_days=3)

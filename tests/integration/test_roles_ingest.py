@@ -24,7 +24,7 @@ from tests.integration.roles_parts import (
     store_as,
     tell_who_stores,
 )
-from tests.integration.upkeep_parts import NOW, named, upkeep
+from tests.integration.upkeep_parts import clock, named, upkeep
 
 CHUNK = b"\xa5chunk"
 
@@ -75,7 +75,7 @@ async def test_rows_move_out_of_the_default_partition_when_their_day_is_made(
     await store(writer, batch_of(events(1, days_ago=-2)))
     where = "SELECT tableoid::regclass::text FROM logs WHERE attributes @> '{\"n\": 1}'"
     assert await person.fetchval(where) == "logs_default"
-    two_days_later = NOW + 2 * DAY_SECONDS
+    two_days_later = clock() + 2 * DAY_SECONDS
     await store(writer, batch_of(events(2, days_ago=-2)), two_days_later)
     assert await person.fetchval(where) == named(-2)
 
@@ -210,9 +210,9 @@ async def test_the_owner_maintains_and_the_writer_cannot(
     await store_as(login, events(1, days_ago=5) + events(2))
     settings = upkeep(retention_max_age_days=3)
     with pytest.raises(NotOwnerError):
-        await maintain(login.url, settings, now_seconds=NOW)
+        await maintain(login.url, settings, now_seconds=clock())
     assert numbers_in(database) == [1, 2]
-    report = await maintain(database.url, settings, now_seconds=NOW)
+    report = await maintain(database.url, settings, now_seconds=clock())
     assert report.failures == []
     assert numbers_in(database) == [2]
 

@@ -42,7 +42,7 @@ from tests.integration.roles_parts import (
     store_as,
     tell_who_stores,
 )
-from tests.integration.upkeep_parts import NOW, TODAY, upkeep
+from tests.integration.upkeep_parts import clock, this_day, upkeep
 
 ROOT = Path(__file__).resolve().parents[2]
 GRANTED = (
@@ -197,7 +197,7 @@ def test_a_server_stores_as_the_writer_while_the_owner_maintains(
         sender.send(range(5), "c1")
         assert sender.acks(1) == ["c1"]
     assert numbers_in(owned) == list(range(5))
-    old = datetime.fromtimestamp(NOW - 25 * DAY_SECONDS, UTC).date()
+    old = datetime.fromtimestamp(clock() - 25 * DAY_SECONDS, UTC).date()
     owned.fetch("SELECT penstock_make_day($1)", old)
     wait_until(
         lambda: owned.value("SELECT to_regclass($1) IS NULL", f"logs_{old:%Y%m%d}"),
@@ -337,9 +337,9 @@ ALTER TABLE ingest_chunk ATTACH PARTITION {name}
 
 
 async def old_day(person: asyncpg.Connection, days_ago: int) -> None:
-    start = datetime.fromtimestamp((TODAY - days_ago) * DAY_SECONDS, UTC)
+    start = datetime.fromtimestamp((this_day() - days_ago) * DAY_SECONDS, UTC)
     end = start + timedelta(days=1)
-    name = f"logs_{day_name(TODAY - days_ago)}"
+    name = f"logs_{day_name(this_day() - days_ago)}"
     async with person.transaction():
         await person.execute(OLD_DAY.format(name=name, start=start, end=end))
 
@@ -367,7 +367,7 @@ async def test_a_database_of_before_with_data_in_it_goes_on(
             "INSERT INTO logs (id, ts, tag, attributes) SELECT n, to_timestamp($2),"
             " 't', jsonb_build_object('n', n) FROM unnest(ARRAY[$1::int]) AS n",
             n,
-            NOW - ago * DAY_SECONDS,
+            clock() - ago * DAY_SECONDS,
         )
     await person.execute(
         "INSERT INTO ingest_chunk (identity, period, sender, tag, events) VALUES ($1,"
@@ -407,7 +407,7 @@ async def test_a_server_of_before_goes_on_beside_the_new_schema(
     await old_period(person)
     await store_as(login, events(1) + events(2, days_ago=1))
     assert numbers_in(database) == [1, 2]
-    report = await maintain(database.url, upkeep(), now_seconds=NOW)
+    report = await maintain(database.url, upkeep(), now_seconds=clock())
     assert report.failures == []
 
 

@@ -13,9 +13,8 @@ from penstock.sink.partitions import DAY_SECONDS
 from penstock.sink.sql import load_blocks
 from tests.integration.conftest import PATIENCE_SECONDS, Database
 from tests.integration.upkeep_parts import (
-    NOW,
-    TODAY,
     add_rows,
+    clock,
     maintained,
     make_day,
     named,
@@ -71,11 +70,12 @@ async def test_a_day_is_closed_hours_after_its_end(
     database: Database, person: asyncpg.Connection
 ) -> None:
     await make_day(person, 1)
-    hours_since = (NOW - TODAY * DAY_SECONDS) / 3_600
+    now = clock()
+    hours_since = now % DAY_SECONDS / 3_600
     not_yet, since = int(hours_since) + 1, int(hours_since)
-    report = await maintained(database, seal_after_hours=not_yet)
+    report = await maintained(database, now_seconds=now, seal_after_hours=not_yet)
     assert not any("sealed" in line for line in report.lines())
-    report = await maintained(database, seal_after_hours=since)
+    report = await maintained(database, now_seconds=now, seal_after_hours=since)
     assert any(f"sealed {named(1)}" in line for line in report.lines())
 
 

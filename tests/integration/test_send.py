@@ -21,7 +21,7 @@ import msgpack
 import pytest
 
 from penstock.cli.main import main
-from tests.integration.conftest import PATIENCE_SECONDS
+from tests.integration.conftest import PATIENCE_SECONDS, peak_bytes
 from tests.ports import free_port
 
 ACK, HOLD, DROP = "ack", "hold", "drop"
@@ -520,21 +520,14 @@ def test_a_bar_is_shown_on_a_terminal_unless_quiet(
 
 
 def test_memory_does_not_grow_with_the_file(peer: Peer) -> None:
-    script = (
-        "import resource, sys; from penstock.cli.main import main\n"
-        "try: main(sys.argv[1:])\n"
-        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    run = [sys.executable, "-c", script, "send", "--port", str(peer.port)]
-    used = []
-
     def ack_and_forget(frame: Frame) -> str:
         peer.frames.clear()
         return ACK
 
     peer.decide = ack_and_forget
-    for lines in (20_000, 300_000):
-        data = b"some line of a log that is a hundred bytes long or thereabouts\n"
-        done = subprocess.run(run, input=data * lines, capture_output=True, check=True)
-        used.append(int(done.stdout))
-    assert used[1] < used[0] + 8 * 1024
+    line = b"some line of a log that is a hundred bytes long or thereabouts\n"
+    few, many = (
+        peak_bytes("send", "--port", str(peer.port), stdin=line * lines)
+        for lines in (20_000, 300_000)
+    )
+    assert many < few + 8 * 1024 * 1024

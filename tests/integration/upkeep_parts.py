@@ -12,14 +12,22 @@ from penstock.sink.maintenance_round import Upkeep
 from penstock.sink.partitions import DAY_SECONDS, Partitions, day_name
 from tests.integration.conftest import Database
 
-NOW = time.time()
-TODAY = int(NOW // DAY_SECONDS)
 PARTITION_SETTINGS = set(PartitionSettings.__dataclass_fields__)
+
+
+def clock() -> float:
+    """Return the time: a run may begin on one day and end on the next."""
+    return time.time()
+
+
+def this_day() -> int:
+    """Return the number of this day."""
+    return int(clock() // DAY_SECONDS)
 
 
 def named(days_ago: int) -> str:
     """Return the name of a day's partition."""
-    return f"logs_{day_name(TODAY - days_ago)}"
+    return f"logs_{day_name(this_day() - days_ago)}"
 
 
 def upkeep(**settings: Any) -> Upkeep:
@@ -30,9 +38,10 @@ def upkeep(**settings: Any) -> Upkeep:
 
 
 async def maintained(
-    database: Database, *, now_seconds: float = NOW, dry: bool = False, **settings: Any
+    database: Database, *, now_seconds: float = 0, dry: bool = False, **settings: Any
 ) -> MaintenanceReport:
     """Maintain a database once."""
+    now_seconds = now_seconds or clock()
     return await maintain(
         database.url, upkeep(**settings), now_seconds=now_seconds, is_dry_run=dry
     )
@@ -42,7 +51,7 @@ async def make_day(
     person: asyncpg.Connection, days_ago: int, rows: int = 10, fill: int = 0
 ) -> str:
     """Make a day's partition with rows in it; return its name."""
-    await Partitions(PartitionSettings()).make(person, day_name(TODAY - days_ago))
+    await Partitions(PartitionSettings()).make(person, day_name(this_day() - days_ago))
     await add_rows(person, days_ago, rows, fill)
     return named(days_ago)
 
@@ -56,7 +65,7 @@ async def add_rows(
         " to_timestamp($1::float8) + n * interval '1 ms', 't',"
         " 'message number ' || n || repeat('x', $3), jsonb_build_object('n', n)"
         " FROM generate_series(1, $2::int) AS n",
-        float((TODAY - days_ago) * DAY_SECONDS),
+        float((this_day() - days_ago) * DAY_SECONDS),
         rows,
         fill,
     )

@@ -31,11 +31,11 @@ import pytest
 
 @pytest.fixture
 def server():
-    Path(__file__).with_suffix(".begun").touch()
     yield
     Path(__file__).with_suffix(".ended").touch()
 
 def test_part(server):
+    Path(__file__).with_suffix(".begun").touch()  # from now on it is cleaned up
     threading.Event().wait()
 """
 
