@@ -7,6 +7,7 @@ system's Python (3.9 on Amazon Linux 2023) and nothing else.
 import json
 import os
 import re
+import secrets
 import sys
 from pathlib import Path
 
@@ -21,6 +22,9 @@ REQUIRED = (
 )
 # A file for each is mounted into a container, so it is there, be it empty.
 OPTIONAL = ("anthropic_api_key",)
+# What reads Penstock's metrics is on this machine: where the secret has no token for it
+# the machine makes one, and nothing else has to know it.
+OWN = "metrics_token"
 # The group of the user in the image.
 GROUP = 10001
 
@@ -62,6 +66,10 @@ def _written(path: Path, value: str) -> Path:
 def main(directory: Path) -> None:
     """Write all, put them in place, and remove what is no key any more."""
     secret = _parsed(sys.stdin.read())
+    if not secret.get(OWN):
+        before = directory / OWN
+        kept = before.read_text(encoding="utf-8") if before.exists() else ""
+        secret[OWN] = kept or secrets.token_urlsafe(24)
     new = {key: _written(directory / key, value) for key, value in secret.items()}
     for key, path in new.items():
         path.replace(directory / key)

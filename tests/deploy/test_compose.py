@@ -254,7 +254,7 @@ def test_no_secret_is_in_an_environment_or_a_command_line() -> None:
         # Each has those that it reads, and no other.
         mounted = {each["source"] for each in service.get("secrets", [])}
         said = f"{service.get('environment')} {words}"
-        configured_files = {"fluent-bit": "shared_key", "prometheus": "http_token"}
+        configured_files = {"fluent-bit": "shared_key", "prometheus": "metrics_token"}
         named = {each for each in mounted if f"/run/secrets/{each}" in said}
         assert mounted == named | (mounted & {configured_files.get(name)}), name
 

@@ -18,6 +18,7 @@ SECRET = {
     "reader_password": "aReaderPassword",
     "shared_key": "aSharedKey",
     "http_token": "aHttpToken",
+    "metrics_token": "aMetricsToken",
     "grafana_password": "aGrafanaPassword",
     "anthropic_api_key": "",
 }
@@ -95,6 +96,18 @@ def test_a_key_that_is_gone_is_gone_here_too(machine):
     _put(machine, SECRET)
     machine.sh("main secrets")
     assert _files(machine) == SECRET
+
+
+def test_the_token_for_metrics_is_the_machines_own_and_stays(machine):
+    _put(machine, {key: SECRET[key] for key in SECRET if key != "metrics_token"})
+    machine.sh("main secrets")
+    made = _files(machine)["metrics_token"]
+    assert len(made) >= 32 and made not in SECRET.values()
+    assert machine.sh("main secrets").code == 0
+    assert _files(machine) == {**SECRET, "metrics_token": made}
+    _put(machine, SECRET)
+    machine.sh("main secrets")
+    assert _files(machine) == SECRET, "one that the secret has goes before it"
 
 
 def test_a_secret_that_cannot_be_had_is_tried_again_then_one_line(real):

@@ -59,13 +59,13 @@ class Served:
             self.metrics,
             list,
             routes=(
-                Route("/api/hello", {"GET": hello}),
-                Route("/api/count", {"POST": count}, MOST_BODY),
-                Route("/api/echo", {"GET": hello, "POST": echo}, 64 * 1024),
-                Route("/api/refuse", {"GET": refuse}),
-                Route("/api/broken", {"GET": broken}),
-                Route("/api/slow", {"GET": self.slow}),
-                Route("/api/stream", {"GET": self.stream}, is_stream=True),
+                Route("/api/hello", {"GET": hello}, None),
+                Route("/api/count", {"POST": count}, None, MOST_BODY),
+                Route("/api/echo", {"GET": hello, "POST": echo}, None, 64 * 1024),
+                Route("/api/refuse", {"GET": refuse}, None),
+                Route("/api/broken", {"GET": broken}, None),
+                Route("/api/slow", {"GET": self.slow}, None),
+                Route("/api/stream", {"GET": self.stream}, None, is_stream=True),
             ),
         )
 
@@ -349,6 +349,22 @@ async def test_streams_leave_places_for_who_asks_for_a_moment(served: Served) ->
         for _ in range(MOST):
             assert (await served.ask("GET", "/metrics"))[0] == 200
         assert not any(reader.at_eof() for reader in readers)
+
+
+async def test_how_long_a_stream_was_read_is_no_answer_time(served: Served) -> None:
+    _, writer = await open_stream(served)
+    await served.begun.wait()
+    writer.close()
+    await served.cancelled.wait()
+    await served.ask("GET", "/api/hello")
+    value = served.metrics.registry.get_sample_value
+    answers, times = (
+        "penstock_http_api_answers_total",
+        "penstock_http_api_seconds_count",
+    )
+    assert value(times, {"path": "/api/hello"}) == 1
+    assert value(times, {"path": "/api/stream"}) is None
+    assert value(answers, {"path": "/api/stream", "status": "200"}) is not None
 
 
 async def test_a_stop_ends_streams(served: Served) -> None:

@@ -415,14 +415,17 @@ def test_workers_share_what_comes_by_http(database: Database, start: Start) -> N
     program = start(
         *("serve", "--database-url", database.url, "--workers", "2"),
         PENSTOCK_HTTP_TOKEN=TOKEN,
+        PENSTOCK_INGEST_TOKEN="only-for-ingest",
     ).wait_ready()
+    narrow = {"Authorization": "Bearer only-for-ingest"}
     body = "\n".join(json.dumps({"n": n}) for n in range(1000)) + "\nbad\n"
     for turn in range(4):
         status, said, _ = post(program, body, Idempotency_Key="k")
         assert status == 200
         assert said["duplicate"] == (1001 if turn else 0)
     for _ in range(4):
-        assert post(program, '{"x":1}')[1]["stored"] == 1
+        assert post(program, '{"x":1}', **narrow)[1]["stored"] == 1
+    assert post(program, "", "/api/search", **narrow)[0] == 403
     assert program_metric(program, "penstock_unaccounted_events") == 0
     assert program.stop() == 0
     assert database.value("SELECT count(*) FROM logs") == 1004
@@ -434,7 +437,7 @@ def test_a_worker_hands_over_no_more_of_what_nobody_waits_for(
 ) -> None:
     program = start(
         *("serve", "--database-url", database.url, "--workers", "2"),
-        *("--ring-bytes", "16MiB", "--ingest-commit-seconds", "0.5"),
+        *("--ring-bytes", "16MiB", "--ingest-commit-seconds", "2"),
         PENSTOCK_HTTP_TOKEN=TOKEN,
     ).wait_ready()
     post(program, '{"message":"x"}')

@@ -13,7 +13,7 @@ from tests.integration.conftest import Database, run_async, run_penstock, the_li
 from tests.small_disks import Mount, fill, mounting
 
 # PostgreSQL servers are started and restored meanwhile, three parts of tests at once.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 MIB = 1024 * 1024
 DISK_BYTES = 400 * MIB

@@ -56,7 +56,7 @@ from tests.integration.conftest import (
 from tests.s3_server import S3
 
 # PostgreSQL servers are started and restored meanwhile, three parts of tests at once.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 BACKUPS = "backups-of-logs"
 LATER = "99991231T235959Z-0000"

@@ -411,6 +411,27 @@ def test_open_database_waits_for_an_up_that_is_starting(home: Path) -> None:
         assert lives(int(pid))
 
 
+@pytest.mark.parametrize("holder", ["up", "command"])
+def test_open_database_says_once_what_it_waits_for(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, holder: str
+) -> None:
+    monkeypatch.setattr("penstock.embedded.server.WAIT_TOLD_SECONDS", 0.0)
+    lock = DirectoryLock(DataDirectory.at(data_dir), holder)
+    lock.take()
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        threading.Timer(0.1, lock.release).start()
+
+    with open_database(data_dir, say=say) as url:
+        assert query(url, "SELECT 1") == "1"
+    (line,) = said
+    end = "have PostgreSQL ready" if holder == "up" else "be done with it"
+    waits_for = f"another Penstock ({holder}, pid {os.getpid()}) to {end}"
+    assert line == f"{data_dir}: waiting for {waits_for}"
+
+
 def test_open_database_starts_and_stops_one_of_its_own(data_dir: Path) -> None:
     with pytest.raises(ZeroDivisionError), open_database(data_dir) as url:
         assert query(url, "SELECT 1") == "1"

@@ -4,18 +4,24 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from penstock.errors import SettingsError
+from penstock.http.answers import json_answer
+from penstock.http.routes import Route
 from penstock.http.server import HttpServer
+from penstock.http.token import Right
 from penstock.settings import HttpSettings
 from penstock.telemetry.metrics import Metrics
-from tests.integration.conftest import Database, Start, wait_until
+from tests.integration.conftest import Database, Start, run_penstock, wait_until
 
 TOKEN = "c0rrect-horse.battery_staple"
 PATHS = ["/metrics", "/ready", "/", "/nothing", "/metrics/", "/health/", "//health"]
@@ -24,10 +30,22 @@ PATHS = ["/metrics", "/ready", "/", "/nothing", "/metrics/", "/health/", "//heal
 class Guarded:
     """An HTTP server with a token, and what it answers."""
 
-    def __init__(self, host: str = "127.0.0.1", token: str = TOKEN) -> None:
+    def __init__(
+        self, host: str = "127.0.0.1", token: str = TOKEN, **narrow: str
+    ) -> None:
         self.metrics = Metrics()
+        more: dict[str, Any] = {**narrow}
         settings = HttpSettings(http_host=host, http_port=0, http_token=token)
-        self.server = HttpServer(settings, self.metrics, list)
+        self.server = HttpServer(
+            replace(settings, **more),
+            self.metrics,
+            list,
+            routes=(
+                Route("/api/search", {"GET": _hello}, Right.READ),
+                Route("/api/ingest", {"POST": _hello}, Right.INGEST),
+                Route("/api/openapi.json", {"GET": _hello}, None),
+            ),
+        )
 
     async def ask(
         self, path: str, token: str | None = None, method: str = "GET", **more: str
@@ -45,6 +63,10 @@ class Guarded:
         value = self.metrics.registry.get_sample_value(name, labels)
         assert value is not None
         return value
+
+
+async def _hello(request: web.BaseRequest) -> web.StreamResponse:
+    return json_answer({})
 
 
 @pytest.fixture
@@ -147,6 +169,56 @@ async def test_a_reload_replaces_the_token(guarded: Guarded) -> None:
     assert (await guarded.ask("/metrics"))[0] == 200, "on loopback there need be none"
 
 
+DOORS = [("GET", "/metrics"), ("GET", "/api/search"), ("POST", "/api/ingest")]
+METRICS_WORDS = (
+    "this token may not read metrics; that takes metrics_token or http_token"
+)
+ANY_TOKEN = [("GET", "/ready", 200), ("GET", "/api/openapi.json", 200)]
+ANY_TOKEN += [("GET", "/api/nothing", 404), ("GET", "/nothing", 404)]
+MAY_NOT = [
+    f"403 Forbidden: {METRICS_WORDS}\n",
+    '{"error": "this token may not read logs; that takes read_token or http_token"}',
+    '{"error": "this token may not send logs; that takes ingest_token or http_token"}',
+]
+NARROW = {f"{each.value}_token": f"only-for-{each.value}" for each in Right}
+
+
+async def test_each_token_opens_its_own_door_and_no_other() -> None:
+    made = Guarded(**NARROW)
+    await made.server.start()
+    for own, token in enumerate([*NARROW.values(), TOKEN]):
+        for number, (method, path) in enumerate(DOORS):
+            status, headers, text = await made.ask(path, token, method)
+            if own in (number, len(DOORS)):
+                assert status == 200
+                continue
+            assert (status, text) == (403, MAY_NOT[number])
+            challenge = headers["WWW-Authenticate"]
+            assert challenge == 'Bearer error="insufficient_scope"'
+        for method, path, expected in ANY_TOKEN:
+            assert (await made.ask(path, token, method))[0] == expected
+    assert made.count("penstock_http_unauthorized_total", "no_right") == 6
+    for method, path in DOORS:
+        assert (await made.ask(path, None, method))[0] == 401
+        assert (await made.ask(path, "wrong", method))[0] == 401
+    await made.server.close()
+
+
+async def test_without_a_common_token_what_no_token_opens_is_closed() -> None:
+    made = Guarded("0.0.0.0", token="", metrics_token="only-for-metrics")
+    await made.server.start()
+    answers = [(await made.ask(p, "only-for-metrics", m))[0] for m, p in DOORS]
+    assert answers == [200, 403, 403]
+    assert [(await made.ask(path, None, way))[0] for way, path in DOORS] == [401] * 3
+    made.server.reload(HttpSettings(http_token=TOKEN, read_token="only-for-logs"))
+    assert [(await made.ask(p, "only-for-metrics", m))[0] for m, p in DOORS] == [
+        401
+    ] * 3
+    answers = [(await made.ask(p, "only-for-logs", m))[0] for m, p in DOORS]
+    assert answers == [403, 200, 403]
+    await made.server.close()
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 async def test_more_than_loopback_is_not_served_without_a_token(host: str) -> None:
     bare = Guarded(host, token="")
@@ -160,7 +232,8 @@ async def test_a_reload_cannot_take_the_token_away_where_it_is_needed() -> None:
     exposed = Guarded("0.0.0.0")
     await exposed.server.start()
     # The address of the new settings is not the one that is listened on.
-    for settings in (HttpSettings(), HttpSettings(http_token="two words")):
+    same = HttpSettings(http_token=TOKEN, read_token=TOKEN)
+    for settings in (HttpSettings(), HttpSettings(http_token="two words"), same):
         with pytest.raises(SettingsError):
             exposed.server.reload(settings)
     assert (await exposed.ask("/metrics"))[0] == 401
@@ -175,9 +248,12 @@ def test_the_token_of_a_file_is_replaced_by_a_reload(
     file = home / "http_token"
     file.write_text(TOKEN + "\n")
     file.chmod(0o600)
+    narrow = home / "metrics_token"
+    narrow.write_text("only-for-metrics\n")
     program = start(
         *("serve", "--database-url", database.url),
         PENSTOCK_HTTP_TOKEN_FILE=str(file),
+        PENSTOCK_METRICS_TOKEN_FILE=str(narrow),
         PENSTOCK_HTTP_HOST="0.0.0.0",
     ).wait_ready()
 
@@ -185,7 +261,7 @@ def test_the_token_of_a_file_is_replaced_by_a_reload(
         url = f"http://127.0.0.1:{program.http_port}/metrics"
         headers = {"Authorization": f"Bearer {token}"}
         try:
-            with urlopen(Request(url, headers=headers), timeout=10) as answer:
+            with urlopen(Request(url, headers=headers), timeout=30) as answer:
                 return int(answer.status)
         except HTTPError as error:
             with error:
@@ -196,14 +272,21 @@ def test_the_token_of_a_file_is_replaced_by_a_reload(
         401,
         200,
     )
+    assert (status("only-for-metrics"), status("a-new-one-for-metrics")) == (200, 401)
+    place = {"PENSTOCK_HTTP_PORT": str(program.http_port)}
+    healthy = run_penstock("health", **place, PENSTOCK_METRICS_TOKEN="only-for-metrics")
+    assert healthy.stdout == "ready\n", "it asks with what it has"
     new = "another-token-of-some-length"
+    narrow.write_text("a-new-one-for-metrics\n")
     file.write_text(new + "\r\n")
     program.send_signal(signal.SIGHUP)
     wait_until(lambda: status(new) == 200, "the new token is taken")
     assert status(TOKEN) == 401
+    assert (status("only-for-metrics"), status("a-new-one-for-metrics")) == (401, 200)
     file.write_text("\n")
     program.send_signal(signal.SIGHUP)
     wait_until(lambda: "is refused" in program.stderr, "an empty file is refused")
     assert (status(new), status("")) == (200, 401)
     assert TOKEN not in program.stderr and new not in program.stderr
+    assert "for-metrics" not in program.stderr
     assert program.stop() == 0

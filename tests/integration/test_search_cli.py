@@ -110,7 +110,7 @@ def test_rows_are_json_lines_with_utc_and_attributes_as_stored(search: Search) -
 
     assert [json.loads(line) for line in ended.stdout.splitlines()] == [
         {
-            "id": 2,
+            "id": "2",
             "ts": "2026-11-05T12:02:00+00:00",
             "level": "WARN",
             "service": "web",
@@ -120,7 +120,7 @@ def test_rows_are_json_lines_with_utc_and_attributes_as_stored(search: Search) -
             "attributes": {"status": "503", "http": {"path": "/a"}},
         },
         {
-            "id": 1,
+            "id": "1",
             "ts": "2026-11-05T12:01:00+00:00",
             "level": "ERROR",
             "service": "checkout",
@@ -199,6 +199,43 @@ def test_a_long_table_on_a_terminal_goes_through_the_pager(stored: Database) -> 
     assert int(text) > 5
     unpaged, _ = on_terminal(stored, 80, "--no-pager", height=5, PAGER="wc -l")
     assert "연결이" in unpaged
+
+
+def test_a_time_zone_that_there_is_not_is_said_and_utc_taken(
+    here: Here, stored: Database
+) -> None:
+    arguments = ("search", "--database-url", stored.url, "--count")
+    ended = here(*arguments, TZ="Nowhere/X")
+    warning, window = ended.stderr.splitlines()
+    assert warning.startswith("penstock: TZ is Nowhere/X, and there is no such")
+    assert ended.returncode == 0 and window.startswith("window: ")
+    assert "TZ is" not in here(*arguments, "--utc", TZ="Nowhere/X").stderr
+
+
+@pytest.mark.parametrize(
+    ("field", "hint"),
+    [
+        ("nope", "no row here has the field nope"),
+        ("stauts", "no row here has the field stauts; is status meant?"),
+        ("Status", "no row here has the field Status; is status meant?"),
+        ("path", "no row here has the field path; is http.path meant?"),
+        ("mesage", "no row here has the field mesage; is message meant?"),
+    ],
+)
+def test_a_field_that_no_row_has_is_said_with_what_may_be_meant(
+    search: Search, field: str, hint: str
+) -> None:
+    ended = search("--fields", f"ts,{field},status", "-o", "json")
+    assert ended.returncode == 0
+    assert ended.stderr.splitlines()[1:] == ["(5 rows)", hint]
+    assert len(ended.stdout.splitlines()) == 5
+
+
+def test_a_field_that_other_rows_have_is_no_hint(search: Search) -> None:
+    ended = search("--fields", "id,http.path", "--limit", "1", "-o", "json")
+    assert ended.stdout == '{"id":"5","http.path":null}\n'
+    assert "no row" not in ended.stderr
+    assert "no row" not in search("--fields", "nope", "service:nobody").stderr
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])

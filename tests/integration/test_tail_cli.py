@@ -157,17 +157,30 @@ def test_a_server_elsewhere_is_followed_with_its_token(
 ) -> None:
     token_file = tmp_path / "token"
     token_file.write_text("s3cret\n")
-    environment = {"PENSTOCK_HTTP_TOKEN_FILE": str(token_file)}
+    read_file, metrics_file = tmp_path / "read", tmp_path / "metrics"
+    read_file.write_text("r3ad\n")
+    metrics_file.write_text("m3trics\n")
+    environment = {
+        "PENSTOCK_HTTP_TOKEN_FILE": str(token_file),
+        "PENSTOCK_READ_TOKEN_FILE": str(read_file),
+        "PENSTOCK_METRICS_TOKEN_FILE": str(metrics_file),
+    }
     server = start("serve", "--database-url", database.url, **environment).wait_ready()
     url = f"http://127.0.0.1:{server.http_port}/"
     send_records(server, {"message": "hello"})
 
     named = follow(None, "--server", url, "--token-file", str(token_file))
-    local = follow(server, **environment)
+    narrow = follow(None, "--server", url, "--token-file", str(read_file))
+    local = follow(server, PENSTOCK_READ_TOKEN_FILE=str(read_file))
+    scraping = follow(None, "--server", url, "--token-file", str(metrics_file))
     without = follow(None, "--server", url, **environment)
 
     named.wait_for("hello")
+    narrow.wait_for("hello")
     local.wait_for("hello")
+    assert scraping.process.wait(PATIENCE_SECONDS) == 1
+    words = "refuses: this token may not read logs; that takes read_token or http_token"
+    assert words in scraping.stderr
     assert without.process.wait(PATIENCE_SECONDS) == 1
     assert "asks for a token; name its file by --token-file" in without.stderr
 

@@ -114,7 +114,7 @@ def test_a_secret_is_a_guard_and_so_is_its_file() -> None:
             assert accepted[name].is_guard, name
             assert accepted[f"{name}_file"].is_guard, name
             secrets += 1
-    assert secrets == 4
+    assert secrets == 7
 
 
 def test_a_secret_is_in_no_representation() -> None:

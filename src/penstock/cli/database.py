@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from penstock import config
+from penstock.cli.output import print_problem
 from penstock.cli.signals import keep_cleaning_up, stop_signals_interrupting
 from penstock.embedded import default_data_dir, open_database
 
@@ -72,7 +73,10 @@ def found_database(
     with (
         stop_signals_interrupting(),
         open_database(
-            directory, create=create, environment=config.s3_variables()
+            directory,
+            create=create,
+            environment=config.s3_variables(),
+            say=print_problem,
         ) as embedded_url,
     ):
         try:

@@ -14,6 +14,7 @@ from typing import Any
 
 from penstock.cli.findings import Finding
 from penstock.errors import SettingsError
+from penstock.http.token import OPENS
 from penstock.net.certificates import certificate_shown, load_terms
 from penstock.settings import Settings, TlsSettings
 
@@ -103,7 +104,8 @@ def _secrets(settings: Settings) -> Iterator[tuple[str, str, str]]:
         yield name, rule.shared_key, rule.shared_key_file
     for user in security.users:
         yield f"password of the user {user.name}", user.password, user.password_file
-    yield "http_token", http.http_token, http.http_token_file
+    for name in OPENS:
+        yield name, getattr(http, name), getattr(http, f"{name}_file")
     api = settings.api
     yield "api_database_url", api.api_database_url, api.api_database_url_file
     ask = settings.ask

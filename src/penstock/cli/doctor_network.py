@@ -10,7 +10,7 @@ from penstock.accepting import addresses_now, is_reachable
 from penstock.cli.findings import Finding
 from penstock.cli.guards import Guard, Place, before_port, guard_of, who_may
 from penstock.errors import SettingsError
-from penstock.http.token import check_token
+from penstock.http.token import COMMON_TOKEN, Right, check_token, tokens_of
 from penstock.net.rules import Rules
 from penstock.settings import HttpSettings, Listener, Settings
 
@@ -130,15 +130,32 @@ def _http(http: HttpSettings) -> Iterator[Finding]:
         what, _, mend = str(error).partition("; ")
         yield Finding("fail", what, mend or "put a token into it")
         return
-    token = "with a token" if http.http_token else "without a token"
+    tokens = _who_opens(http)
     if not reachable:
-        yield Finding("ok", f"{where}: from this machine only, {token}")
+        yield Finding("ok", f"{where}: from this machine only, {tokens}")
         return
     yield Finding(
         "warn",
-        f"{where} asks for a token, without TLS: it can be read on its way",
+        f"{where} asks for a token, without TLS: it can be read on its way; {tokens}",
         f'http_host = "127.0.0.1", and a proxy with TLS before it; {HOW}',
     )
+
+
+def _who_opens(http: HttpSettings) -> str:
+    """Return which tokens there are, and what each opens: one for all is no advice."""
+    names = list(tokens_of(http))
+    if not names:
+        return "without a token"
+    if names == [COMMON_TOKEN]:
+        return "with a token, which opens all of it"
+    narrow = [right for right in Right if right.token_name in names]
+    opened = [f"{each.token_name} may {each.in_words}" for each in narrow]
+    if COMMON_TOKEN in names:
+        opened.append(f"{COMMON_TOKEN} may all")
+    else:
+        closed = [each.in_words for each in Right if each not in narrow]
+        opened += [f"nobody may {' or '.join(closed)}"] if closed else []
+    return f"with tokens: {', '.join(opened)}"
 
 
 def _named(host: str, port: int) -> str:

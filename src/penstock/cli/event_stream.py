@@ -185,7 +185,7 @@ class Tail:
                 f"{self._server.url} asks for a token"
                 f"{', and this one is not it' if self._server.token else ''};"
                 " name its file by --token-file, or where it runs on this machine set"
-                " http_token_file as it has it"
+                " read_token_file or http_token_file as it has it"
             )
         what = text or f"status {answer.status}; that is no Penstock, or an older one"
         raise PenstockError(f"{self._server.url} refuses: {what}")

@@ -28,7 +28,7 @@ from penstock.cli.filter_arguments import (
     filter_argument,
     read_filter,
 )
-from penstock.cli.local_zone import LocalZone
+from penstock.cli.local_zone import own_zone
 from penstock.cli.read_options import read_limits
 from penstock.errors import PenstockError, UnavailableError
 from penstock.export.forms import Csv, Form, Gzipped, JsonLines
@@ -118,7 +118,7 @@ def command(
         raise click.UsageError("--resume goes on and --force begins anew: give one")
     if output == STDOUT and (resume or force):
         raise click.UsageError("--resume and --force are for a file: give -o FILE")
-    zone = UTC if utc else LocalZone()
+    zone = own_zone(utc=utc)
     filter = read_filter(words, zone)
     window = parse_window(since, until, last, datetime.now(UTC), zone)
     asked = {

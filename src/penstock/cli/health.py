@@ -14,6 +14,7 @@ import orjson
 from penstock import config
 from penstock.cli.database import config_file_option
 from penstock.errors import UnavailableError
+from penstock.http.token import tokens_of
 from penstock.settings import HttpSettings
 
 # A probe comes every few seconds, and a server that does not answer by then is none
@@ -31,7 +32,7 @@ _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 def command(live: bool, config_file: str | None) -> None:
     """Ask the server on this machine, or in this container, whether it takes senders.
 
-    It asks /ready at the address, port and with the token that `serve` has from the
+    It asks /ready at the address, port and with a token that `serve` has from the
     same environment and file. For the health check of a container, whose image has no
     curl.
 
@@ -53,8 +54,10 @@ def _ask(settings: HttpSettings, path: str) -> tuple[int, str]:
     """
     host = _LOOPBACK.get(settings.http_host, settings.http_host)
     headers = {}
-    if settings.http_token:
-        headers["Authorization"] = f"Bearer {settings.http_token}"
+    # Any of them opens /ready: the one that opens least will do.
+    tokens = [*tokens_of(settings).values()]
+    if tokens:
+        headers["Authorization"] = f"Bearer {tokens[-1]}"
     place = f"http://{host}:{settings.http_port}{path}"
     connection = http.client.HTTPConnection(
         host, settings.http_port, timeout=TIMEOUT_SECONDS

@@ -5,6 +5,21 @@ It owns what Python has only for a single moment. It must not know what is shown
 
 import datetime as dt
 
+from penstock import config
+from penstock.cli.output import print_problem
+
+
+def own_zone(*, utc: bool) -> dt.tzinfo:
+    """Return the zone of times that are typed and shown: the system's, or UTC."""
+    if utc:
+        return dt.UTC
+    if unknown := config.unknown_time_zone():
+        print_problem(
+            f"TZ is {unknown}, and there is no such time zone here: times are in UTC;"
+            " a name is Europe/Berlin, or --utc says that it is meant"
+        )
+    return LocalZone()
+
 
 class LocalZone(dt.tzinfo):
     """The zone of the system, with its summer times (TZ, /etc/localtime)."""

@@ -16,6 +16,7 @@ from penstock.cli.database import (
 )
 from penstock.cli.filter_arguments import FilterCommand, filter_argument
 from penstock.cli.read_options import read_limits
+from penstock.cli.search_hints import hints_of_fields
 from penstock.cli.search_output import (
     show_context,
     show_count,
@@ -212,11 +213,14 @@ async def _rows(session: Session, request: Request) -> Callable[[], None]:
     names = None
     if request.fields is not None:
         names = [spell_path(path) for path in request.fields]
+    hints = await hints_of_fields(session, request, page.rows)
 
     def show() -> None:
         if page.rows or request.form.output != "table":
             show_rows(names, page.rows, request.form)
         _say_total(len(page.rows), request, next_page=page.next)
+        for hint in hints:
+            _say(hint)
 
     return show
 

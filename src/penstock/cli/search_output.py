@@ -41,7 +41,22 @@ class Form:
     @property
     def print(self) -> Printer:
         """Return what writes rows for a program."""
-        return print_json if self.output == "json" else _print_csv
+        return _print_json if self.output == "json" else _print_csv
+
+
+def _print_json(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print an object a line; an id is a text, as in the API.
+
+    It has more digits than a number in JavaScript, or jq.
+    """
+    ids = {place for place, name in enumerate(columns) if name == "id"}
+    print_json(
+        columns,
+        [
+            [str(value) if place in ids else value for place, value in enumerate(row)]
+            for row in rows
+        ],
+    )
 
 
 def _print_csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

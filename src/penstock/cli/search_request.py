@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from penstock.cli.filter_arguments import read_filter
-from penstock.cli.local_zone import LocalZone
+from penstock.cli.local_zone import own_zone
 from penstock.cli.search_output import Form
 from penstock.search import statements
 from penstock.search.compile import Query
@@ -120,7 +120,7 @@ def read_request(
         raise click.UsageError(f"{' and '.join(given)} do not go together: give one")
     if step is not None and not is_histogram:
         raise click.UsageError("--step is of --histogram")
-    zone = UTC if utc else LocalZone()
+    zone = own_zone(utc=utc)
     window = parse_window(since, until, last, datetime.now(UTC), zone)
     request = Request(
         filter=read_filter(words, zone),

@@ -6,7 +6,8 @@ import os
 import select
 import stat
 import sys
-from datetime import UTC, datetime, tzinfo
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,8 +18,10 @@ from penstock import config
 from penstock.cli.database import config_file_option
 from penstock.cli.event_stream import Event, Server, Tail
 from penstock.cli.filter_arguments import FilterCommand, filter_argument, read_filter
-from penstock.cli.local_zone import LocalZone
+from penstock.cli.local_zone import own_zone
 from penstock.cli.output import print_problem
+from penstock.cli.signals import interrupt_on_stop_signals
+from penstock.cli.tail_missed import Missed
 from penstock.cli.tail_view import Writer, writer_of
 from penstock.errors import SettingsError
 from penstock.http.token import NOT_SENDABLE, is_sendable
@@ -28,11 +31,6 @@ from penstock.search.times import Window, describe_window, parse_window
 DEFAULT_ROWS = 10
 # As many as the server sends, from --since on.
 MOST_ROWS = 10_000
-MISSED = {
-    "slow_reader": "{rows} not shown here: they were not read in time",
-    "busy": "{rows} not looked at: more come than can be; some may be yours",
-    "worker_ended": "a worker has ended: rows that it stored last may be missing here",
-}
 
 
 @click.command(
@@ -67,7 +65,7 @@ MISSED = {
     metavar="FILE",
     type=click.Path(dir_okay=False),
     help="The token that the server asks for.  [default: without --server that of"
-    " http_token_file]",
+    " read_token_file or http_token_file]",
 )
 @config_file_option
 def command(
@@ -92,7 +90,7 @@ def command(
     they are committed. Should the connection break, what came meanwhile is shown when
     it is back. Ctrl-C ends it, with 130.
     """
-    zone: tzinfo = UTC if utc else LocalZone()
+    zone = own_zone(utc=utc)
     filter = read_filter(words, zone)
     parameters = {"q": spell(filter)}
     if since is not None:
@@ -104,6 +102,8 @@ def command(
     parameters["rows"] = str(default if rows is None else rows)
     follow = Tail(found_server(server, token_file, config_file), parameters, _say)
     is_all_asked = rows is None and since is not None
+    # So that what was missed is told whatever ends it.
+    interrupt_on_stop_signals()
     asyncio.run(_follow(follow, writer_of(output, zone), is_all_asked=is_all_asked))
 
 
@@ -127,7 +127,8 @@ def found_server(
     if ":" in host:
         host = f"[{host}]"
     found = f"http://{host}:{http.http_port}"
-    return Server(found, token or http.http_token, is_default=True)
+    own = http.read_token or http.http_token
+    return Server(found, token or own, is_default=True)
 
 
 def _checked(url: str) -> str:
@@ -158,22 +159,25 @@ def _token_in(file: str) -> str:
 
 
 async def _follow(follow: Tail, write: Writer, *, is_all_asked: bool) -> None:
-    async for events in follow.events():
-        if not events:
-            _end_if_nobody_reads()
-        for event in events:
-            if event.kind == "row":
-                write(event.data)
-            else:
-                _say_of(event, is_all_asked)
+    missed = Missed(_say)
+    try:
+        async for events in follow.events():
+            if not events:
+                _end_if_nobody_reads()
+            for event in events:
+                if event.kind == "row":
+                    write(event.data)
+                else:
+                    _say_of(event, missed, is_all_asked)
+            missed.say_if_due(time.monotonic())
+    finally:
+        missed.say_rest()
 
 
-def _say_of(event: Event, is_all_asked: bool) -> None:
+def _say_of(event: Event, missed: Missed, is_all_asked: bool) -> None:
     told = orjson.loads(event.data)
     if event.kind == "missed":
-        rows = f"{told['rows']:,} row{' was' if told['rows'] == 1 else 's were'}"
-        words = MISSED.get(told["reason"], "{rows} missed here")
-        _say(words.format(rows=rows))
+        missed.add(told["reason"], told["rows"])
     elif event.kind == "live" and told["is_cut"] and (is_all_asked or told["after"]):
         _say(f"there are more rows than these {told['history']:,}: the last are shown")
 

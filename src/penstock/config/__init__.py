@@ -29,7 +29,7 @@ from penstock.config.loading import (
     load_settings,
     setting_value,
 )
-from penstock.config.machine import cores, time_zone_name
+from penstock.config.machine import cores, time_zone_name, unknown_time_zone
 from penstock.config.secret_files import secret_of, with_password
 from penstock.config.sender_secrets import password_in, shared_key
 
@@ -57,5 +57,6 @@ __all__ = [
     "setting_value",
     "shared_key",
     "time_zone_name",
+    "unknown_time_zone",
     "with_password",
 ]

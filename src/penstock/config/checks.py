@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from penstock.accepting import addresses_now, is_reachable
 from penstock.config.machine import cores
 from penstock.errors import SettingsError
-from penstock.http.token import NOT_SENDABLE, is_sendable
+from penstock.http.token import OPENS, token_problems
 from penstock.net.certificates import load_terms
 from penstock.net.rules import own_name
 from penstock.settings import Listener, ListenSettings, Settings, TlsSettings
@@ -264,9 +264,9 @@ def _placed(problem: str, where: Where) -> str:
 
 def _http(settings: Settings, where: Where) -> Iterator[str]:
     http = settings.http
-    if http.http_token and not is_sendable(http.http_token):
-        yield f"{where('http_token')} {NOT_SENDABLE}"
-    if http.http_token or http.http_token_file:
+    yield from (_placed(each, where) for each in token_problems(http))
+    # A file that could not be read is a problem of its own.
+    if any(getattr(http, name) or getattr(http, f"{name}_file") for name in OPENS):
         return
     addresses = addresses_now(http.http_host)
     # What a name unknown today will mean nobody knows.

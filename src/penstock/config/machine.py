@@ -4,6 +4,7 @@ It owns where that is read. It must not know what they are for.
 """
 
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,11 @@ CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 # A link into the database of time zones (localtime(5)), and what Debian has beside it.
 LOCAL_TIME = Path("/etc/localtime")
 TIME_ZONE = Path("/etc/timezone")
+# EST5EDT, <+09>-9, CET-1CEST,M3.5.0,M10.5.0/3.
+_STANDARD = r"([A-Za-z]{3,}|<[A-Za-z0-9+-]{3,}>)"
+_RULES = re.compile(
+    rf"{_STANDARD}[+-]?\d[\d:]*({_STANDARD}([+-]?\d[\d:]*)?(,[^,]+,[^,]+)?)?"
+)
 
 
 def cores(cpu_max: Path = CPU_MAX) -> float:
@@ -29,6 +35,22 @@ def cores(cpu_max: Path = CPU_MAX) -> float:
         quota, period = cpu_max.read_text().split()
         count = min(count, int(quota) / int(period))
     return count
+
+
+def unknown_time_zone() -> str | None:
+    """Return what TZ says if it means no zone: the C library then takes UTC silently.
+
+    POSIX, "Environment Variables", TZ: a zone's name or file, or its rules.
+    """
+    given = time_zone_variable()
+    if not given or _RULES.fullmatch(given) or given.startswith("/"):
+        is_file = not given.startswith("/") or Path(given).is_file()
+        return None if is_file else given
+    try:
+        ZoneInfo(given)
+    except (OSError, ValueError, KeyError):
+        return given
+    return None
 
 
 def time_zone_name(local_time: Path = LOCAL_TIME, time_zone: Path = TIME_ZONE) -> str:

@@ -21,6 +21,8 @@ LONG_HOLDER: Final = "up"
 # How long to wait for a short command. Who waits at a terminal wants to be told.
 LOCK_PATIENCE_SECONDS: Final = 60.0
 LOCK_POLL_SECONDS: Final = 0.02
+# A start of PostgreSQL takes a tenth of it; who waits longer wonders what for.
+WAIT_TOLD_SECONDS: Final = 1.0
 
 # A new holder locks first and writes its name a moment later: until then the file names
 # the one before.
@@ -106,6 +108,14 @@ class DirectoryLock:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
             self._fd = None
+
+    def waits_for(self, other: Holder) -> str:
+        """Say what is waited for, in a line."""
+        of = f"another Penstock ({other.name}, pid {other.pid}) to"
+        end = (
+            "have PostgreSQL ready" if other.name == LONG_HOLDER else "be done with it"
+        )
+        return f"{self._directory.root}: waiting for {of} {end}"
 
     def refusal(self, other: Holder) -> EmbeddedPostgresError:
         """The error that names the one who has the lock."""

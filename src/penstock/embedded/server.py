@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,6 +28,7 @@ from penstock.embedded.lock import (
     LOCK_PATIENCE_SECONDS,
     LOCK_POLL_SECONDS,
     LONG_HOLDER,
+    WAIT_TOLD_SECONDS,
     DirectoryLock,
 )
 from penstock.embedded.postmaster import (
@@ -86,6 +87,7 @@ class EmbeddedPostgres:
             archives WAL and fetches it back; none of PostgreSQL's own.
         start_limit_seconds: past this, a start is stuck. A recovery from the archive
             takes as long as it takes.
+        say: told once, in a line, what a long wait is for.
     """
 
     def __init__(
@@ -95,7 +97,9 @@ class EmbeddedPostgres:
         holder: str = LONG_HOLDER,
         environment: Mapping[str, str] = _NOTHING,
         start_limit_seconds: float = _START_LIMIT_SECONDS,
+        say: Callable[[str], None] = logger.info,
     ) -> None:
+        self._say = say
         self._environment = environment
         self._start_limit_seconds = start_limit_seconds
         self._directory = DataDirectory.at(data_dir)
@@ -196,13 +200,18 @@ class EmbeddedPostgres:
         else:
             self._directory.require_used()
         began = time.monotonic()
+        told = False
         while (other := self._lock.try_take()) is not None:
             # Not the server of a short command: that stops it when it is done.
             found = self._find_ready() if other.name == LONG_HOLDER else None
             if found is not None:
                 return found.url(_DATABASE)
-            if time.monotonic() - began > LOCK_PATIENCE_SECONDS:
+            waited = time.monotonic() - began
+            if waited > LOCK_PATIENCE_SECONDS:
                 raise self._lock.refusal(other)
+            if waited > WAIT_TOLD_SECONDS and not told:
+                self._say(self._lock.waits_for(other))
+                told = True
             time.sleep(LOCK_POLL_SECONDS)
         found = self._find_ready()
         if found is not None:
@@ -297,7 +306,7 @@ class EmbeddedPostgres:
                     f" no connections after {waited:.0f} s: see {self._directory.log}"
                 )
             if waited > _START_SLOW_SECONDS and not told:
-                logger.info("PostgreSQL is not ready yet: see %s", self._directory.log)
+                self._say(f"PostgreSQL is not ready yet: see {self._directory.log}")
                 told = True
             time.sleep(_POLL_SECONDS)
         return False
@@ -372,17 +381,20 @@ def open_database(
     *,
     create: bool = False,
     environment: Mapping[str, str] = _NOTHING,
+    say: Callable[[str], None] = logger.info,
 ) -> Iterator[str]:
     """Lend the URL of the server that runs there, or of one started for the purpose.
 
     Args:
         create: make a database where there is none, rather than refuse.
-        environment: as of EmbeddedPostgres, for a server that is started.
+        environment: as of EmbeddedPostgres, for a server that is started; and so `say`.
 
     Raises:
         EmbeddedPostgresError: there is none and it cannot be started.
     """
-    server = EmbeddedPostgres(data_dir, holder="command", environment=environment)
+    server = EmbeddedPostgres(
+        data_dir, holder="command", environment=environment, say=say
+    )
     try:
         yield server.join(create=create)
     finally:

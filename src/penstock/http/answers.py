@@ -52,9 +52,12 @@ def answer(
     return response
 
 
-def plain_answer(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return an answer that holds no more than its status."""
-    body = f"{status} {web.Response(status=status).reason}\n".encode()
+def plain_answer(
+    status: int, headers: Mapping[str, str] | None = None, why: str = ""
+) -> web.Response:
+    """Return an answer that holds no more than its status, and why."""
+    words = f"{status} {web.Response(status=status).reason}"
+    body = (f"{words}: {why}\n" if why else f"{words}\n").encode()
     return answer(status, body, TEXT, headers)
 
 

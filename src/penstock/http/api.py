@@ -13,6 +13,7 @@ from penstock.http.readers import WAIT_SECONDS, OpenSession, Readers
 from penstock.http.routes import Route
 from penstock.http.search import Search
 from penstock.http.tail import Looking, Tail
+from penstock.http.token import Right
 from penstock.settings import Settings
 
 
@@ -39,26 +40,34 @@ def api_routes(
         settings.ingest, submit, most_records=settings.wire.max_chunk_entries
     )
     return (
-        Route("/api/search", {"GET": search.search}, seconds=reading_seconds),
-        Route("/api/histogram", {"GET": search.histogram}, seconds=reading_seconds),
-        Route("/api/fields", {"GET": search.fields}, seconds=reading_seconds),
+        *(
+            Route(f"/api/{name}", {"GET": get}, Right.READ, seconds=reading_seconds)
+            for name, get in (
+                ("search", search.search),
+                ("histogram", search.histogram),
+                ("fields", search.fields),
+            )
+        ),
         Route(
             "/api/tail",
             {"GET": tail.stream},
+            Right.READ,
             seconds=2 * reading_seconds,
             is_stream=True,
         ),
         Route(
             "/api/ingest",
             {"POST": ingest.post},
+            Right.INGEST,
             settings.ingest.ingest_max_body_bytes,
             BODY_SECONDS + settings.ingest.ingest_commit_seconds,
         ),
         Route(
             "/api/ask",
             {"POST": Ask(converse).post},
+            Right.READ,
             MAX_BODY_BYTES,
             BODY_SECONDS + ASK_SECONDS,
         ),
-        Route("/api/openapi.json", {"GET": handler_of_description(own_paths())}),
+        Route("/api/openapi.json", {"GET": handler_of_description(own_paths())}, None),
     )

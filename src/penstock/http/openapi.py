@@ -31,6 +31,7 @@ from penstock.http.search import (
     ORDERS,
 )
 from penstock.http.tail import MOST_ROWS as MOST_HISTORY_ROWS
+from penstock.http.token import OPENS, Right
 
 
 def handler_of_description(paths: Schema) -> Handler:
@@ -53,19 +54,31 @@ def description(paths: Schema) -> Schema:
             "description": "Search logs, follow them, and send them, over HTTP.",
         },
         "servers": [{"url": "/"}],
-        "security": [{"bearer": []}, {}],
         "paths": paths,
-        "components": {
-            "securitySchemes": {
-                "bearer": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "`http_token`, where one is set.",
-                }
-            },
-            "schemas": SCHEMAS,
-        },
+        "components": {"securitySchemes": _schemes(), "schemas": SCHEMAS},
     }
+
+
+def _schemes() -> Schema:
+    """Return what there may be of tokens, by the names of their settings."""
+    what = {right.token_name: f"may {right.in_words}" for right in Right}
+    return {
+        name: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": f"The token that {what.get(name, 'opens all')}, if one is"
+            f" set: `{name}`.",
+        }
+        for name in OPENS
+    }
+
+
+def _opened_by(right: Right | None) -> list[Schema]:
+    """Return which tokens open a path; the last: none, where there are none."""
+    return [
+        *({name: []} for name, opens in OPENS.items() if right in {None, *opens}),
+        {},
+    ]
 
 
 _SEARCHED = [
@@ -87,6 +100,7 @@ def own_paths() -> Schema:
                 ref("Page"),
                 _READING_ERRORS,
                 operationId="search",
+                security=_opened_by(Right.READ),
                 parameters=[
                     *_SEARCHED,
                     number_parameter("limit", "Rows.", MOST_ROWS, DEFAULT_ROWS),
@@ -104,6 +118,7 @@ def own_paths() -> Schema:
                 ref("Histogram"),
                 _READING_ERRORS,
                 operationId="histogram",
+                security=_opened_by(Right.READ),
                 parameters=[
                     *_SEARCHED,
                     number_parameter("bins", "Bins, at most.", MOST_BINS, DEFAULT_BINS),
@@ -116,6 +131,7 @@ def own_paths() -> Schema:
                 {"oneOf": [ref("Keys"), ref("Values")]},
                 _READING_ERRORS,
                 operationId="fields",
+                security=_opened_by(Right.READ),
                 parameters=[
                     *_SEARCHED,
                     parameter("field", "Of which the values are asked for."),
@@ -134,6 +150,7 @@ def own_paths() -> Schema:
                 {"type": "object"},
                 (401, 403),
                 operationId="openapi",
+                security=_opened_by(None),
             )
         },
     }
@@ -158,6 +175,7 @@ def _ask() -> Schema:
         ref("Answered"),
         (400, 401, 403, 404, 408, 413, 422, 502, 503, 504),
         operationId="ask",
+        security=_opened_by(Right.READ),
         requestBody={
             "required": True,
             "content": {"application/json": {"schema": object_of({}, **body)}},
@@ -171,6 +189,7 @@ def _tail() -> Schema:
         ref("Event"),
         _READING_ERRORS,
         operationId="tail",
+        security=_opened_by(Right.READ),
         description=(
             "`row`: a row as JSON, with its id. `live`, once: what was committed before"
             " has been sent, `history` rows of it; `is_cut` says that there are more."
@@ -207,6 +226,7 @@ def _ingest() -> Schema:
         ref("Receipt"),
         (400, 401, 403, 408, 413, 415, 503),
         operationId="ingest",
+        security=_opened_by(Right.INGEST),
         parameters=[
             parameter("tag", "The tag of all of them, 1,024 bytes at most."),
             {

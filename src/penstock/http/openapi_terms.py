@@ -10,7 +10,8 @@ Schema = dict[str, Any]
 _WORDS = {
     400: "What was asked is not understood; the error says what of it, and where.",
     401: "The token is missing or wrong.",
-    403: "Without a token, a request by another's page or name is not answered.",
+    403: "The token is for something else; or there need be none, and the request is"
+    " by another's page or name.",
     408: "The body did not come to its end in time.",
     404: "There is no such conversation, or it is over.",
     413: "The body is larger than it may be.",
@@ -19,6 +20,12 @@ _WORDS = {
     502: "The model refuses, or what it answers is of no use.",
     503: "Not now; `Retry-After` says when to come again.",
     504: "The statement took longer than `statement_timeout_seconds`.",
+}
+# The 403 has it where a token was borne.
+_HEADERS = {
+    401: "WWW-Authenticate",
+    403: "WWW-Authenticate",
+    503: "Retry-After",
 }
 _ERROR = {"$ref": "#/components/schemas/Error"}
 
@@ -49,7 +56,7 @@ def error_response(status: int) -> Schema:
         "description": _WORDS[status],
         "content": {"application/json": {"schema": _ERROR}},
     }
-    header = {401: "WWW-Authenticate", 503: "Retry-After"}.get(status)
+    header = _HEADERS.get(status)
     if header is not None:
         response["headers"] = {header: {"schema": {"type": "string"}}}
     return response

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from penstock.http.answers import ApiError
+from penstock.http.token import Right
 
 API_PREFIX = "/api/"
 
@@ -21,6 +22,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Route:
     """One path of the API.
 
+    `right` is what a request's token has to open; None: any token will do.
     `methods` are those that are answered; HEAD is where GET is, unless the answer goes
     on (`is_stream`). `max_body_bytes` is what a request may send behind its headers,
     and `seconds` how long its answer may take to begin.
@@ -28,6 +30,7 @@ class Route:
 
     path: str
     methods: Mapping[str, Handler]
+    right: Right | None
     max_body_bytes: int = 0
     seconds: float = 0.0
     is_stream: bool = False

@@ -16,7 +16,7 @@ from penstock.http.cursor import Cursor, read_cursor, write_cursor
 from penstock.http.parameters import SEARCHED, Parameters, Searched, path_of
 from penstock.http.readers import Readers
 from penstock.search import statements
-from penstock.search.filters import Path, attribute_keys, column_of
+from penstock.search.filters import Path, attribute_keys, column_of, path_of_keys
 from penstock.search.pages import read_page
 from penstock.search.spelling import spell, spell_path
 from penstock.search.statements import PAGE_COLUMNS, Order
@@ -129,7 +129,7 @@ class Search:
         return {
             "fields": [
                 {
-                    "field": spell_path(_path_of_keys(path)),
+                    "field": spell_path(path_of_keys(path)),
                     "path": list(path),
                     "types": types,
                     "count": sum(types.values()),
@@ -212,13 +212,6 @@ def _attribute(attributes: object, keys: Path) -> object:
             return None
         raw = found
     return orjson.Fragment(bytes(raw))
-
-
-def _path_of_keys(keys: tuple[str, ...]) -> Path:
-    """Return the path of an attribute; one with a column's name says where it is."""
-    if column_of(keys) is not None or keys[0] == "attributes":
-        return ("attributes", *keys)
-    return keys
 
 
 def _asked(searched: Searched, window: Window) -> dict[str, object]:

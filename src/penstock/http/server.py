@@ -33,7 +33,7 @@ from penstock.http.answers import (
 from penstock.http.browsers import why_not_from
 from penstock.http.connection import HttpConnection, HttpConnections
 from penstock.http.routes import API_PREFIX, Route, Router, handler_of
-from penstock.http.token import Bearer, check_token
+from penstock.http.token import COMMON_TOKEN, Bearer, Right, check_token
 from penstock.settings import HttpSettings
 from penstock.telemetry.http import OTHER_PATH
 from penstock.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 # Answered without a token, and says only that somebody answers.
 OPEN_PATH = "/health"
+METRICS_PATH = "/metrics"
 # At the stop, for answers that are being read.
 CLOSE_SECONDS = 1.0
 # Of a body that is not asked for: it is read, and not kept, so that whoever sends it
@@ -73,12 +74,13 @@ class HttpServer:
         self._metrics = metrics
         self._unready_reasons = unready_reasons
         self._refresh = refresh
-        self._bearer = Bearer(settings.http_token)
+        self._bearer = Bearer(settings)
         self._connections = HttpConnections(settings.http_max_connections, metrics.http)
         self._router = Router(routes)
-        metrics.http.serves(route.path for route in self._router.routes)
+        streams = {each.path for each in self._router.routes if each.is_stream}
+        metrics.http.serves((each.path for each in self._router.routes), streams)
         self._own = {
-            "/metrics": self._serve_metrics,
+            METRICS_PATH: self._serve_metrics,
             OPEN_PATH: self._serve_health,
             "/ready": self._serve_ready,
         }
@@ -100,7 +102,7 @@ class HttpServer:
         """Listen.
 
         Raises:
-            SettingsError: others could read without a token, or the token is none.
+            SettingsError: others could read without a token, or a token is none.
             UnavailableError: the address is taken, not ours, or not allowed.
         """
         host, port = self._settings.http_host, self._settings.http_port
@@ -136,13 +138,13 @@ class HttpServer:
         check_token(settings, is_reachable=self._is_reachable)
 
     def reload(self, settings: HttpSettings) -> None:
-        """Take another token and limit; host and port stay until a restart.
+        """Take other tokens and another limit; host and port stay until a restart.
 
         Raises:
             SettingsError: as from `check`; nothing has changed.
         """
         self.check(settings)
-        self._bearer = Bearer(settings.http_token)
+        self._bearer = Bearer(settings)
         self._connections.max_connections = settings.http_max_connections
 
     async def close(self) -> None:
@@ -195,15 +197,10 @@ class HttpServer:
         self, request: web.BaseRequest, route: Route | None
     ) -> web.StreamResponse:
         try:
-            wrong = self._wrong_token(request)
-            if wrong is not None:  # nor is told whether there is such a path
-                raise ApiError(
-                    401,
-                    "this needs the header `Authorization: Bearer TOKEN`"
-                    if wrong == "no_token"
-                    else "the token is not the right one",
-                    {"WWW-Authenticate": "Bearer"},
-                )
+            right = None if route is None else route.right
+            refusal = self._refusal(request, right)
+            if refusal is not None:  # nor is told whether there is such a path
+                raise refusal
             why_not = why_not_from(request.headers, has_token=self._bearer.is_asked_for)
             if why_not is not None:
                 raise ApiError(403, why_not)
@@ -213,9 +210,12 @@ class HttpServer:
 
     async def _serve_own(self, request: web.BaseRequest) -> web.Response:
         path = request.path
-        if path != OPEN_PATH and self._wrong_token(request) is not None:
+        right = Right.METRICS if path == METRICS_PATH else None
+        refusal = None if path == OPEN_PATH else self._refusal(request, right)
+        if refusal is not None:
             # Nor is told whether there is such a path.
-            return plain_answer(401, {"WWW-Authenticate": "Bearer"})
+            why = str(refusal) if refusal.status == 403 else ""
+            return plain_answer(refusal.status, refusal.headers, why)
         serve = self._own.get(path)
         if serve is None:
             return plain_answer(web.HTTPNotFound.status_code)
@@ -226,17 +226,21 @@ class HttpServer:
             await self._refresh()
         return serve()
 
-    def _wrong_token(self, request: web.BaseRequest) -> str | None:
-        """Return what is wrong with the request's token, and count it."""
-        reason = self._bearer.why_not(request.headers.getall("Authorization", []))
-        if reason is not None:
-            self._metrics.http.unauthorized(reason)
-            # Not what it asked for: somebody may have put the token there.
-            logger.warning(
-                "an HTTP request without the right token",
-                extra={"peer": request.remote or "unknown", "reason": reason},
-            )
-        return reason
+    def _refusal(
+        self, request: web.BaseRequest, right: Right | None
+    ) -> ApiError | None:
+        """Return why the request's token does not open this, and count it."""
+        given = request.headers.getall("Authorization", [])
+        reason = self._bearer.why_not(given, right)
+        if reason is None:
+            return None
+        self._metrics.http.unauthorized(reason)
+        # Not what it asked for: somebody may have put the token there.
+        logger.warning(
+            "an HTTP request without the right token",
+            extra={"peer": request.remote or "unknown", "reason": reason},
+        )
+        return _why_refused(reason, right)
 
     def _serve_metrics(self) -> web.Response:
         return answer(200, self._metrics.exposition(), CONTENT_TYPE)
@@ -249,6 +253,24 @@ class HttpServer:
         if reasons:
             return json_answer({"status": "not ready", "reasons": reasons}, status=503)
         return json_answer({"status": "ready"})
+
+
+def _why_refused(reason: str, right: Right | None) -> ApiError:
+    """Return what is answered to a request whose token does not open what it asks for.
+
+    RFC 6750, 3.1: 401 for who is not known, 403 for who is and may not.
+    """
+    if reason == "no_right" and right is not None:
+        return ApiError(
+            403,
+            f"this token may not {right.in_words}; that takes {right.token_name} or"
+            f" {COMMON_TOKEN}",
+            {"WWW-Authenticate": 'Bearer error="insufficient_scope"'},
+        )
+    what = "this needs the header `Authorization: Bearer TOKEN`"
+    if reason != "no_token":
+        what = "the token is not the right one"
+    return ApiError(401, what, {"WWW-Authenticate": "Bearer"})
 
 
 def _reason(error: OSError) -> str:

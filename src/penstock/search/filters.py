@@ -132,6 +132,13 @@ def attribute_keys(path: Path) -> Path:
     return path[1:] if path[0] == ATTRIBUTES and len(path) > 1 else path
 
 
+def path_of_keys(keys: Path) -> Path:
+    """Return the path of an attribute; one with a column's name says where it is."""
+    if column_of(keys) is not None or keys[0] == ATTRIBUTES:
+        return (ATTRIBUTES, *keys)
+    return keys
+
+
 def number_of(text: str) -> Decimal | None:
     """Return the number that a text is, None if it is none."""
     return Decimal(text) if NUMBER.fullmatch(text) else None

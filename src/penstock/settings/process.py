@@ -1,12 +1,34 @@
 """What can be set of the process: its HTTP side, its stop, its own log lines."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from penstock.settings.declared import AUTO, KIB, MIB, setting
 
 # Each has a number of 4,096 in the database, connections, and an answer to give
 # whenever /metrics is asked for.
 MOST_WORKERS = 64
+
+
+def _narrow_token(help_text: str) -> Any:
+    return setting(
+        "",
+        help_text,
+        secret=True,
+        is_guard=True,
+        is_reloaded=True,
+        may_be_empty=True,
+    )
+
+
+def _token_file(of: str) -> Any:
+    return setting(
+        "",
+        f"The file that holds the {of}, and a line end at most.",
+        is_guard=True,
+        is_reloaded=True,
+        may_be_empty=True,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +47,9 @@ class HttpSettings:
     http_token: str = setting(
         "",
         "Whoever asks for anything but /health has to know it, as `Authorization:"
-        " Bearer`. Needed to listen on more than loopback. It has no flag: a command"
-        " line can be read by everybody on the machine.",
+        " Bearer`, or the narrower one below that opens what is asked for. One of them"
+        " is needed to listen on more than loopback. It has no flag: a command line"
+        " can be read by everybody on the machine.",
         secret=True,
         is_guard=True,
         is_reloaded=True,
@@ -39,6 +62,20 @@ class HttpSettings:
         is_reloaded=True,
         may_be_empty=True,
     )
+    metrics_token: str = _narrow_token(
+        "Reads /metrics, and /ready, and no log: for Prometheus. Once any token is"
+        " set, what none opens is closed."
+    )
+    metrics_token_file: str = _token_file("metrics_token")
+    read_token: str = _narrow_token(
+        "Reads logs by /api: search, histogram, fields, tail, ask, and nothing else."
+        " A question to ask costs what the model costs."
+    )
+    read_token_file: str = _token_file("read_token")
+    ingest_token: str = _narrow_token(
+        "Sends logs to /api/ingest, and reads none: for an agent that speaks HTTP."
+    )
+    ingest_token_file: str = _token_file("ingest_token")
     http_max_connections: int = setting(
         256,
         "Connections to the HTTP side, at most: probes and a Prometheus need a few.",

@@ -3,14 +3,14 @@
 It owns their names and help. It must not know a token, nor what was asked for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from penstock.telemetry.receive import SECONDS_BUCKETS
 
-# What was wrong with the token of a request.
-UNAUTHORIZED = ("no_token", "wrong_token")
+# What was wrong with the token of a request; the last: it opens other doors.
+UNAUTHORIZED = ("no_token", "wrong_token", "no_right")
 # Why a connection is closed without an answer, or with none but that it is no HTTP.
 HTTP_REFUSALS = ("max_connections", "open_files", "too_slow", "too_large", "not_http")
 
@@ -43,11 +43,12 @@ class HttpMetrics:
         self._seconds = Histogram(
             "penstock_http_api_seconds",
             "From a request's headers to its answer, by path; of /api/ingest that is"
-            " after COMMIT.",
+            " after COMMIT. /api/tail, which goes on, is not in it.",
             ["path"],
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
+        self._timed: set[str] = set()
         for reason in UNAUTHORIZED:
             self._unauthorized.labels(reason)
         for reason in HTTP_REFUSALS:
@@ -57,16 +58,23 @@ class HttpMetrics:
         """Count a request without the right token."""
         self._unauthorized.labels(reason).inc()
 
-    def serves(self, paths: Iterable[str]) -> None:
-        """Be told the paths of the API, so that each is there from the start."""
+    def serves(self, paths: Iterable[str], streams: Container[str] = ()) -> None:
+        """Be told the paths of the API, so that each is there from the start.
+
+        Args:
+            streams: those whose answers go on for as long as somebody reads, so that
+                how long one took says nothing.
+        """
         for path in paths:
             self._answers.labels(path, "200")
-            self._seconds.labels(path)
+            if path not in streams:
+                self._timed.add(path)
+                self._seconds.labels(path)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count an answer of the API; `path` is one that there is, or `other`."""
         self._answers.labels(path, str(status)).inc()
-        if path != OTHER_PATH:
+        if path in self._timed:
             self._seconds.labels(path).observe(seconds)
 
     def refused(self, reason: str) -> None:

@@ -49,11 +49,21 @@ def all_secrets(value: str, file: str = "") -> Settings:
                 NetworkRule(cidr="10.0.0.0/8", shared_key=value, shared_key_file=file),
             ),
         ),
-        HttpSettings(http_token=value, http_token_file=file),
+        HttpSettings(
+            http_token=value,
+            http_token_file=file,
+            metrics_token=value,
+            metrics_token_file=file,
+            read_token=value,
+            read_token_file=file,
+            ingest_token=value,
+            ingest_token_file=file,
+        ),
     )
 
 
 NAMES = ["shared_key", "the network 10.0.0.0/8", "the user u", "http_token"]
+NAMES += ["metrics_token", "read_token", "ingest_token"]
 
 
 def test_secrets_that_are_long_and_closed_are_no_finding(tmp_path: Path) -> None:
@@ -65,7 +75,7 @@ def test_secrets_that_are_long_and_closed_are_no_finding(tmp_path: Path) -> None
 
 def test_every_secret_that_is_short_is_named_and_not_shown() -> None:
     findings = list(doctor_files.secrets(all_secrets(SHORT)))
-    assert [each.mark for each in findings] == ["warn"] * 4
+    assert [each.mark for each in findings] == ["warn"] * 7
     for name, each in zip(NAMES, findings, strict=True):
         assert name in each.what and "is short" in each.what
         assert SHORT not in each.what + each.mend
@@ -80,7 +90,7 @@ def test_every_file_that_others_can_read_or_change_is_named(
     file.touch()
     file.chmod(mode)
     findings = list(doctor_files.secrets(all_secrets(LONG, str(file))))
-    assert [each.mark for each in findings] == ["warn"] * 4
+    assert [each.mark for each in findings] == ["warn"] * 7
     for name, each in zip(NAMES, findings, strict=True):
         assert name in each.what and f"{file} has mode {mode:04o}" in each.what
         assert each.mend == f"chmod o= {file}"

@@ -161,6 +161,17 @@ def test_a_host_that_is_none_is_a_finding() -> None:
     [
         (HttpSettings(), "ok", "from this machine only, without a token"),
         (HttpSettings(http_token="t" * 16), "ok", "with a token"),
+        (HttpSettings(http_token="t" * 16, read_token="r" * 16), "ok", "with tokens:"),
+        (
+            HttpSettings(metrics_token="m" * 16),
+            "ok",
+            "metrics_token may read metrics, nobody may read logs or send logs",
+        ),
+        (
+            HttpSettings(http_token="t" * 16, read_token="t" * 16),
+            "fail",
+            "are the same",
+        ),
         (HttpSettings(http_host="0.0.0.0"), "fail", "there is no http_token"),
         (
             HttpSettings(http_host="0.0.0.0", http_token="t" * 16),

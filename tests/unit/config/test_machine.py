@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from penstock.config import cores
+from penstock.config import cores, unknown_time_zone
+
+EUROPE = "CET-1CEST,M3.5.0,M10.5.0/3"
 
 
 @pytest.fixture
@@ -29,3 +31,24 @@ def test_a_file_of_another_form_limits_nothing(cpu_max: Path, text: str) -> None
 def test_a_part_of_a_core(cpu_max: Path) -> None:
     cpu_max.write_text("50000 100000\n")
     assert cores(cpu_max) == 0.5
+
+
+@pytest.mark.parametrize("name", ["Nowhere/X", "FOO", "Europe/Berln", "/nowhere", ".."])
+def test_a_zone_that_there_is_not_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", name)
+    assert unknown_time_zone() == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "UTC", ":Asia/Seoul", "KST-9", "<+0330>-3:30", EUROPE, "/etc/passwd"],
+)
+def test_a_zone_by_its_name_its_rules_or_its_file_is_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", name)
+    assert unknown_time_zone() is None
+    monkeypatch.delenv("TZ")
+    assert unknown_time_zone() is None

@@ -9,7 +9,12 @@ from penstock import config
 from penstock.settings import Settings, is_reloaded
 
 APPLIED_CONCERNS = {"listen", "tls", "security", "limits"}
-APPLIED = {"log_level", "http_token", "http_token_file", "http_max_connections"}
+APPLIED = {"log_level", "http_max_connections"}
+APPLIED |= {
+    f"{each}_token{end}"
+    for each in ("http", "metrics", "read", "ingest")
+    for end in ("", "_file")
+}
 EVERY = [
     (concern, name, each.default)
     for concern, kind in config.CONCERNS.items()

@@ -55,6 +55,7 @@ def test_a_file_holds_a_secret_and_one_line_end(
     [
         ("[security]\nshared_key_file = 'key'", 2),
         ("[http]\nhttp_token_file = 'key'", 2),
+        ("[http]\nread_token_file = 'key'", 2),
         (f"{USER}password_file = 'key'", 5),
         ("[[networks]]\ncidr = '::1'\nshared_key_file = 'key'", 3),
     ],
@@ -86,6 +87,7 @@ def test_a_file_that_is_a_directory_or_no_name_is_an_error(problems: Problems) -
     [
         "[security]\nshared_key = 'a'\nshared_key_file = 'key'",
         "[http]\nhttp_token = 'a'\nhttp_token_file = 'key'",
+        "[http]\nmetrics_token = 'a'\nmetrics_token_file = 'key'",
         f"{USER}password = 'a'\npassword_file = 'key'",
         "[[networks]]\ncidr = '::1'\nshared_key = 'a'\nshared_key_file = 'key'",
     ],
@@ -108,7 +110,7 @@ def test_a_secret_and_its_file_from_different_places_are_two_as_well(
     )
 
 
-@pytest.mark.parametrize("name", ["shared_key", "http_token"])
+@pytest.mark.parametrize("name", ["shared_key", "http_token", "ingest_token"])
 def test_a_secret_has_no_flag(problems: Problems, name: str) -> None:
     (problem,) = problems("", {name: "hush"})
     assert "a secret has no flag" in problem
@@ -138,6 +140,9 @@ def test_a_flag_may_name_a_secrets_file(load: Load, tmp_path: Path) -> None:
         "shared_key_file",
         "http_token",
         "http_token_file",
+        "metrics_token",
+        "read_token_file",
+        "ingest_token",
         "tls_client_ca_file",
         "tls_client_names",
         "users",

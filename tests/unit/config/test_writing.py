@@ -27,6 +27,9 @@ database_url = "postgresql://me:hush-1@db/logs?password=hush-2"
 shared_key = "hush-3"
 [http]
 http_token = "hush-4"
+metrics_token = "hush-7"
+read_token = "hush-8"
+ingest_token = "hush-9"
 [[users]]
 name = "web"
 password = "hush-5"
@@ -100,7 +103,7 @@ def test_show_has_no_secret(file: Path) -> None:
     for form in ("toml", "json"):
         shown = run("show", "--config", "penstock.toml", "-o", form)
         assert "hush" not in shown
-        assert shown.count('"***"') == 4
+        assert shown.count('"***"') == 7
         assert "postgresql://me@db/logs" in shown
 
 

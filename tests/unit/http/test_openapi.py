@@ -11,6 +11,7 @@ from penstock.http.search import (
     SEARCH_PARAMETERS,
 )
 from penstock.http.tail import TAIL_PARAMETERS
+from penstock.http.token import OPENS
 from penstock.model import Receipt, Submission
 from penstock.search.cases import Cases
 from penstock.search.filters import Filter
@@ -65,3 +66,15 @@ def test_each_operation_has_a_name_of_its_own_and_tells_its_errors() -> None:
     assert len(set(names)) == len(names)
     for each in operations:
         assert {"200", "401", "403"} <= set(each["responses"])
+
+
+def test_each_operation_tells_the_tokens_that_open_it() -> None:
+    schemes = description(own_paths())["components"]["securitySchemes"]
+    for route in ROUTES:
+        for method in route.methods:
+            *told, without = PATHS[route.path][method.lower()]["security"]
+            assert without == {}, "where there is no token"
+            names = {name for each in told for name in each}
+            assert names <= set(schemes)
+            opens = {name for name in OPENS if route.right in {None, *OPENS[name]}}
+            assert names == opens
