@@ -243,6 +243,13 @@ def test_the_latest_of_a_store_that_others_share_is_of_the_database_restored_int
     assert "their rows are there already" in ended.stderr
 
 
+def test_a_tag_that_no_row_has_is_said(here: Here, backup: Backup, used: Database):
+    said = restored(here, *backup.into(used, "--day", DAY, "--tag", "ap"))
+    assert "no row that was asked for has the tag 'ap'" in said
+    said = restored(here, *backup.into(used, "--day", DAY, "--tag", "app"))
+    assert "no row" not in said
+
+
 def test_a_day_with_other_rows_is_refused_and_what_would_be_lost_is_said(
     here: Here, backup: Backup, used: Database
 ):

@@ -132,6 +132,11 @@ async def restore(
             )
     finally:
         await keeper.close()
+    if wanted.tag is not None and not any(done.rows.values()) and not done.untouched:
+        done.notes.append(
+            f"no row that was asked for has the tag {wanted.tag!r}, which is compared"
+            " as a whole"
+        )
     return done
 
 

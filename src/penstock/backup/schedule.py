@@ -304,11 +304,13 @@ _OF_AWS: Final = (
 
 def shell_loop(schedule: Schedule) -> str:
     """Return the commands that compose's service runs until it is stopped."""
+    # $! is set with the fork itself: a variable of ours would be a moment late for a
+    # stop that comes right then, and the command would be waited for, not ended.
     second = schedule.at.hour * 3600 + schedule.at.minute * 60
     day = WEEKDAYS.index(schedule.verify_on)
     return f"""\
-trap 'kill "$child" 2>/dev/null; wait; exit 143' TERM INT
-run() {{ "$@" & child=$!; wait "$child"; }}
+trap 'kill "$!" 2>/dev/null; wait; exit 143' TERM INT
+run() {{ "$@" & wait "$!"; }}
 while :; do
   run sleep "$(( ({second} - $(date +%s) % 86400 + 86399) % 86400 + 1 ))"
   day=$(date -u +%w)

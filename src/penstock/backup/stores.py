@@ -30,18 +30,31 @@ def open_store(url: str, *, sse: str = "", kms_key_id: str = "") -> Store:
         PenstockError: boto3 is not installed.
         StoreError: boto3 cannot be made ready.
     """
-    scheme, separator, rest = url.partition("://")
-    if scheme == "s3" and separator:
-        return _s3(url, rest, sse, kms_key_id)
-    if scheme == "file" and separator:
+    check_url(url)
+    if not is_s3(url):
         return FileStore(_directory(url))
-    if url.startswith("/"):
+    return _s3(*_bucket_and_prefix(url), sse, kms_key_id)
+
+
+def check_url(url: str) -> None:
+    """Raise SettingsError if a URL names no store; boto3 need not be there."""
+    if is_s3(url):
+        _bucket_and_prefix(url)
+    elif url.startswith("file://"):
+        _directory(url)
+    elif url.startswith("/"):
         raise SettingsError(f"the store {url} is no URL; give file://{url}")
-    raise SettingsError(f"the store {_without_login(url)} is none; {_FORMS}")
+    else:
+        raise SettingsError(f"the store {_without_login(url)} is none; {_FORMS}")
 
 
-def _s3(url: str, rest: str, sse: str, kms_key_id: str) -> Store:
-    bucket, _, prefix = rest.partition("/")
+def is_s3(url: str) -> bool:
+    """Whether a URL is one of S3's, which base backups and WAL need."""
+    return url.startswith("s3://")
+
+
+def _bucket_and_prefix(url: str) -> tuple[str, str]:
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
     if "@" in bucket:
         raise SettingsError(
             f"the store {_without_login(url)} has a login in it; boto3 finds"
@@ -55,6 +68,10 @@ def _s3(url: str, rest: str, sse: str, kms_key_id: str) -> Store:
     prefix = prefix.removesuffix("/")
     if "?" in prefix or "#" in prefix or (prefix and not _is_key(prefix)):
         raise SettingsError(f"the store {url} has an odd prefix; {_FORMS}")
+    return bucket, prefix
+
+
+def _s3(bucket: str, prefix: str, sse: str, kms_key_id: str) -> Store:
     if kms_key_id and sse != "aws:kms":
         raise SettingsError(
             "backup_sse_kms_key_id is set, and backup_sse is not aws:kms; set both"

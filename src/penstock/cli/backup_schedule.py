@@ -18,6 +18,7 @@ from penstock.backup.schedule import (
     units_of,
 )
 from penstock.backup.schedule_install import Systemd, install, steps_of
+from penstock.backup.stores import check_url, is_s3
 from penstock.cli.backup_options import backup_settings, store_options
 from penstock.cli.database import database_options
 from penstock.config import environment_name
@@ -106,6 +107,9 @@ def command(
     if installs and form != "systemd":
         raise click.UsageError("--install is for systemd; the others are printed")
     settings = backup_settings(store, config_file)
+    check_url(settings.backup_store)
+    if base_on and not is_s3(settings.backup_store):
+        raise click.UsageError("--base-on: base backups go to s3:// only")
     url = config.database_url(database_url, config_file)
     schedule = Schedule(
         program=_program(),

@@ -152,7 +152,7 @@ def _backups(plan: Plan) -> str:
         f"Backups: {_about(bucket.total_bytes / GB)} GB in S3 with {kept.daily} daily,"
         f" {kept.weekly} weekly and {kept.monthly} monthly ones kept, which"
         " takes a prune now and then (docs/deploy.md); fewer, and --no-snapshots, cost"
-        f" less. To restore all of it takes about {_about(hours)} hours."
+        f" less. To restore all of it takes {_time(hours)}."
     )
 
 
@@ -172,6 +172,14 @@ def _paying(plan: Plan) -> Iterator[str]:
             "Spot: not for a single machine, which would be gone for minutes; with"
             " --variant receivers all but the first may be."
         )
+
+
+def _time(hours: float) -> str:
+    """Return how long something takes, in the unit in which that is said."""
+    if hours >= 1:
+        return f"about {_about(hours)} hours"
+    minutes = hours * 60
+    return f"about {minutes:.0f} minutes" if minutes >= 2 else "a minute or two"
 
 
 def _about(value: float) -> str:

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from penstock.backup.schedule_install import Systemd
 from penstock.cli.main import cli
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, SettingsError
 
 STORE = "s3://logs-backup/penstock"
 
@@ -81,6 +81,20 @@ def test_a_directory_of_backups_can_be_written_by_its_service() -> None:
 )
 def test_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
     assert run(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("store", ["backups", "s3://a b/c", "s3://key:hush@bucket/x"])
+def test_no_night_is_planned_for_a_store_that_is_none(store: str) -> None:
+    done = run("--store", store)
+    assert isinstance(done.exception, SettingsError)
+    assert "hush" not in done.output + str(done.exception)
+    assert done.stdout == ""
+
+
+def test_base_backups_are_not_planned_for_a_directory() -> None:
+    done = run("--store", "file:///srv/backups", "--base-on", "Sat")
+    assert done.exit_code == 2
+    assert "base backups go to s3:// only" in done.stderr
 
 
 @pytest.mark.skipif(
