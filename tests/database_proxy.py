@@ -26,6 +26,7 @@ class DatabaseProxy:
         self._directory = Path(tempfile.mkdtemp(prefix="penstock-proxy-"))
         self._writes_flow, self._answers_flow = asyncio.Event(), asyncio.Event()
         self._hold_after_bytes: int | None = None
+        self._is_holding = asyncio.Event()
         self._delay_seconds = 0.0
         self.flow()
         self._links: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
@@ -68,9 +69,14 @@ class DatabaseProxy:
         """Pass on what the server says, and of what it is told only so many bytes."""
         self._hold_after_bytes = after_bytes
 
+    async def writes_are_held(self) -> None:
+        """Wait until so many bytes have come that the next ones are held."""
+        await self._is_holding.wait()
+
     def flow(self) -> None:
         """Pass on again."""
         self._hold_after_bytes = None
+        self._is_holding.clear()
         self._writes_flow.set()
         self._answers_flow.set()
 
@@ -132,6 +138,7 @@ class DatabaseProxy:
             self._hold_after_bytes -= size_bytes
             if self._hold_after_bytes < 0:
                 self._writes_flow.clear()
+                self._is_holding.set()
 
     async def _answers(self, size_bytes: int) -> None:
         await asyncio.sleep(self._delay_seconds)

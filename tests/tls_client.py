@@ -43,7 +43,7 @@ class TlsClient:
         *,
         session: ssl.SSLSession | None = None,
     ) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.trickles = False  # sends byte by byte
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -31,9 +31,10 @@ from tests.workers import AS_SETTING
 
 # Generous: two busy cores start PostgreSQL in some seconds. Nothing waits this long
 # unless something is wrong.
-START_SECONDS = 40.0
-STOP_SECONDS = 40.0
+START_SECONDS = 55.0
+STOP_SECONDS = 55.0
 STORE_SECONDS = 30.0
+ANSWER_SECONDS = 30.0
 POLL_SECONDS = 0.01
 
 READY = re.compile(
@@ -95,6 +96,7 @@ class Penstock:
         self.port, self.http_port = free_ports(2)
         self.database_url = ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._logged_before_bytes = 0
 
     # Its life.
 
@@ -125,6 +127,7 @@ class Penstock:
             stdout.open("wb") as to_stdout,
             (self.home / "stderr").open("ab") as to_stderr,
         ):
+            self._logged_before_bytes = to_stderr.tell()
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -147,20 +150,22 @@ class Penstock:
         os.kill(self.pid, number)
         return self.wait_for_end()
 
-    def press_ctrl_c(self) -> int:
+    def terminate(self) -> None:
+        """Send SIGTERM, and wait for nothing."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def press_ctrl_c(self) -> None:
         """Do as a terminal does: SIGINT to all processes of the group."""
         os.killpg(self.pid, signal.SIGINT)
-        return self.wait_for_end()
 
-    def wait_for_end(self) -> int:
+    def wait_for_end(self, seconds: float = STOP_SECONDS) -> int:
         """Wait until the process has ended and return its exit code."""
         assert self._process is not None
-        return self._process.wait(STOP_SECONDS)
+        return self._process.wait(seconds)
 
     def end(self) -> None:
         """End all processes that are left, in whatever state a test left them."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            self.resume_postgres()
+        self.resume_postgres()
         if self._process is not None and not self._has_ended():
             self._process.terminate()
             try:
@@ -178,8 +183,13 @@ class Penstock:
         shutil.rmtree(self.home)
 
     def stderr(self) -> str:
-        """Return the last of what it logged."""
-        return (self.home / "stderr").read_text()[-5000:]
+        """Return the last of what it has logged."""
+        return self.logged()[-5000:]
+
+    def logged(self) -> str:
+        """Return what it has logged since it was started."""
+        logged = (self.home / "stderr").read_bytes()[self._logged_before_bytes :]
+        return logged.decode(errors="replace")
 
     def _has_ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
@@ -197,22 +207,25 @@ class Penstock:
         return None
 
     def postgres_processes(self) -> list[psutil.Process]:
-        """Return the postmaster, first, and its children."""
+        """Return the postmaster, first, and its children; none if it has ended."""
         pid = self.postmaster_pid()
         if pid is None:
             return []
-        postmaster = psutil.Process(pid)
-        return [postmaster, *postmaster.children(recursive=True)]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            postmaster = psutil.Process(pid)
+            return [postmaster, *postmaster.children(recursive=True)]
+        return []
 
     @contextlib.contextmanager
     def postgres_paused(self) -> Iterator[None]:
         """Stop all of PostgreSQL's processes in their tracks during the block."""
         try:
             # The postmaster first: then it starts no further ones.
-            for process in self.postgres_processes():
-                process.suspend()
-            for process in self.postgres_processes():
-                process.suspend()
+            for _ in range(2):
+                for process in self.postgres_processes():
+                    # Some end by themselves, as a worker of autovacuum.
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.suspend()
             yield
         finally:
             self.resume_postgres()
@@ -220,7 +233,8 @@ class Penstock:
     def resume_postgres(self) -> None:
         """Let PostgreSQL's processes run on."""
         for process in reversed(self.postgres_processes()):
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
     # What it says of itself.
 
@@ -232,7 +246,7 @@ class Penstock:
         """Return status and body of a path on the HTTP port."""
         url = f"http://127.0.0.1:{self.http_port}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as response:
+            with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -254,9 +268,11 @@ class Penstock:
         """Run one statement and return its rows."""
 
         async def fetch() -> list[asyncpg.Record]:
-            connection = await asyncpg.connect(self.database_url, timeout=10)
+            connection = await asyncpg.connect(
+                self.database_url, timeout=ANSWER_SECONDS
+            )
             try:
-                return await connection.fetch(sql, *values, timeout=20)
+                return await connection.fetch(sql, *values, timeout=ANSWER_SECONDS)
             finally:
                 await connection.close()
 

@@ -6,6 +6,7 @@ events are numbered, so that each can be found.
 
 import select
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -18,6 +19,8 @@ T = 1_700_000_000
 RETRY_SECONDS = 0.1
 # Longer than any fault of these tests; a sender that waits so long found a bug.
 PATIENCE_SECONDS = 90.0
+# What moves at all moves several times meanwhile.
+STEADY_SECONDS = 1.0
 
 
 def numbered_frame(
@@ -29,22 +32,37 @@ def numbered_frame(
 
 
 class Resender(threading.Thread):
-    """Sends chunks, some ahead of their acks, until all are acked."""
+    """Sends chunks, some ahead of their acks, until all are acked.
+
+    Without a number of chunks it sends until it is enough.
+    """
 
     def __init__(
-        self, port: int, tag: str, *, chunks: int, chunk_events: int, ahead: int = 4
+        self,
+        port: int,
+        tag: str,
+        *,
+        chunk_events: int,
+        chunks: int = sys.maxsize,
+        ahead: int = 4,
     ) -> None:
         super().__init__(name=tag, daemon=True)
         self.tag = tag
         self.chunks = chunks
-        self.events = chunks * chunk_events
         self.acked = 0  # chunks; they are acked in order
         self.connects = 0
         self.error: Exception | None = None
         self._port = port
         self._chunk_events = chunk_events
         self._ahead = ahead
+        self._begun = 0  # chunks of which Penstock may have something
+        self._has_sent_enough = threading.Event()
         self._gives_up = threading.Event()
+
+    @property
+    def events(self) -> int:
+        """Return how many events it sends in all."""
+        return self.chunks * self._chunk_events
 
     def run(self) -> None:
         """Send all."""
@@ -63,6 +81,10 @@ class Resender(threading.Thread):
         self._gives_up.set()
         self.join(PATIENCE_SECONDS)
 
+    def enough(self) -> None:
+        """Begin no further chunk."""
+        self._has_sent_enough.set()
+
     def finish(self) -> None:
         """Wait until all is acked."""
         self.join(PATIENCE_SECONDS)
@@ -75,13 +97,18 @@ class Resender(threading.Thread):
             self.connects += 1
             written = self.acked
             while self.acked < self.chunks and not self._gives_up.is_set():
+                if self._has_sent_enough.is_set():
+                    self.chunks = min(self.chunks, self._begun)
                 while written < min(self.acked + self._ahead, self.chunks):
+                    self._begun = max(self._begun, written + 1)
                     first = written * self._chunk_events
                     frame = numbered_frame(
                         self.tag, first, self._chunk_events, f"chunk-{written}"
                     )
                     sender.send(frame)
                     written += 1
+                if written == self.acked:
+                    break  # it was enough, and all of it is acked
                 (chunk,) = sender.read_acks(1)
                 if chunk != f"chunk-{self.acked}":
                     raise ValueError(f"{chunk} acked in place of {self.acked}")
@@ -99,11 +126,12 @@ class Believer(threading.Thread):
         self.messages = messages
         self.events = messages * message_events
         self.written = 0  # messages
+        self.written_bytes = 0
+        self.ended_seconds = 0.0  # of the monotonic clock
         self.was_read = False
         self.error: Exception | None = None
         self._message_events = message_events
-        self._link = socket.create_connection(("127.0.0.1", port), 10)
-        self._link.settimeout(PATIENCE_SECONDS)
+        self._link = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
 
     def run(self) -> None:
         """Write all; Penstock closes when it has read to the end."""
@@ -112,6 +140,7 @@ class Believer(threading.Thread):
                 first = self.written * self._message_events
                 frame = numbered_frame(self.tag, first, self._message_events)
                 self._link.sendall(frame)
+                self.written_bytes += len(frame)
                 self.written += 1
             self._link.shutdown(socket.SHUT_WR)
             self.was_read = self._link.recv(1) == b""
@@ -119,6 +148,7 @@ class Believer(threading.Thread):
             self.error = error
         finally:
             self._link.close()
+            self.ended_seconds = time.monotonic()
 
     @property
     def is_stuck(self) -> bool:
@@ -165,7 +195,23 @@ def assert_books_balance(penstock: Penstock) -> None:
     assert "penstock_unaccounted_events 0.0" in penstock.http("/metrics")[1]
 
 
-def wait_until_all_is_stored(penstock: Penstock, seconds: float = 60.0) -> None:
+def wait_until_steady(
+    penstock: Penstock, *names: str, seconds: float = STEADY_SECONDS
+) -> list[float]:
+    """Wait until these metrics have been the same for so long; return them."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    found, since = penstock.metrics(*names), time.monotonic()
+    while time.monotonic() < since + seconds:
+        assert time.monotonic() < give_up, f"never steady: {names}, last {found}"
+        time.sleep(0.05)
+        if (now := penstock.metrics(*names)) != found:
+            found, since = now, time.monotonic()
+    return found
+
+
+def wait_until_all_is_stored(
+    penstock: Penstock, seconds: float = PATIENCE_SECONDS
+) -> None:
     """Wait until nothing is on its way, in memory or on disk; the books balance."""
     give_up = time.monotonic() + seconds
     while True:

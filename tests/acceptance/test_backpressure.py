@@ -9,6 +9,7 @@ import pytest
 
 from tests.acceptance.forward_sender import ForwardSender, packed_forward
 from tests.acceptance.penstock_process import Penstock, wait_until
+from tests.acceptance.resender import wait_until_steady
 from tests.workers import one_worker
 
 MIB = 1024 * 1024
@@ -33,7 +34,7 @@ SEGMENT_BYTES = 256 * 1024
 FLAT_BYTES = 1 * MIB
 
 # Long beside the second in which the flood would be read.
-PAUSED_SECONDS = 5.0
+PAUSED_SECONDS = 4.0
 # A transaction may take some seconds; only one that takes longer is a sign.
 UNREADY_SECONDS = 20.0
 
@@ -141,9 +142,8 @@ def small_ring(small_ring_penstock: Penstock) -> Penstock:
 
 
 @contextmanager
-def flooding(penstock: Penstock, *tags: str) -> Iterator[list[Flood]]:
-    """Flood from a connection for each tag; they have ended when the block has."""
-    floods = [Flood(penstock.port, tag) for tag in tags]
+def flooding(floods: list[Flood]) -> Iterator[list[Flood]]:
+    """Flood from these connections; they have ended when the block has."""
     try:
         for flood in floods:
             flood.start()
@@ -151,10 +151,6 @@ def flooding(penstock: Penstock, *tags: str) -> Iterator[list[Flood]]:
     finally:
         for flood in floods:
             flood.end()
-
-
-def tags_below(tag: str) -> list[str]:
-    return [f"{tag}.{number}" for number in range(CONNECTIONS)]
 
 
 def paused_connections(penstock: Penstock) -> float:
@@ -175,13 +171,18 @@ def test_a_flood_while_postgresql_is_paused_is_held_back_unacked_and_then_stored
         memory.check()
         return paused_connections(penstock) == CONNECTIONS
 
+    made = [Flood(penstock.port, f"{tag}.{number}") for number in range(CONNECTIONS)]
     with ExitStack() as stack:
         with penstock.postgres_paused():
-            floods = stack.enter_context(flooding(penstock, *tags_below(tag)))
+            floods = stack.enter_context(flooding(made))
             wait_until(all_wait, "reading is paused on every connection")
 
-            # For as long as PostgreSQL is away: alive, no ack, and nothing grows.
-            received = penstock.metric("penstock_received_bytes_total")
+            # For as long as PostgreSQL is away: alive, no ack, and nothing grows, when
+            # the last of what PostgreSQL's sockets take is out of the ring.
+            (received, paused) = wait_until_steady(
+                penstock, "penstock_received_bytes_total", "penstock_paused_connections"
+            )
+            assert paused == CONNECTIONS
             assert received - received_before < CONNECTIONS * FLOOD_BYTES / 2
             sizes = []
             paused_from = time.monotonic()
@@ -221,14 +222,15 @@ def test_one_noisy_sender_leaves_room_for_another(
 ) -> None:
     penstock = small_ring
     taken = 'penstock_received_events_total{mode="packed_forward"}'
+    made = Flood(penstock.port, f"{tag}.noisy")
     with ForwardSender(penstock.port) as quiet, ExitStack() as stack:
         with penstock.postgres_paused():
-            (noisy,) = stack.enter_context(flooding(penstock, f"{tag}.noisy"))
+            (noisy,) = stack.enter_context(flooding([made]))
             wait_until(
                 lambda: paused_connections(penstock) == 1,
                 "reading is paused for the noisy sender",
             )
-            before = penstock.metric(taken)
+            before, _ = wait_until_steady(penstock, taken, "penstock_ring_events")
             quiet.send(packed_forward(f"{tag}.quiet", [(1, {"n": 0})], "quiet"))
             wait_until(lambda: penstock.metric(taken) == before + 1, "it is taken")
             assert paused_connections(penstock) == 1

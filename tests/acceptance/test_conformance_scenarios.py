@@ -77,7 +77,7 @@ def test_a13_an_ack_does_not_wait_for_the_next_frame_to_be_whole(
 
 def test_b02_who_connects_and_closes_is_nobodys_business(penstock: Penstock) -> None:
     """Fluentd does so each second, for a heartbeat."""
-    before = penstock.stderr()
+    logged_before = len(penstock.logged())
     accepted = penstock.metric("penstock_connections_accepted_total")
     for _ in range(20):
         ForwardSender(penstock.port).close()
@@ -87,7 +87,9 @@ def test_b02_who_connects_and_closes_is_nobodys_business(penstock: Penstock) -> 
         lambda: penstock.metric("penstock_connections_accepted_total") >= accepted + 40,
         "all have been accepted",
     )
-    assert penstock.stderr() == before
+    logged = penstock.logged()[logged_before:].splitlines()
+    # Its first round is some time after the start.
+    assert [line for line in logged if "penstock.sink.maintenance" not in line] == []
 
 
 def test_b10_half_a_frame_is_no_row_and_no_trouble_to_others(
@@ -113,7 +115,6 @@ def test_b14_a_frame_of_one_byte_a_segment_is_one_row(
         assert sender.finish() == b""
 
 
-@pytest.mark.timeout(120)
 def test_b16_a_thousand_silent_connections_are_kept_and_cost_little(
     penstock: Penstock, tag: str
 ) -> None:
@@ -149,7 +150,6 @@ def a_gibibyte_of_zeros() -> bytes:
     return head + piece * 1_024 + ending
 
 
-@pytest.mark.timeout(120)
 def test_c13_a_gzip_bomb_is_kept_as_it_came_acked_and_disturbs_nobody(
     penstock: Penstock, tag: str
 ) -> None:

@@ -15,6 +15,8 @@ from fluent.sender import EventTime
 from tests.acceptance.penstock_process import Penstock, Row
 
 T = 1_700_000_000
+# By default it gives up after three, which is soon on a busy machine.
+SOCKET_SECONDS = 30.0
 
 # A record without keys that fill a column: all of it is found in `attributes`.
 NESTED: dict[str, Any] = {
@@ -38,7 +40,9 @@ def fluent_sender(
     penstock: Penstock, tag: str | None, **options: Any
 ) -> Iterator[sender.FluentSender]:
     """Yield the client; closed in the end, which sends what it still holds."""
-    client = sender.FluentSender(tag, host="127.0.0.1", port=penstock.port, **options)
+    client = sender.FluentSender(
+        tag, host="127.0.0.1", port=penstock.port, timeout=SOCKET_SECONDS, **options
+    )
     try:
         yield client
     finally:
@@ -208,7 +212,11 @@ def test_the_asynchronous_sender_loses_nothing_when_it_is_closed(
 ) -> None:
     events = 2_000
     client = asyncsender.FluentSender(
-        tag, host="127.0.0.1", port=penstock.port, nanosecond_precision=True
+        tag,
+        host="127.0.0.1",
+        port=penstock.port,
+        timeout=SOCKET_SECONDS,
+        nanosecond_precision=True,
     )
     for number in range(events):
         assert client.emit_with_time(None, EventTime(T, number * 1000), {"n": number})
@@ -260,7 +268,11 @@ def test_a_record_the_client_cannot_pack_arrives_as_its_error(
 
 def test_the_logging_handler_fills_the_columns(penstock: Penstock, tag: str) -> None:
     fluent = handler.FluentHandler(
-        tag, host="127.0.0.1", port=penstock.port, nanosecond_precision=True
+        tag,
+        host="127.0.0.1",
+        port=penstock.port,
+        timeout=SOCKET_SECONDS,
+        nanosecond_precision=True,
     )
     fluent.setFormatter(
         handler.FluentRecordFormatter(

@@ -290,7 +290,7 @@ def docker_sends(running: Running, tag: str) -> None:
     driver = DockerDriver.of(running.site.placed(running.setup.docker[0]))
     assert driver.tag == tag
     driver.send(["one", "two"], running.site.client_context())
-    assert running.penstock.count(tag) == before + 2
+    running.penstock.wait_for_count(tag, before + 2)
 
 
 def rejections(penstock: Penstock, tag: str) -> list[str]:

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import psutil
 import pytest
@@ -17,6 +17,7 @@ from tests.acceptance.resender import (
     assert_stored_once,
     numbers_of,
     wait_until_all_is_stored,
+    wait_until_steady,
 )
 from tests.acceptance.served_penstock import ServedPenstock, spool_files
 from tests.workers import WORKERS, one_worker
@@ -40,9 +41,11 @@ PAUSED_SECONDS = 15.0
 CROWD = 40
 CROWD_MESSAGE_EVENTS = 600
 SHORT_SHUTDOWN_SECONDS = 1.0
-# Of a stop that is over its time for what Python does before and after.
-SLACK_SECONDS = 0.5
-# For what was read last to be on disk.
+LONG_SHUTDOWN_SECONDS = 60.0
+# What a stop takes besides, on a busy machine. One that waits for PostgreSQL does so
+# for as long as that is away: in these tests, for ever.
+SLACK_SECONDS = 15.0
+# Nothing has moved for so long: what was read last is on disk.
 SETTLE_SECONDS = 2.0
 
 
@@ -99,7 +102,7 @@ def assert_all_there_in_order(penstock: Penstock, senders: list[Believer]) -> No
         assert numbers_of(penstock, sender.tag) == list(range(sender.events))
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_while_postgresql_is_paused_the_spool_fills_and_memory_does_not(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
 ) -> None:
@@ -109,7 +112,10 @@ def test_while_postgresql_is_paused_the_spool_fills_and_memory_does_not(
     with served.postgres_paused():
         senders = believers(served, messages=4 * MESSAGES)
         until = time.monotonic() + PAUSED_SECONDS
-        while time.monotonic() < until:
+        give_up = until + PAUSED_SECONDS
+        while (now := time.monotonic()) < until or (
+            now < give_up and not served.metric("penstock_spooled_events")
+        ):
             grown_bytes.append(served.rss_bytes() - at_rest_bytes)
             assert_books_balance(served)
             time.sleep(0.1)
@@ -123,7 +129,7 @@ def test_while_postgresql_is_paused_the_spool_fills_and_memory_does_not(
     assert max(grown_bytes) < GROWTH_BYTES, f"{max(grown_bytes) / MIB:.1f} MiB"
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("mode", ["overflow", "always"])
 @one_worker
 def test_penstock_killed_with_a_spool_and_no_postgresql_has_lost_what_was_in_memory(
@@ -134,9 +140,7 @@ def test_penstock_killed_with_a_spool_and_no_postgresql_has_lost_what_was_in_mem
     senders = believers(served)
     for sender in senders:
         sender.finish()
-    time.sleep(SETTLE_SECONDS)
-    in_memory = served.metric("penstock_ring_events")
-    on_disk = served.metric("penstock_spooled_events")
+    in_memory, on_disk = wait_until_settled(served)
     assert on_disk + in_memory == EVENTS
     assert on_disk > EVENTS / 2
     if mode == "always":  # what is in memory is on its way back, and on disk as well
@@ -151,7 +155,37 @@ def test_penstock_killed_with_a_spool_and_no_postgresql_has_lost_what_was_in_mem
     assert all(numbers == sorted(set(numbers)) for numbers in stored), "twice"
 
 
-@pytest.mark.timeout(150)
+def wait_until_settled(penstock: Penstock) -> list[float]:
+    """Wait until nothing moves; return the events in the ring and in the spool."""
+    names = ("penstock_ring_events", "penstock_spooled_events")
+    return wait_until_steady(penstock, *names, seconds=SETTLE_SECONDS)
+
+
+# Who stores the last row does not come back from it.
+HOLD = (
+    "CREATE OR REPLACE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN PERFORM pg_sleep(600); RETURN new; END $$"
+)
+HOLD_LAST = (
+    "CREATE TRIGGER hold BEFORE INSERT ON logs FOR EACH ROW"
+    " WHEN (new.tag = '{}' AND new.attributes->>'n' = '{}') EXECUTE FUNCTION hold()"
+)
+HELD = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+END_HELD = f"SELECT pg_terminate_backend(pid, 30000) FROM ({HELD}) AS held"
+
+
+@contextmanager
+def held_back(penstock: Penstock, tag: str, number: int) -> Iterator[None]:
+    """Let all be stored but the batch that has this event."""
+    penstock.fetch(HOLD)
+    penstock.fetch(HOLD_LAST.format(tag, number))
+    try:
+        yield
+    finally:
+        penstock.fetch("DROP TRIGGER hold ON logs")
+
+
+@pytest.mark.timeout(300)
 def test_killed_again_in_the_middle_of_replay_it_stores_all_once(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
 ) -> None:
@@ -160,21 +194,26 @@ def test_killed_again_in_the_middle_of_replay_it_stores_all_once(
     senders = believers(served)
     for sender in senders:
         sender.finish()
-    time.sleep(SETTLE_SECONDS)
+    wait_until_settled(served)
     served.stop(signal.SIGKILL)
     served.start_postgres()
-    for kill in range(1, 4):
-        served.start(*FLAGS)
-        wait_until(lambda: served.metric("penstock_copy_batches_total") > 0, "a batch")
-        assert_books_balance(served)
-        assert served.metric("penstock_spooled_events") > 0 or kill > 1
-        served.stop(signal.SIGKILL)
+    last = max(senders, key=lambda each: each.ended_seconds)
+    with held_back(served, last.tag, last.events - 1):
+        for kill in range(3):
+            served.start(*FLAGS)
+            wait_until(lambda: served.fetch(HELD), "the last batch is being stored")
+            assert_books_balance(served)
+            left = ("penstock_ring_events", "penstock_spooled_events")
+            assert sum(served.metrics(*left)) > 0
+            assert kill or served.metric("penstock_copy_batches_total") > 0
+            served.stop(signal.SIGKILL)
+            served.fetch(END_HELD)  # it does not look whether anybody waits for it
     served.start(*FLAGS)
     wait_until_all_is_stored(served)
     assert_all_there_in_order(served, senders)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("away", ["stopped", "paused"])
 def test_a_stop_without_postgresql_is_clean_and_the_rest_is_stored_after_the_next_start(
     served: ServedPenstock, believers: Callable[..., list[Believer]], away: str
@@ -190,7 +229,7 @@ def test_a_stop_without_postgresql_is_clean_and_the_rest_is_stored_after_the_nex
             sender.finish()
         began = time.monotonic()
         assert served.stop() == 0, served.stderr()
-        assert time.monotonic() - began < SHUTDOWN_SECONDS + 3.0
+        assert time.monotonic() - began < SHUTDOWN_SECONDS + SLACK_SECONDS
         assert spool_files(served.spool_dir)
     served.start_postgres()
     served.start(*FLAGS)
@@ -198,7 +237,6 @@ def test_a_stop_without_postgresql_is_clean_and_the_rest_is_stored_after_the_nex
     assert_all_there_in_order(served, senders)
 
 
-@pytest.mark.timeout(120)
 def test_one_sender_alone_is_spooled_too(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
 ) -> None:
@@ -206,14 +244,13 @@ def test_one_sender_alone_is_spooled_too(
     served.start(*FLAGS)
     served.stop_postgres()
     (sender,) = believers(served, connections=1, messages=3 * MESSAGES)
-    sender.finish(30.0)
+    sender.finish()
     assert served.metric("penstock_spooled_events") > 0
     served.start_postgres()
     wait_until_all_is_stored(served)
     assert_all_there_in_order(served, [sender])
 
 
-@pytest.mark.timeout(120)
 def test_senders_with_acks_leave_room_for_those_without(
     served: ServedPenstock, believers: Callable[..., list[Believer]], tag: str
 ) -> None:
@@ -232,7 +269,7 @@ def test_senders_with_acks_leave_room_for_those_without(
         )
         senders = believers(served)
         for sender in senders:
-            sender.finish(30.0)
+            sender.finish()
         assert served.metric("penstock_spooled_events") > 0
         served.start_postgres()
         for each in resenders:
@@ -243,7 +280,6 @@ def test_senders_with_acks_leave_room_for_those_without(
         assert_stored_once(served, each.tag, each.events)
 
 
-@pytest.mark.timeout(120)
 def test_a_stop_while_postgresql_hangs_keeps_what_waits_in_the_sockets(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
 ) -> None:
@@ -258,7 +294,6 @@ def test_a_stop_while_postgresql_hangs_keeps_what_waits_in_the_sockets(
     assert_all_there_in_order(served, senders)
 
 
-@pytest.mark.timeout(120)
 @one_worker
 def test_a_second_signal_tells_that_somebody_was_not_read(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
@@ -275,7 +310,6 @@ def test_a_second_signal_tells_that_somebody_was_not_read(
     assert '"senders_not_read": 3' in served.stderr().splitlines()[-1]
 
 
-@pytest.mark.timeout(120)
 def test_always_stores_what_a_disk_does_not_take_and_spools_again_when_it_does(
     served: ServedPenstock, believers: Callable[..., list[Believer]], tag: str
 ) -> None:
@@ -285,7 +319,7 @@ def test_always_stores_what_a_disk_does_not_take_and_spools_again_when_it_does(
     process.rlimit(psutil.RLIMIT_FSIZE, (0, no_limit[1]))  # every write fails
     senders = believers(served)
     for sender in senders:
-        sender.finish(30.0)
+        sender.finish()
     wait_until_all_is_stored(served)
     assert_all_there_in_order(served, senders)
 
@@ -300,7 +334,6 @@ def test_always_stores_what_a_disk_does_not_take_and_spools_again_when_it_does(
     assert_all_there_in_order(served, [late])
 
 
-@pytest.mark.timeout(120)
 def test_a_short_stop_with_a_full_ring_and_postgresql_hung_keeps_all_that_came_in_time(
     served: ServedPenstock, believers: Callable[..., list[Believer]]
 ) -> None:
@@ -314,7 +347,9 @@ def test_a_short_stop_with_a_full_ring_and_postgresql_hung_keeps_all_that_came_i
             served, connections=CROWD, messages=1, message_events=CROWD_MESSAGE_EVENTS
         )
         wait_until(lambda: all(each.written for each in senders), "all is written")
-        time.sleep(SETTLE_SECONDS)
+        written_bytes = sum(each.written_bytes for each in senders)
+        received = "penstock_received_bytes_total"
+        wait_until(lambda: served.metric(received) == written_bytes, "all is read")
         began = time.monotonic()
         assert served.stop() == 0, served.stderr()
         took_seconds = time.monotonic() - began
@@ -325,20 +360,20 @@ def test_a_short_stop_with_a_full_ring_and_postgresql_hung_keeps_all_that_came_i
     assert took_seconds < SHORT_SHUTDOWN_SECONDS + SLACK_SECONDS
 
 
-@pytest.mark.timeout(120)
 def test_a_stop_does_not_wait_for_postgresql_that_is_gone(
     served: ServedPenstock, tag: str
 ) -> None:
-    served.start(*FLAGS)
+    flag = "--shutdown-timeout-seconds"
+    served.start(*FLAGS, flag, str(LONG_SHUTDOWN_SECONDS))
     served.stop_postgres()
     sender = Resender(served.port, tag, chunks=2, chunk_events=10)
     sender.start()
     try:
         wait_until(lambda: served.metric("penstock_ring_events") > 0, "it is there")
-        time.sleep(SETTLE_SECONDS)
+        wait_until_settled(served)
         began = time.monotonic()
         assert served.stop() == 0, served.stderr()
-        assert time.monotonic() - began < SHUTDOWN_SECONDS / 3
+        assert time.monotonic() - began < LONG_SHUTDOWN_SECONDS / 2
         served.start_postgres()
         served.start(*FLAGS)
         sender.finish()

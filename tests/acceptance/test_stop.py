@@ -25,8 +25,8 @@ LARGE_FRAME_EVENTS = 2000
 LARGE_EVENTS = 200 * LARGE_FRAME_EVENTS
 WRITE_SECONDS = 20.0
 STALL_SECONDS = 0.5
-# From the command to the ready text, on a data directory that is in use.
-UP_AGAIN_SECONDS = 10.0
+# For what a busy machine takes long to encode and to store.
+SHUTDOWN_SECONDS = 100.0
 
 
 def write_and_close(port: int, tag: str, sender_number: int) -> None:
@@ -65,12 +65,11 @@ def stored_numbers(penstock: Penstock, tag: str) -> list[int]:
 
 
 def judge(penstock: Penstock, tag: str, events: int) -> None:
+    left = ("penstock_spooled_events", "penstock_ring_events")
     wait_until(
-        lambda: (
-            not penstock.metric("penstock_spooled_events")
-            and not penstock.metric("penstock_ring_events")
-        ),
+        lambda: penstock.metrics(*left) == [0, 0],
         "what the stop has spooled is stored",
+        SHUTDOWN_SECONDS,
     )
     stored = stored_numbers(penstock, tag)
     missing = events - len(set(stored))
@@ -79,25 +78,24 @@ def judge(penstock: Penstock, tag: str, events: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "stop",
+    "tell_to_stop",
     [
-        pytest.param(lambda penstock: penstock.stop(signal.SIGTERM), id="SIGTERM"),
-        pytest.param(lambda penstock: penstock.press_ctrl_c(), id="Ctrl-C"),
+        pytest.param(Penstock.terminate, id="SIGTERM"),
+        pytest.param(Penstock.press_ctrl_c, id="Ctrl-C"),
     ],
 )
 def test_a_stop_under_load_stores_what_senders_have_written(
     start_penstock: Callable[..., Penstock],
     tag: str,
-    stop: Callable[[Penstock], int],
+    tell_to_stop: Callable[[Penstock], None],
 ) -> None:
     penstock = start_penstock()
-    for sender in start_senders(penstock, tag):
-        sender.join()
-    # All is written and every socket is closed. A server so fast that all is stored by
-    # now would make this a test of nothing: it needs more FRAMES then.
-    stored = penstock.metric("penstock_copy_rows_total")
-    assert stored < EVENTS, "there is no load any more"
-    assert stop(penstock) == 0, penstock.stderr()
+    # Or a server that is quick has stored all before it is told to stop.
+    with penstock.postgres_paused():
+        for sender in start_senders(penstock, tag):
+            sender.join()
+        tell_to_stop(penstock)
+    assert penstock.wait_for_end() == 0, penstock.stderr()
     assert not penstock.postgres_processes(), "PostgreSQL outlives `penstock up`"
     penstock.start()
     judge(penstock, tag, EVENTS)
@@ -125,12 +123,12 @@ def test_a_stop_with_a_full_ring_stores_what_waits_in_the_sockets(
     judge(penstock, tag, EVENTS)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_stop_reads_on_for_as_long_as_what_was_written_takes(
     start_penstock: Callable[..., Penstock], tag: str
 ) -> None:
     """More than it can encode in the time that a sender is given to fall silent."""
-    penstock = start_penstock()
+    penstock = start_penstock("--shutdown-timeout-seconds", str(SHUTDOWN_SECONDS))
     frames = [
         packed_forward(tag, [(T, {"n": n, "message": FILLER}) for n in numbers])
         for numbers in (
@@ -147,7 +145,7 @@ def test_a_stop_reads_on_for_as_long_as_what_was_written_takes(
         os.kill(penstock.pid, signal.SIGTERM)
     finally:
         os.kill(penstock.pid, signal.SIGCONT)
-    assert penstock.wait_for_end() == 0, penstock.stderr()
+    assert penstock.wait_for_end(SHUTDOWN_SECONDS) == 0, penstock.stderr()
     penstock.start()
     judge(penstock, tag, LARGE_EVENTS)
 
@@ -208,9 +206,7 @@ def test_after_a_kill_penstock_is_up_again_with_all_that_was_acked(
         assert penstock.stop(signal.SIGKILL) == -signal.SIGKILL
     assert penstock.postmaster_pid() == postmaster is not None, "it was left alone"
 
-    started = time.monotonic()
     penstock.start()
-    assert time.monotonic() - started < UP_AGAIN_SECONDS
     assert penstock.postmaster_pid() == postmaster, "the same server, taken over"
     with ForwardSender(penstock.port) as sender:
         sender.send(packed_forward(tag, [(T, {"n": 20})], "after"))

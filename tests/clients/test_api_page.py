@@ -11,11 +11,13 @@ from tests.clients.agents import Agent, FluentBit
 from tests.docs.doc_blocks import parse_blocks
 from tests.docs.setups import PAGE
 
+pytestmark = pytest.mark.timeout(300)
+
 BLOCKS = parse_blocks(PAGE.with_name("api.md").read_text())
 (FLUENT_BIT,) = [each.text for each in BLOCKS if each.tag == "yaml"]
 (FLUENTD,) = [each.text for each in BLOCKS if each.tag == "text"]
 LINES = 100
-SENT_SECONDS = 45.0
+SENT_SECONDS = 60.0
 DATES = ["iso8601", "double", "epoch", "epoch_ms", "java_sql_timestamp"]
 FORMATS = ["json", "json_stream", "msgpack"]
 

@@ -29,6 +29,8 @@ shared_key = "{NEW_KEY}"
 # Longer by hand: PENSTOCK_RELOAD_SECONDS=600 make clients ARGS="-k replaced"
 SECONDS = float(os.environ.get("PENSTOCK_RELOAD_SECONDS", "15"))
 BURST_LINES, BURST_SECONDS = 50, 0.1
+
+pytestmark = pytest.mark.timeout(SECONDS + 240)
 RELOADS = "penstock_config_reloads_total"
 IS_GOOD = "penstock_config_last_reload_successful"
 
@@ -65,7 +67,6 @@ def test_certificates_are_replaced_while_they_send(
         expect_rows(penstock, agent, f"{tag}.{agent.program}", written)
 
 
-@pytest.mark.timeout(180)
 def test_who_was_refused_gets_in_by_itself_when_a_reload_brings_its_key(
     serve: Serve, agent: Agent, site: Site, tag: str
 ) -> None:

@@ -61,7 +61,7 @@ def expect_rows(penstock: Penstock, agent: Agent, tag: str) -> None:
     assert stored(penstock, tag) == list(range(LINES)), agent.output()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("section", SETUPS)
 def test_what_the_page_configures_is_stored(
     section: str, serve: Serve, agent: Agent, site: Site, tag: str
@@ -180,7 +180,7 @@ def wrong_files(site: Site) -> None:
     site.issue("unnamed", "web-1.example.org")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_a_sender_that_is_set_up_wrong_is_kept_out_until_it_is_right(
     fault: Fault, serve: Serve, agent: Agent, site: Site, tag: str
@@ -244,7 +244,7 @@ class Defaulting(dict[str, float]):
         return 0.0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_tag_that_is_not_allowed_is_rejected_and_acked(
     serve: Serve, agent: Agent, site: Site, tag: str
 ) -> None:
@@ -266,7 +266,7 @@ def test_a_tag_that_is_not_allowed_is_rejected_and_acked(
     expect_rows(penstock, agent, tag)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_network_that_is_not_listed_is_denied_until_it_is(
     serve: Serve, agent: Agent, site: Site, tag: str
 ) -> None:
@@ -283,7 +283,7 @@ def test_a_network_that_is_not_listed_is_denied_until_it_is(
     expect_rows(penstock, agent, tag)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_tls_with_a_key_is_the_way_to_the_listener_for_others(
     serve: Serve, agent: Agent, site: Site, tag: str
 ) -> None:
@@ -294,7 +294,7 @@ def test_tls_with_a_key_is_the_way_to_the_listener_for_others(
     expect_rows(penstock, agent, tag)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_docker_sends_through_a_fluent_bit_that_has_the_key(
     serve: Serve, fluent_bit: Agent, site: Site
 ) -> None:

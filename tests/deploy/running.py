@@ -19,7 +19,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -174,6 +175,31 @@ class Stack:
             connection.request(method, path, body, {**token, **named})
             with connection.getresponse() as answer:
                 yield answer
+
+    def statuses_at_once(self, path: str) -> set[str]:
+        """Ask more often than anybody may, on some connections; return the answers'.
+
+        All is said at once: how many come in a second is not a matter of how long a
+        connection and its TLS take here.
+        """
+        context = ssl.create_default_context(cafile=str(self.ca))
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
+        request += f"{self.secrets['http_token']}\r\n"
+        said = (request + "\r\n") * 59 + f"{request}Connection: close\r\n\r\n"
+
+        def ask(link: ssl.SSLSocket) -> list[str]:
+            link.sendall(said.encode())
+            text = b"".join(iter(lambda: link.recv(65536), b"")).decode()
+            return re.findall(r"^HTTP/1\.1 (\d+) ", text, re.MULTILINE)
+
+        with ExitStack() as open_ones, ThreadPoolExecutor(8) as threads:
+            links = []
+            for _ in range(8):
+                place = ("localhost", self.ports["https"])
+                plain = socket.create_connection(place, PATIENCE_SECONDS)
+                link = context.wrap_socket(plain, server_hostname="localhost")
+                links.append(open_ones.enter_context(link))
+            return {status for found in threads.map(ask, links) for status in found}
 
     def ask_here(self, path: str) -> str:
         """Ask Penstock itself on loopback, as this machine's agents do."""

@@ -201,7 +201,7 @@ def _looked_at(alarms: list[dict[str, Any]]) -> Iterator[tuple[str, set[str]]]:
                 yield metric["metric_name"], set(metric["dimensions"])
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("run", ["single", "receivers"])
 def test_an_alarm_has_exactly_the_dimensions_that_are_sent(
     resolved: Resolved, run: str
@@ -214,7 +214,7 @@ def test_an_alarm_has_exactly_the_dimensions_that_are_sent(
         assert dimensions in sent[name], f"{name} is not sent by {dimensions}"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_no_metric_is_sent_that_nobody_looks_at(resolved: Resolved) -> None:
     """Each costs by the month."""
     text = json.dumps(resolved.of("single", "aws_cloudwatch_metric_alarm"))
@@ -225,7 +225,7 @@ def test_no_metric_is_sent_that_nobody_looks_at(resolved: Resolved) -> None:
     assert {name for name in _sent() if name not in text} == looked_up
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_what_it_costs_is_what_alerts_md_says(resolved: Resolved) -> None:
     ours = len(agent_keys.selected(AGENT))
     # Each disk has its sets; the root's and the data volume's.
@@ -251,7 +251,7 @@ def test_what_it_costs_is_what_alerts_md_says(resolved: Resolved) -> None:
     assert f"about {dollars:.2f} USD" in said
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("run", ["single", "receivers"])
 def test_each_alarm_says_what_no_data_means_and_when_it_is_over(
     resolved: Resolved, run: str
@@ -266,7 +266,7 @@ def test_each_alarm_says_what_no_data_means_and_when_it_is_over(
         assert bool(alarm["alarm_actions"]) != is_part, alarm["alarm_name"]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_alerts_md_explains_each_alarm_and_no_other(resolved: Resolved) -> None:
     words = {"breaching": "alarm", "notBreaching": "fine", "missing": "as before"}
     made: dict[str, str] = {}
@@ -281,7 +281,7 @@ def test_alerts_md_explains_each_alarm_and_no_other(resolved: Resolved) -> None:
     assert explained == made
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("run", ["single", "receivers"])
 def test_the_dashboard_is_json_that_cloudwatch_takes(
     resolved: Resolved, run: str
@@ -304,7 +304,7 @@ def test_the_dashboard_is_json_that_cloudwatch_takes(
     assert len(places) == len(widgets), "two widgets in one place"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_slack_may_look_and_nothing_else(resolved: Resolved) -> None:
     (slack,) = resolved.of("receivers", "aws_chatbot_slack_channel_configuration")
     (attached,) = resolved.of("receivers", "aws_iam_role_policy_attachment")

@@ -172,24 +172,27 @@ def test_the_token_is_asked_for_behind_nginx_too(served: Stack) -> None:
 
 def test_a_tail_over_https_comes_at_once(served: Stack) -> None:
     came: list[float] = []
+    follows = threading.Event()
 
     def read() -> None:
         with served.asking("/api/tail?rows=0&q=tag:shop") as answer:
             assert answer.status == 200
             assert answer.headers["Content-Type"].startswith("text/event-stream")
             while line := answer.readline():
+                if line.startswith(b"event: live"):
+                    follows.set()
                 if b"follow me" in line:
                     came.append(time.monotonic())
                     return
 
     reader = threading.Thread(target=read)
     reader.start()
-    time.sleep(0.3)
+    assert follows.wait(30)
     served.send(json.dumps({"message": "follow me"}))
     acked = time.monotonic()
-    reader.join(timeout=10)
+    reader.join(timeout=30)
     assert came, "the event has not come"
-    assert came[0] - acked < 2, "it was kept in a buffer"
+    assert came[0] - acked < 10, "it was kept in a buffer"
 
 
 def test_a_body_that_is_too_large_is_refused_by_nginx(served: Stack) -> None:
@@ -206,8 +209,7 @@ def test_a_body_that_is_too_large_is_refused_by_nginx(served: Stack) -> None:
 
 
 def test_who_asks_too_often_is_told_to_come_later(served: Stack) -> None:
-    statuses = {served.ask("/health").status for _ in range(80)}
-    assert statuses == {200, 429}
+    assert served.statuses_at_once("/health") == {"200", "429"}
     time.sleep(2.5)  # the others have their turn again
 
 
@@ -218,8 +220,7 @@ def test_what_is_searched_for_is_in_no_log(served: Stack) -> None:
     assert "4711" not in access.read_text()
     assert "Bearer" not in access.read_text()
     # Nor where it is refused: nginx's own words of an error have the whole request.
-    asked = (served.ask("/health?q=card:4711-secret") for _ in range(80))
-    assert any(answer.status == 429 for answer in asked)
+    assert "429" in served.statuses_at_once("/health?q=card:4711-secret")
     assert "4711" not in (served.home / "nginx.log").read_text()
     time.sleep(2.5)
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -231,6 +232,19 @@ def test_init_again_keeps_what_is_not_given(here: Here) -> None:
     here.passes("init", "-e", "test", "--var", "data_volume_gib=10")
     after = json.loads((deployment(here) / "deployment.tfvars.json").read_text())
     assert after == before | {"data_volume_gib": 10}
+    here.passes("init", "--var", "data_volume_gib=10")  # there is only one
+
+
+def test_init_of_what_is_applied_takes_no_other_state(here: Here, aws: FakeAws) -> None:
+    """By a wrong region it would know nothing of what is there, and make it again."""
+    files = deployment(here)
+    before = {each: each.read_bytes() for each in files.iterdir() if each.is_file()}
+    line = one_line(here("init", "-e", "test", "--region", "eu-central-1"), 1)
+    assert f"resources in its state s3://{STATE_BUCKET}/penstock/test/" in line
+    assert {each: each.read_bytes() for each in before} == before
+    buckets = {each["Name"] for each in aws.client("s3").list_buckets()["Buckets"]}
+    assert not any("eu-central-1" in each for each in buckets)
+    here.passes("output")
 
 
 def test_init_takes_what_deploy_size_has_written(
@@ -336,11 +350,13 @@ variable "endpoint" { type = string }
 variable "bucket" { default = "" }
 variable "seconds" {
   type    = number
-  default = 3
+  default = 0
 }
 variable "kept" { default = ["terraform_data.second"] }
 resource "terraform_data" "first" {
-  provisioner "local-exec" { command = "touch began; sleep ${var.seconds}" }
+  provisioner "local-exec" {
+    command = "touch began; while [ -e hold ]; do sleep 0.1; done; sleep ${var.seconds}"
+  }
 }
 resource "terraform_data" "second" {
   depends_on = [terraform_data.first]
@@ -353,7 +369,7 @@ _names = itertools.count(1)
 
 @pytest.fixture
 def quick(tmp_path: Path, aws: FakeAws) -> Here:
-    """A root whose first resource takes three seconds."""
+    """A root whose first resource takes as long as there is a file named `hold`."""
     tool("terraform")
     root = tmp_path / "root"
     root.mkdir()
@@ -362,6 +378,19 @@ def quick(tmp_path: Path, aws: FakeAws) -> Here:
     place.environment.pop("TF_CLI_ARGS_init")
     place.passes(*init_arguments(aws, f"quick{next(_names)}"))
     return place
+
+
+@contextmanager
+def applying(place: Here) -> Iterator[subprocess.Popen[str]]:
+    """Apply, and be at the first resource until the block ends."""
+    hold = place.root / "hold"
+    hold.touch()
+    try:
+        process = place.start("apply", "--yes")
+        begun(place)
+        yield process
+    finally:
+        hold.unlink()
 
 
 def begun(place: Here) -> None:
@@ -374,13 +403,12 @@ def begun(place: Here) -> None:
 def test_ctrl_c_ends_terraform_in_good_order_and_the_same_command_goes_on(
     quick: Here, aws: FakeAws
 ) -> None:
-    process = quick.start("apply", "--yes")
-    begun(quick)
-    # Twice, as people do: Terraform gets one.
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    with applying(quick) as process:
+        # Twice, as people do: Terraform gets one.
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, said
     assert "stopping: Terraform ends the step it is in" in said
     assert "stopped after 0 of 2 steps; the same command goes on from there" in said
@@ -419,9 +447,8 @@ def test_plan_lists_each_change_for_people_and_programs(quick: Here) -> None:
 
 
 def test_who_holds_the_state_is_named_and_since_when(quick: Here) -> None:
-    process = quick.start("apply", "--yes")
-    begun(quick)
-    line = one_line(quick("apply", "--yes"), 1)
+    with applying(quick) as process:
+        line = one_line(quick("apply", "--yes"), 1)
     said, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, said
     assert "somebody else is at work on this deployment: " in line
@@ -431,11 +458,10 @@ def test_who_holds_the_state_is_named_and_since_when(quick: Here) -> None:
 def test_a_lock_that_nobody_holds_any_more_is_released_by_the_command_that_is_told(
     quick: Here,
 ) -> None:
-    process = quick.start("apply", "--yes")
-    begun(quick)
-    (terraform,) = children_of(process.pid)
-    os.kill(terraform, signal.SIGKILL)
-    process.communicate(timeout=PATIENCE_SECONDS)
+    with applying(quick) as process:
+        (terraform,) = children_of(process.pid)
+        os.kill(terraform, signal.SIGKILL)
+        process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     line = one_line(quick("plan"), 1)
     release = line.rpartition("it is no longer running: ")[2]
@@ -662,8 +688,17 @@ def test_push_builds_for_the_machines_kind_and_prints_the_digest(
     assert "--platform=linux/arm64" in asked
     assert "--target=penstock" in asked
     assert "--sbom=true" in asked
+    again = "is there already, and tags are not overwritten: give another --tag"
     line = one_line(place("push", "--only", "penstock", "--tag", "1.2.3"), 1)
-    assert "is there already, and tags are not overwritten" in line
+    assert line.endswith(again)
+
+    ecr = aws.client("ecr")
+    ecr.create_repository(repositoryName="test/postgres")
+    line = one_line(place("push", "--tag", "1.2.3"), 1)
+    assert "--only postgres brings the one that is missing" in line
+    place.passes("push", "--only", "postgres", "--tag", "1.2.3")
+    assert one_line(place("push", "--tag", "1.2.3"), 1).endswith(again)
+    ecr.delete_repository(repositoryName="test/postgres", force=True)
 
 
 # --- destroy: the last of this deployment

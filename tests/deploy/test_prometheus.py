@@ -48,7 +48,6 @@ def test_promtool_takes_the_configuration(name: str, tmp_path: Path) -> None:
     passes("promtool", "check", "config", tmp_path / name)
 
 
-@pytest.mark.timeout(60)
 def test_each_alert_fires_when_it_should_and_not_when_it_should_not() -> None:
     passes("promtool", "test", "rules", *TESTS)
 
@@ -181,7 +180,6 @@ class _Prometheus:
         return bool(data["result"])
 
 
-@pytest.mark.timeout(120)
 def test_a_real_prometheus_scrapes_a_real_penstock(scraped: Scraped) -> None:
     targets = scraped.ask("targets")["activeTargets"]
     health = {each["labels"]["job"]: each["health"] for each in targets}
@@ -191,7 +189,6 @@ def test_a_real_prometheus_scrapes_a_real_penstock(scraped: Scraped) -> None:
     assert stored["value"][1] == "5"
 
 
-@pytest.mark.timeout(120)
 def test_it_evaluates_every_rule_without_error(scraped: Scraped) -> None:
     rules = [
         rule
@@ -209,7 +206,6 @@ def test_it_evaluates_every_rule_without_error(scraped: Scraped) -> None:
     assert firing == set()
 
 
-@pytest.mark.timeout(120)
 def test_every_expression_of_the_dashboard_is_answered(scraped: Scraped) -> None:
     empty = []
     for title, expression in expressions(job="penstock", instance=".*"):
@@ -232,7 +228,6 @@ def test_every_expression_of_the_dashboard_is_answered(scraped: Scraped) -> None
     }
 
 
-@pytest.mark.timeout(120)
 def test_what_the_rules_ask_is_served(scraped: Scraped) -> None:
     """But for what is there at times only: backups, WAL, workers, a spool."""
     asked = set()

@@ -101,7 +101,6 @@ def as_run(name: str, variables: dict[str, Any]) -> str:
     return f'run "{name}" {{\n  command = plan\n  variables {{\n{given}\n  }}\n}}\n'
 
 
-@pytest.mark.timeout(120)
 def test_the_variables_of_every_size_are_planned(root: Path, tmp_path: Path) -> None:
     runs = [
         as_run(name, sized(tmp_path / f"{name}.tfvars.json", options))

@@ -63,17 +63,6 @@ READY = re.compile(
 )
 
 T = TypeVar("T")
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
-LOOP: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
-
-
-def pytest_asyncio_loop_factories(
-    config: pytest.Config, item: pytest.Item
-) -> dict[str, LoopFactory]:
-    """Return the loops of a module's async tests: its `LOOPS`, if it says so."""
-    module = item.getparent(pytest.Module)
-    loops: dict[str, LoopFactory] = getattr(module and module.obj, "LOOPS", LOOP)
-    return loops
 
 
 def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -96,6 +85,14 @@ def wait_until(
         assert time.monotonic() < give_up, f"not within {seconds:g} s: {what}"
         time.sleep(POLL_SECONDS)
     return answer
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Do the same where a loop runs, which goes on meanwhile."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < give_up, f"not within {PATIENCE_SECONDS:g} s: {what}"
+        await asyncio.sleep(POLL_SECONDS)
 
 
 # --- databases
@@ -122,11 +119,14 @@ class Database(NamedTuple):
         return run_async(_fetch(self.admin_url, statement, ()))
 
     def kill_connections(self) -> int:
-        """End every connection to this database; return how many there were."""
+        """End every connection to this database; return how many there were.
+
+        Autovacuum is none of them.
+        """
         return len(
             self.administer(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                f" WHERE datname = '{self.name}'"
+                f" WHERE datname = '{self.name}' AND backend_type = 'client backend'"
             )
         )
 
@@ -387,9 +387,11 @@ def the_line(ended: subprocess.CompletedProcess[str], exit_code: int) -> str:
     return line
 
 
-# Makes its stdin the terminal that it is started from, and goes on as what follows.
+# Makes its stdin the terminal that it is started from, whose end it hears also where
+# the tests are started by nohup(1), and goes on as what follows.
 AT_TERMINAL = (
-    "import fcntl, os, sys, termios;"
+    "import fcntl, os, signal, sys, termios;"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
     "fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
     "os.execv(sys.argv[1], sys.argv[1:])"
 )

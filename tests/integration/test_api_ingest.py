@@ -437,7 +437,7 @@ def test_a_worker_hands_over_no_more_of_what_nobody_waits_for(
 ) -> None:
     program = start(
         *("serve", "--database-url", database.url, "--workers", "2"),
-        *("--ring-bytes", "16MiB", "--ingest-commit-seconds", "0.5"),
+        *("--ring-bytes", "16MiB", "--ingest-commit-seconds", "2"),
         PENSTOCK_HTTP_TOKEN=TOKEN,
     ).wait_ready()
     post(program, '{"message":"x"}')

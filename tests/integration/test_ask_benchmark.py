@@ -42,7 +42,7 @@ def test_there_are_questions_of_every_kind_in_two_languages() -> None:
     assert {question.level for question in QUESTIONS} == {"easy", "medium", "hard"}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_all_gold_sql_passes_the_guard_and_returns_something(
     shop: Database,
 ) -> None:
@@ -64,7 +64,7 @@ async def test_all_gold_sql_passes_the_guard_and_returns_something(
     assert [key for key in found if key] == []
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_recorded_answers_come_out_as_they_have_to(shop: Database) -> None:
     recorded = read_recorded(QUESTIONS)
     with fake_model() as model:

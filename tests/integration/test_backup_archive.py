@@ -107,7 +107,7 @@ def test_who_stops_in_the_middle_is_not_kept(dump: tuple[Programs, bytes]):
         async with Archive(programs, endless(), "a.dump", "--data-only") as opened:
             await opened.read()
 
-    run_async(asyncio.wait_for(stop(), 10))
+    run_async(asyncio.wait_for(stop(), 30))
 
 
 def test_programs_that_are_not_there_are_said(dump: tuple[Programs, bytes]):

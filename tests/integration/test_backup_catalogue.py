@@ -17,6 +17,7 @@ from penstock.backup.catalogue import (
     verified_key,
 )
 from penstock.backup.files import FileStore
+from penstock.backup.latest import DatabaseId, Latest, find_latest
 from penstock.backup.manifest import decode, encode, manifest_key
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
@@ -28,6 +29,7 @@ from tests.s3_server import S3
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
+    (tmp_path / "store").mkdir()
     return FileStore(tmp_path / "store")
 
 
@@ -188,6 +190,21 @@ def test_a_backup_that_is_not_there_is_one_line(
     assert words in line
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["list", "show", "verify --last", "prune", "prune --dry-run", "restore latest"],
+)
+def test_a_directory_that_is_not_there_is_no_store_without_backups(
+    command: str, tmp_path: Path, here: Here
+) -> None:
+    """At night its disk may not be mounted: that is another line than no backup."""
+    store = (tmp_path / "absent").as_uri()
+    into = ["--data-dir", str(tmp_path / "new")] if "restore" in command else []
+    line = the_line(here("backup", *command.split(), "--store", store, *into), 3)
+    assert f"there is no directory {tmp_path / 'absent'}" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_a_store_both_say_how_to_name_one(here: Here) -> None:
     for name in ("list", "show", "prune"):
         assert "give --store, or set backup_store" in the_line(here("backup", name), 2)
@@ -208,3 +225,51 @@ def test_the_latest_is_none_that_has_no_id(store: Store) -> None:
     assert find_backup(store, "latest").id == history[-1].id
     (unreadable,) = read_catalogue(store).unreadable
     assert unreadable.key == "backups/zzz/manifest.json"
+
+
+# --- which one `latest` is
+
+OTHERS = "7000000000000000009"
+
+
+def asked(number: str) -> DatabaseId:
+    return DatabaseId(number, "penstock")
+
+
+def test_the_latest_is_that_of_the_database_asked_for(store: Store) -> None:
+    history = nights(2)
+    ours = asked(history[0].system_identifier)
+    later = NIGHT + timedelta(days=9)
+    theirs = manifest(later, [], system_identifier=OTHERS)
+    put_all(store, [*history, theirs])
+    now = datetime.now(UTC)
+    assert find_latest(store, now, ours) == Latest(history[-1])
+    assert find_latest(store, now, asked(OTHERS)) == Latest(theirs)
+
+    unknown = find_latest(store, now)
+    assert unknown.manifest == theirs
+    assert f"{history[-1].id} of penstock of the PostgreSQL {ours[0]}" in unknown.hint
+    of_none = find_latest(store, now, asked("7"))
+    assert of_none.manifest == theirs
+    assert "no backup of this database" in of_none.hint
+
+
+def test_of_one_database_the_latest_needs_no_word(store: Store) -> None:
+    history = nights(2)
+    put_all(store, history)
+    assert find_latest(store, datetime.now(UTC)) == Latest(history[-1])
+
+
+def test_a_backup_that_is_dated_in_the_future_is_told(store: Store, here: Here) -> None:
+    now = datetime.now(UTC)
+    history = nights(2, now - timedelta(days=2))
+    ahead = manifest(now + timedelta(days=3, minutes=2), [], 7)
+    put_all(store, [*history, ahead])
+    done = here("backup", "show", "--store", store.url)
+    assert f"the backup {ahead.id} is dated in the future" in done.stderr
+    assert f"the newest that is not is {history[-1].id}" in done.stderr
+    assert ", in 3 days" in done.stdout
+    pruned = here("backup", "prune", "--dry-run", "--quiet", "--store", store.url)
+    assert f"the backup {ahead.id} is dated in the future" in pruned.stderr
+    listed = here("backup", "list", "--store", store.url)
+    assert cells(listed.stdout.splitlines()[3])[1] == "in 3 days"

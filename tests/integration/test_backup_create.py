@@ -27,7 +27,7 @@ from tests.integration.upkeep_parts import add_rows, maintained
 from tests.s3_server import S3
 
 # PostgreSQL servers are started and restored meanwhile, three parts of tests at once.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 # Of everything in a database, as text, whatever the order.
 ALL_ROWS = "SELECT one::text FROM {table} AS one ORDER BY 1"

@@ -43,7 +43,7 @@ from tests.integration.upkeep_parts import maintained
 from tests.s3_server import S3
 
 # PostgreSQL servers are started and restored meanwhile, three parts of tests at once.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 MIB = 1024 * 1024
 

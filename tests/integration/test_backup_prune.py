@@ -28,7 +28,7 @@ from tests.integration.conftest import Here, the_line
 from tests.s3_server import S3
 
 # PostgreSQL servers are started and restored meanwhile, three parts of tests at once.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 RULES = Rules(7, 5, 12)
 DAY = timedelta(days=1)

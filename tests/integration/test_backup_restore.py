@@ -8,16 +8,19 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from penstock.backup.programs import find_programs
+from penstock.backup.stores import open_store
 from penstock.embedded import EmbeddedPostgres
 from penstock.errors import DatabaseUnavailableError
 from penstock.sink.migrations import migrate
 from penstock.sink.sql import load_blocks, load_migrations
 from tests import msgpack_bytes as m
+from tests.backup_history import manifest, put_all
 from tests.integration.backup_parts import (
     DAYS,
     ODD_TAG,
@@ -53,9 +56,10 @@ from tests.integration.conftest import (
 from tests.s3_server import S3
 
 # PostgreSQL servers are started and restored meanwhile, three parts of tests at once.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 BACKUPS = "backups-of-logs"
+LATER = "99991231T235959Z-0000"
 DAY = DAYS[1]
 TABLE = f"logs_{DAY}"
 ODD_ROWS = f"SELECT count(*) FROM logs WHERE tag = E'{ODD_TAG}'".replace("\\.", "\\\\.")
@@ -225,6 +229,18 @@ def test_a_day_that_was_dropped_comes_back_and_the_rest_is_untouched(
     assert after[TABLE] == before[TABLE]
     assert len(after.pop("logs_default")) == len(before.pop("logs_default")) + 1
     assert after == before
+
+
+def test_the_latest_of_a_store_that_others_share_is_of_the_database_restored_into(
+    here: Here, backup: Backup, tmp_path: Path
+):
+    store = downloaded(backup.s3, BACKUPS, tmp_path)
+    theirs = manifest(datetime(2026, 11, 1, tzinfo=UTC), [], own_id=LATER)
+    put_all(open_store(store), [theirs])
+    latest = ("backup", "restore", "latest", "--store", store, "--day", DAY)
+    ended = here(*latest, "--to-database-url", backup.source.url)
+    assert ended.stdout.startswith(f"restored {backup.id} into")
+    assert "their rows are there already" in ended.stderr
 
 
 def test_a_day_with_other_rows_is_refused_and_what_would_be_lost_is_said(

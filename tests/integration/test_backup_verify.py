@@ -35,7 +35,7 @@ from tests.integration.conftest import (
 from tests.s3_server import S3
 
 # PostgreSQL servers are started and restored meanwhile, three parts of tests at once.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 BACKUPS = "backups-to-verify"
 PARTS = [f"logs_{day}" for day in DAYS] + [

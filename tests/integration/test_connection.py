@@ -13,7 +13,7 @@ import uvloop
 
 from penstock.errors import DatabaseUnavailableError
 from penstock.postgres.connection import connect, unless_lost
-from tests.integration.conftest import Database
+from tests.integration.conftest import PATIENCE_SECONDS, Database
 
 
 def pump(source: socket.socket, target: socket.socket) -> None:
@@ -104,7 +104,7 @@ def test_a_copy_that_is_given_up_leaves_a_connection_that_can_be_closed(
         await asyncio.sleep(0.1)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await asyncio.wait_for(connection.close(), 10)
+        await asyncio.wait_for(connection.close(), PATIENCE_SECONDS)
 
     with asyncio.Runner() as runner:
         runner.run(give_up())

@@ -261,7 +261,7 @@ def test_the_token_of_a_file_is_replaced_by_a_reload(
         url = f"http://127.0.0.1:{program.http_port}/metrics"
         headers = {"Authorization": f"Bearer {token}"}
         try:
-            with urlopen(Request(url, headers=headers), timeout=10) as answer:
+            with urlopen(Request(url, headers=headers), timeout=30) as answer:
                 return int(answer.status)
         except HTTPError as error:
             with error:

@@ -12,15 +12,16 @@ import pytest
 import uvloop
 
 from penstock.http import connection
+from penstock.http import server as http_server
 from penstock.http.server import HttpServer
 from penstock.settings import HttpSettings
 from penstock.telemetry.metrics import Metrics
-from tests.integration.conftest import Database, Sender, Start, wait_until
+from tests.integration.conftest import Database, Sender, Start, until, wait_until
 
 MOST = 20
 HEALTH = b"GET /health HTTP/1.1\r\nHost: penstock\r\n\r\n"
 REFUSED = "penstock_http_connections_refused_total"
-SECONDS = 10.0
+SECONDS = 20.0
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 
 
@@ -49,6 +50,10 @@ class Limited:
             return await asyncio.wait_for(reader.read(), SECONDS)
         finally:
             writer.close()
+
+    async def has_open(self, count: int) -> None:
+        """Wait until it has taken so many connections."""
+        await until(lambda: len(self.server._connections) == count, "they are taken")
 
     def refused(self, reason: str) -> float:
         return self.metrics.registry.get_sample_value(REFUSED, {"reason": reason}) or 0
@@ -111,7 +116,7 @@ async def test_headers_that_do_not_come_are_not_waited_for(
     before = time.monotonic()
     with contextlib.suppress(ConnectionResetError):
         assert await limited.say(begun) == b""
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 9, "it is not the ten seconds of before"
     assert limited.refused("too_slow") == 1
 
 
@@ -175,8 +180,7 @@ async def test_a_connection_is_one_request(limited: Limited) -> None:
 async def test_a_new_limit_holds_from_the_next_connection_on(limited: Limited) -> None:
     settings = HttpSettings(http_max_connections=2)
     open_ones = [await limited.connect() for _ in range(10)]
-    await asyncio.sleep(0.05)
-    assert len(limited.server._connections) == 10
+    await limited.has_open(10)
     limited.server.reload(settings)
     assert b"alive" in await limited.say(HEALTH)
     assert len(limited.server._connections) <= 2
@@ -184,14 +188,15 @@ async def test_a_new_limit_holds_from_the_next_connection_on(limited: Limited) -
         each.close()
 
 
-async def test_a_stop_waits_for_nobody_who_is_silent() -> None:
+async def test_a_stop_waits_for_nobody_who_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_server, "CLOSE_SECONDS", 60.0)
     server = Limited()
     await server.server.start()
     _, silent = await server.connect()
-    await asyncio.sleep(0.05)
-    before = time.monotonic()
-    await server.server.close()
-    assert time.monotonic() - before < 0.5
+    await server.has_open(1)
+    await asyncio.wait_for(server.server.close(), SECONDS)
     silent.close()
 
 
@@ -224,8 +229,8 @@ async def test_it_comes_back_after_the_process_had_no_file_left(
         peer.setblocking(False)
         await loop.sock_connect(peer, ("127.0.0.1", limited.server.port))
         await loop.sock_sendall(peer, HEALTH)
-        await asyncio.sleep(0.3)
-        assert "the HTTP side can take no connection" in caplog.text
+        said = "the HTTP side can take no connection"
+        await until(lambda: said in caplog.text, "it is told")
         taken.pop().close()
         answer = await asyncio.wait_for(loop.sock_recv(peer, 65536), SECONDS)
         assert b"200 OK" in answer, "it had waited"

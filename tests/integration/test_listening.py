@@ -33,7 +33,7 @@ def test_a_server_without_files_loses_nobody_and_goes_on(
         with contextlib.ExitStack() as silent:
             for _ in range(2 * FILES_LEFT):
                 silent.enter_context(
-                    socket.create_connection(("127.0.0.1", server.port), 10)
+                    socket.create_connection(("127.0.0.1", server.port), 30)
                 )
             wait_until(lambda: process.num_fds() >= few, "its files are used up")
             # In the backlog: it is taken when there are files again.

@@ -22,11 +22,12 @@ from tests.integration.conftest import (
 from tests.integration.upkeep_parts import make_day, named
 
 ENTRIES = 200
+LEAST_MESSAGES = 10  # of each sender, or there was no load
 # Of each message: most are of today, some late ones of days that are sealed meanwhile.
 DAYS_AGO = (0, 0, 0, 0, 0, 1, 2, 5, 0, -1)
 # Longer than a lock is waited for, by maintenance and by a writer that makes a day; and
-# as long again for a machine that is busy.
-MOST_SECONDS = 8.0
+# some times as long again for a machine that is busy.
+MOST_SECONDS = 20.0
 SETTINGS = {
     "PENSTOCK_MAINTENANCE_INTERVAL_SECONDS": "1",
     "PENSTOCK_PARTITION_AHEAD_DAYS": "4",
@@ -35,6 +36,7 @@ SETTINGS = {
     "PENSTOCK_SEAL_ATTRIBUTES_GIN": "on",
 }
 OLD_DAYS, SEALED_DAYS = range(12, 16), range(2, 6)
+DROPPED, SEALED = "penstock_partitions_dropped_total", "penstock_days_sealed_total"
 PARTITIONS = (
     "SELECT inhrelid::regclass::text FROM pg_inherits"
     " WHERE inhparent IN ('logs'::regclass, 'ingest_chunk'::regclass)"
@@ -129,8 +131,8 @@ def assert_no_sender_saw_it(
     for each in senders:
         assert each.error is None
         assert each.longest_seconds < MOST_SECONDS, f"{each.longest_seconds:.1f} s"
+        assert each.messages > LEAST_MESSAGES
     sent = sum(each.messages for each in senders) * ENTRIES
-    assert sent > 10_000
     stored = database.value("SELECT count(*) FROM logs WHERE attributes ? 'load'")
     assert stored == sent
     assert database.value("SELECT count(*) FROM rejected_event") == 0
@@ -139,7 +141,7 @@ def assert_no_sender_saw_it(
     assert program.metric("penstock_protocol_errors_total") == 0
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_days_are_made_dropped_and_sealed_and_no_sender_sees_it(
     start: Start, database: Database
 ) -> None:
@@ -147,9 +149,15 @@ def test_days_are_made_dropped_and_sealed_and_no_sender_sees_it(
     program = start("serve", "--database-url", database.url, **SETTINGS).wait_ready()
     with load(program.port) as senders:
         wait_until(lambda: is_all_done(database), "all is maintained", 90)
-        time.sleep(1)
-    assert program.metric("penstock_partitions_dropped_total") == len(OLD_DAYS)
-    assert program.metric("penstock_days_sealed_total") >= len(SEALED_DAYS)
+        # It tells of a round when that has ended.
+        wait_until(
+            lambda: (
+                program.metric(DROPPED) >= len(OLD_DAYS)
+                and program.metric(SEALED) >= len(SEALED_DAYS)
+            ),
+            "it is told",
+        )
+    assert program.metric(DROPPED) == len(OLD_DAYS)
     assert_no_sender_saw_it(program, database, senders)
     assert program.stop() == 0
 
@@ -165,7 +173,7 @@ def until_a_drop_is_given_up(database: Database) -> None:
     wait_until(lambda: database.administer(waiting) == [(0,)], "it gives up")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_somebodys_long_query_holds_up_maintenance_and_no_sender_for_long(
     start: Start, database: Database
 ) -> None:
@@ -185,6 +193,8 @@ def test_somebodys_long_query_holds_up_maintenance_and_no_sender_for_long(
     with load(program.port) as senders:
         run_async(read_for_long())
         wait_until(lambda: is_all_done(database), "all is maintained", 90)
-    assert program.metric("penstock_maintenance_failures_total") > 0
+    wait_until(
+        lambda: program.metric("penstock_maintenance_failures_total") > 0, "it is told"
+    )
     assert_no_sender_saw_it(program, database, senders)
     assert program.stop() == 0

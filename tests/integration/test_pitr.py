@@ -43,7 +43,7 @@ from tests.s3_faults import Fault, S3Faults
 from tests.s3_server import S3, used_here
 
 # PostgreSQL servers are started and restored meanwhile, three parts of tests at once.
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 ROWS = "SELECT * FROM logs ORDER BY id"
 # A busy machine starts Python in seconds, and each segment is a Python.

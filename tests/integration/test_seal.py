@@ -11,7 +11,7 @@ import pytest
 from penstock.sink import maintenance_round
 from penstock.sink.partitions import DAY_SECONDS
 from penstock.sink.sql import load_blocks
-from tests.integration.conftest import Database
+from tests.integration.conftest import PATIENCE_SECONDS, Database
 from tests.integration.upkeep_parts import (
     NOW,
     TODAY,
@@ -44,7 +44,7 @@ async def person(database: Database) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + PATIENCE_SECONDS
     while not await condition():
         assert time.monotonic() < give_up
         await asyncio.sleep(0.01)
@@ -173,7 +173,7 @@ async def test_no_writer_waits_for_an_index_that_waits_for_a_writer(
 
     await until(waits)
     assert not building.done()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await add_rows(another, 2, 1)
         await add_rows(another, 0, 1)
     await inserting.commit()

@@ -21,8 +21,13 @@ import msgpack
 import pytest
 
 from penstock.cli.main import main
+from tests.integration.conftest import PATIENCE_SECONDS
+from tests.ports import free_port
 
 ACK, HOLD, DROP = "ack", "hold", "drop"
+# After which the command gives up on acks that do not come: several times as long as
+# those take that do, on a machine that is busy, and no longer than has to be waited.
+GIVES_UP = ("--timeout", "1.5")
 
 
 class Frame:
@@ -145,9 +150,9 @@ def numbered(path: Path, lines: int) -> list[bytes]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + PATIENCE_SECONDS
     while not condition():
-        assert time.monotonic() < end, "it did not come about within 5 s"
+        assert time.monotonic() < end, f"not within {PATIENCE_SECONDS:g} s"
         time.sleep(0.005)
 
 
@@ -217,8 +222,9 @@ def test_eight_chunks_are_under_way_at_a_time(
         return HOLD if len(held) <= 8 else ACK
 
     peer.decide = hold_eight
-    code, err = send("--chunk-events", "1", "--timeout", "0.5", tmp_path / "a")
+    code, err = send("--chunk-events", "1", *GIVES_UP, tmp_path / "a")
     assert code == 1
+    assert peer.ended.wait(PATIENCE_SECONDS)
     assert len(peer.frames) == 8
     assert "sent 8 events in 8 chunks, 0 acked, 8 unknown" in err
 
@@ -226,7 +232,7 @@ def test_eight_chunks_are_under_way_at_a_time(
 def test_acks_are_matched_by_id(peer: Peer, send: Send, tmp_path: Path) -> None:
     numbered(tmp_path / "a", 25)
     peer.decide = lambda frame: HOLD if len(peer.frames) == 1 else ACK
-    code, err = send("--chunk-events", "10", "--timeout", "0.3", tmp_path / "a")
+    code, err = send("--chunk-events", "10", *GIVES_UP, tmp_path / "a")
     assert code == 1
     assert "sent 25 events in 3 chunks, 15 acked, 10 unknown" in err
 
@@ -266,7 +272,7 @@ def test_a_frame_cut_off_midway_is_sent_again_whole(
     code, err = send(*ack, tmp_path / "a")
     assert code == 0
     assert ", 1 reconnect, " in err
-    assert not ack or peer.ended.wait(5)
+    assert not ack or peer.ended.wait(PATIENCE_SECONDS)
     assert peer.messages() == [line]
 
 
@@ -277,7 +283,7 @@ def test_a_server_that_restarts_is_found_again(peer: Peer, tmp_path: Path) -> No
     process.stdin.write(b"one\n")
     until(lambda: len(peer.frames) == 2)
     process.stdin.write(b"two\n")
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0
     assert b"sent 2 events in 2 chunks, all acked, 1 reconnect" in err
     assert peer.messages() == [b"one", b"two"]
@@ -288,16 +294,16 @@ def test_without_an_ack_the_count_says_what_is_unknown(
 ) -> None:
     numbered(tmp_path / "a", 30)
     peer.decide = lambda frame: ACK if len(peer.frames) == 1 else HOLD
-    code, err = send("--chunk-events", "10", "--timeout", "0.3", "-q", tmp_path / "a")
+    code, err = send("--chunk-events", "10", *GIVES_UP, "-q", tmp_path / "a")
     assert code == 1
     tally, error = err.splitlines()
     assert tally.startswith("sent 30 events in 3 chunks, 10 acked, 20 unknown, ")
-    assert error == f"penstock: gave up on 127.0.0.1:{peer.port}: no ack for 0.3 s"
+    assert error == f"penstock: gave up on 127.0.0.1:{peer.port}: no ack for 1.5 s"
 
 
 @pytest.mark.parametrize(
     ("option", "value", "why"),
-    [("--timeout", "0.6", "no ack for 0.6 s"), ("--retries", "2", "2 retries used up")],
+    [("--timeout", "2", "no ack for 2 s"), ("--retries", "2", "2 retries used up")],
 )
 def test_a_server_that_keeps_closing_is_given_up(
     peer: Peer, send: Send, tmp_path: Path, option: str, value: str, why: str
@@ -308,7 +314,7 @@ def test_a_server_that_keeps_closing_is_given_up(
     assert code == 1
     assert "sent 3 events in 1 chunk, 0 acked, 3 unknown" in err
     assert re.search(
-        f": {why}; connection lost [3-5] times, at last: closed by the server", err
+        f": {why}; connection lost [3-7] times, at last: closed by the server", err
     )
     assert len({frame.chunk for frame in peer.frames}) == 1
     assert len(peer.frames) >= 3
@@ -320,11 +326,11 @@ def test_the_timeout_counts_from_the_last_ack(
     numbered(tmp_path / "a", 6)
 
     def ack_slowly(frame: Frame) -> str:
-        time.sleep(0.1)
+        time.sleep(0.3)
         return ACK
 
     peer.decide = ack_slowly
-    code, err = send("--chunk-events", "1", "--timeout", "0.4", tmp_path / "a")
+    code, err = send("--chunk-events", "1", *GIVES_UP, tmp_path / "a")
     assert code == 0
     assert "sent 6 events in 6 chunks, all acked" in err
 
@@ -334,14 +340,13 @@ def test_huge_lines_are_not_piled_up_in_memory(
 ) -> None:
     (tmp_path / "a").write_bytes(b"x" * 9_000_000 + b"\n" + b"x" * 9_000_000 + b"\ny")
     peer.decide = lambda frame: HOLD
-    code, err = send("--timeout", "0.5", tmp_path / "a")
+    code, err = send(*GIVES_UP, tmp_path / "a")
     assert code == 1
     assert "sent 2 events in 2 chunks, 0 acked, 2 unknown" in err
 
 
 def test_no_server_is_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+    port = str(free_port())
     with pytest.raises(SystemExit) as ended:
         main(["send", "--port", port, os.devnull])
     assert ended.value.code == 3
@@ -352,14 +357,13 @@ def test_no_server_is_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_retries_wait_for_a_server_that_starts_late(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     run = [sys.executable, "-m", "penstock", "send", "--port", str(port)]
     with subprocess.Popen([*run, "--retries", "50", os.devnull]) as process:
         time.sleep(0.3)
         with socket.create_server(("127.0.0.1", port)) as listener:
             listener.accept()[0].close()
-            assert process.wait(5) == 0
+            assert process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_a_bad_line_is_named_and_what_stands_before_it_is_acked(
@@ -382,7 +386,7 @@ def test_without_acks_nothing_is_asked_and_all_arrives(
     code, err = send("--no-ack", tmp_path / "a")
     assert code == 0
     assert err.startswith("sent 2,500 events in 3 chunks, no acks asked for, ")
-    assert peer.ended.wait(5)
+    assert peer.ended.wait(PATIENCE_SECONDS)
     assert [frame.option for frame in peer.frames] == [
         {b"size": 1000},
         {b"size": 1000},
@@ -438,7 +442,7 @@ def test_a_line_on_a_pipe_is_not_held_back_for_the_next(peer: Peer) -> None:
     for number in range(3):
         process.stdin.write(b"%d\n" % number)
         until(lambda: len(peer.frames) == number + 1)  # noqa: B023
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert b"sent 3 events in 3 chunks, all acked" in err
 
 
@@ -448,7 +452,7 @@ def test_ctrl_c_stops_reading_waits_for_acks_and_counts(peer: Peer) -> None:
     process.stdin.write(b"one\ntwo\n")
     until(lambda: len(peer.frames) == 1)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
     assert err.startswith(b"sent 2 events in 1 chunk, all acked")
 
@@ -458,13 +462,15 @@ def test_ctrl_c_under_a_full_window_ends_within_seconds(
 ) -> None:
     numbered(tmp_path / "a", 100)
     peer.decide = lambda frame: HOLD
-    args = command(peer, "--chunk-events", "1", str(tmp_path / "a"))
+    for_ever = "from penstock.cli import main, send; send.INTERRUPT_SECONDS = 3600.0"
+    args = [sys.executable, "-c", f"{for_ever}; main.main()", "send", "--port"]
+    args += [str(peer.port), "--chunk-events", "1", str(tmp_path / "a")]
     process = subprocess.Popen(args, stderr=-1)
     until(lambda: len(peer.frames) == 8)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
+    time.sleep(0.5)  # or the two would be one
     process.send_signal(signal.SIGINT)  # the second one does not wait
-    _, err = process.communicate(timeout=2)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
     assert err.startswith(b"sent 9 events in 9 chunks, 0 acked, 9 unknown")
 
@@ -490,7 +496,7 @@ def on_a_terminal(args: list[str], stdin: int | None) -> tuple[int, str]:
         except OSError:  # Linux: the other end is closed
             pass
         os.close(terminal)
-        return process.wait(5), shown.decode()
+        return process.wait(PATIENCE_SECONDS), shown.decode()
 
 
 def test_on_a_terminal_without_a_file_usage_is_shown(peer: Peer) -> None:

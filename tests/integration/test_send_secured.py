@@ -18,6 +18,7 @@ from penstock.cli.main import main
 from penstock.net.certificates import TlsServer, load_terms
 from penstock.settings import SecuritySettings, TlsSettings, User
 from tests.authority import Authority
+from tests.integration.conftest import PATIENCE_SECONDS
 from tests.integration.net.test_handshake import Server, serving
 
 Send = Callable[..., tuple[int, str]]
@@ -81,12 +82,12 @@ def listening(
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
-        assert started.wait(10)
+        assert started.wait(PATIENCE_SECONDS)
         yield found[0][1]
     finally:
         if found:
             found[0][0].call_soon_threadsafe(ended.set)
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ def test_a_server_that_asks_for_a_certificate_is_shown_ours(
     trust = (*HOST, "--tls", "--tls-ca-file", ca)
     own = ("--tls-certificate-file", certificate, "--tls-key-file", key)
     with listening(OPEN, mutual) as server:
-        code, err = send(server, *trust, "--timeout", "1", lines)
+        code, err = send(server, *trust, "--timeout", "3", lines)
         assert code in (1, 3)
         assert "certificate required" in err or "closed by the server" in err
         assert send(server, *trust, *own, lines)[0] == 0

@@ -14,8 +14,10 @@ from tests.spool_parts import number_of, part_of
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 8
-# Some hundred appends; the moment is drawn anew in each round.
-LONGEST_LIFE_SECONDS = 0.3
+# Lines that it says, and what it has time for behind the last: the moment is drawn anew
+# in each round.
+LINES = range(10, 60)
+LONGEST_REST_SECONDS = 0.02
 LIFE_NUMBERS = 100_000  # more than a life has time for
 
 
@@ -31,10 +33,12 @@ def live_and_die(directory: Path, first: int, seed: int) -> list[str]:
     with child:
         assert child.stdout is not None
         assert child.stdout.readline() == "+ \n"
+        rng = random.Random(seed)
+        said = [child.stdout.readline() for _ in range(rng.choice(LINES))]
         # The pipe takes what comes meanwhile, and holds the child when it is full.
-        time.sleep(random.Random(seed).uniform(0, LONGEST_LIFE_SECONDS))
+        time.sleep(rng.uniform(0, LONGEST_REST_SECONDS))
         child.kill()
-        return child.stdout.read().splitlines()
+        return "".join([*said, child.stdout.read()]).splitlines()
 
 
 def numbers_said(lines: list[str], sign: str) -> set[int]:

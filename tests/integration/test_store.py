@@ -19,11 +19,19 @@ from penstock.sink.partitions import POSTPONE_SECONDS, Partitions
 from penstock.sink.postgres import MOST_REJECTED_ROWS, PostgresWriter
 from tests import msgpack_bytes as m
 from tests.database_proxy import DatabaseProxy
-from tests.integration.conftest import Database, batch_of, new_writer, numbers_in
+from tests.integration.conftest import (
+    PATIENCE_SECONDS,
+    Database,
+    batch_of,
+    new_writer,
+    numbers_in,
+)
 
 # 2026-07-31T12:00:00Z, the time at which all batches come.
 NOW = datetime(2026, 7, 31, 12, tzinfo=UTC).timestamp()
 DAY = 86_400
+# As long as a test needs, where what is looked at is what waits beside it.
+PATIENT_DAYS = "ALTER FUNCTION penstock_make_day SET lock_timeout = '30s'"
 STORED = "SELECT (attributes->>'n')::int AS n, tableoid::regclass::text AS partition"
 
 
@@ -94,7 +102,7 @@ async def partition_of(person: asyncpg.Connection, n: int) -> str:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + PATIENCE_SECONDS
     while not await condition():
         assert time.monotonic() < give_up
         await asyncio.sleep(0.005)
@@ -295,10 +303,10 @@ async def test_a_long_query_holds_up_a_new_day_for_two_seconds_and_once(
     await person.fetch("SELECT * FROM logs")  # keeps its locks to the end
     began = time.monotonic()
     await store(writer, yesterday(1))
-    assert 1.5 < time.monotonic() - began < 4
+    assert 1.5 < time.monotonic() - began < 9, "by its own limit, not ingest's"
     began = time.monotonic()
     await store(writer, yesterday(2))
-    assert time.monotonic() - began < 1, "the next batch does not wait again"
+    assert time.monotonic() - began < 1.9, "the next batch does not wait again"
     await reading.rollback()
     assert await numbers(person) == [1, 2]
     assert await partition_of(person, 1) == "logs_default"
@@ -314,25 +322,27 @@ async def test_others_read_and_write_while_a_day_waits_for_its_lock(
     """What waits is the new day, not the rows of days that are there."""
     writer, other = await writers.connected(), await writers.connected()
     await store(other, yesterday(1))
+    await person.execute(PATIENT_DAYS)
     reading = person.transaction()
     await reading.start()
     await person.fetch("SELECT * FROM logs")
     making = asyncio.create_task(store(writer, batch_of(event(2, -2))))
-    async with asyncio.timeout(1.5):
-        third = await asyncpg.connect(database.url)
-        await until(lambda: waits_for_lock(third))
-        await store(other, yesterday(3))
-        await third.fetchval("SELECT count(*) FROM logs_20260730")
-        await third.close()
+    third = await asyncpg.connect(database.url)
+    await until(lambda: waits_for_lock(third))
+    await store(other, yesterday(3))
+    await third.fetchval("SELECT count(*) FROM logs_20260730")
+    assert await waits_for_lock(third), "still"
+    await third.close()
     await reading.rollback()
     await making
     assert sorted(await numbers(person)) == [1, 2, 3]
 
 
 async def test_rows_that_another_adds_to_the_default_partition_meanwhile_move_too(
-    writer: PostgresWriter, person: asyncpg.Connection
+    writer: PostgresWriter, person: asyncpg.Connection, database: Database
 ) -> None:
     """Another receiver, who does not make this day, is about to commit such rows."""
+    await person.execute(PATIENT_DAYS)
     adding = person.transaction()
     await adding.start()
     await person.execute(
@@ -340,7 +350,9 @@ async def test_rows_that_another_adds_to_the_default_partition_meanwhile_move_to
         " VALUES (1, '2026-07-30 12:00+00', 't', '{\"n\": 1}')"
     )
     storing = asyncio.create_task(store(writer, yesterday(2)))
-    await asyncio.sleep(0.3)
+    third = await asyncpg.connect(database.url)
+    await until(lambda: waits_for_lock(third))
+    await third.close()
     await adding.commit()
     await storing
     assert sorted(await numbers(person)) == [1, 2]
@@ -416,7 +428,7 @@ async def test_a_batch_that_is_given_up_stores_nothing_and_ends_quickly(
     storing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await storing
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         await writer.close()
     await locking.rollback()
     assert await numbers(person) == []
@@ -498,12 +510,13 @@ async def test_a_server_that_ends_while_it_does_not_read_is_noticed(
         await store(writer, yesterday(1000))
         proxy.hold_writes(after_bytes=1_000_000)  # within the COPY
         storing = asyncio.create_task(store(writer, large))
+        await proxy.writes_are_held()
         await asyncio.sleep(0.5)  # the socket's buffers are full long before
         if last_words:
             database.kill_connections()
         else:
             proxy.cut()
-        done, _ = await asyncio.wait({storing}, timeout=5)
+        done, _ = await asyncio.wait({storing}, timeout=20)
         assert done, "it would wait for ever"
         assert isinstance(storing.exception(), TransientSinkError)
         assert not writer.is_connected

@@ -18,15 +18,24 @@ from penstock.sink.claim_periods import PERIOD_SECONDS
 from penstock.sink.postgres import PostgresWriter
 from tests import msgpack_bytes as m
 from tests.database_proxy import DatabaseProxy
-from tests.integration.conftest import Database, batch_of, new_writer
+from tests.integration.conftest import (
+    PATIENCE_SECONDS,
+    Database,
+    batch_of,
+    new_writer,
+)
+from tests.integration.conftest import until as until_true
 
 CHUNK = m.fixstr(b"chunk")
-COMMIT_TAKES = """
-CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql AS
-    $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$;
-CREATE CONSTRAINT TRIGGER nap AFTER INSERT ON logs
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nap()
+# A COMMIT stands still for as long as somebody has this lock.
+COMMIT_WAITS = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS
+    $$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON logs
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait();
+SELECT pg_advisory_lock(7)
 """
+LET_COMMIT = "SELECT pg_advisory_unlock(7)"
 
 
 def entries(*numbers: int) -> bytes:
@@ -100,7 +109,7 @@ async def in_thread(function: Any, *arguments: Any) -> Any:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + PATIENCE_SECONDS
     while not await condition():
         assert time.monotonic() < give_up
         await asyncio.sleep(0.005)
@@ -112,6 +121,10 @@ async def commits(person: asyncpg.Connection) -> bool:
         " AND state = 'active' AND datname = current_database()"
     )
     return count > 0
+
+
+async def has_rows(person: asyncpg.Connection, count: int) -> bool:
+    return bool(await person.fetchval("SELECT count(*) = $1 FROM logs", count))
 
 
 # --- chunks
@@ -269,12 +282,12 @@ async def test_a_batch_whose_commit_was_not_answered_is_stored_once(
         await store(writer, batch_of(entries(0)))
         person = await asyncpg.connect(database.url)
         # The answer to the last statement before COMMIT is the last one that is heard.
-        await person.execute(COMMIT_TAKES.format(seconds=0.5))
+        await person.execute(COMMIT_WAITS)
         storing = asyncio.create_task(store(writer, batch))
         await until(lambda: commits(person))
         proxy.hold_answers()
-        await asyncio.sleep(1)
-        assert await person.fetchval("SELECT count(*) FROM logs") == 2, "committed"
+        await person.execute(LET_COMMIT)
+        await until(lambda: has_rows(person, 2))
         proxy.cut()
         with pytest.raises(TransientSinkError):
             await storing
@@ -306,7 +319,7 @@ async def test_what_was_spooled_waits_for_its_commit_that_is_under_way(
         writer = await writers.connected(proxy.url)
         await store(writer, batch_of(entries(0)))
         person = await asyncpg.connect(database.url)
-        await person.execute(COMMIT_TAKES.format(seconds=1.5))
+        await person.execute(COMMIT_WAITS)
         batch = batch_of(entries(1))
         storing = asyncio.create_task(store(writer, batch))
         await until(lambda: commits(person))
@@ -319,7 +332,11 @@ async def test_what_was_spooled_waits_for_its_commit_that_is_under_way(
         again = batch_of(entries(1))
         for segment in again.segments:  # as it comes back from the spool
             segment.claim, segment.tried_in = b"c" * 16, batch.name
-        assert (await store(later, again)).duplicate_events == 1
+        storing_again = asyncio.create_task(store(later, again))
+        await asyncio.sleep(0.3)
+        assert not storing_again.done(), "it waits for the other's end"
+        await person.execute(LET_COMMIT)
+        assert (await storing_again).duplicate_events == 1
         assert await person.fetchval("SELECT count(*) FROM logs") == 2
         await person.close()
 
@@ -333,7 +350,7 @@ async def test_a_claim_in_the_hand_of_a_penstock_that_stands_still_is_freed(
         await store(frozen, batch_of(entries(0)))
         proxy.hold_writes(after_bytes=50_000)  # within the COPY
         storing = asyncio.create_task(store(frozen, together(chunk_of(1), large())))
-        await asyncio.sleep(0.5)
+        await proxy.writes_are_held()
         other = await writers.connected()
         with pytest.raises(TransientSinkError, match="55P03"):
             await store(other, chunk_of(1))
@@ -341,7 +358,11 @@ async def test_a_claim_in_the_hand_of_a_penstock_that_stands_still_is_freed(
         monkeypatch.setattr(claims, "STALLED_SECONDS", 0.1)
         with pytest.raises(TransientSinkError, match="55P03"):
             await store(other, chunk_of(1))
-        assert (await store(other, chunk_of(1))).stored_events == 1
+        outcome = None
+        while outcome is None:  # its session has ended some time after it is told to
+            with contextlib.suppress(TransientSinkError):
+                outcome = await store(other, chunk_of(1))
+        assert outcome.stored_events == 1
         proxy.flow()
         with pytest.raises(TransientSinkError):
             await storing
@@ -357,7 +378,7 @@ async def test_a_penstock_that_stands_still_between_statements_holds_nothing_for
     monkeypatch.setitem(postgres.LIMITS, "idle_in_transaction_session_timeout", "100ms")
     frozen = await connect(database.url, limits=postgres.LIMITS)
     await frozen.execute("BEGIN")
-    await asyncio.sleep(0.5)
+    await until_true(frozen.is_closed, "its session is ended")
     with pytest.raises((asyncpg.InterfaceError, asyncpg.PostgresError)):
         await frozen.execute("SELECT 1")
     assert frozen.is_closed()
@@ -419,14 +440,13 @@ async def test_a_session_that_does_not_know_it_is_lost_is_ended(
         await store(writer, batch_of(entries(0)))
         proxy.hold_writes(after_bytes=50_000)  # within the COPY
         storing = asyncio.create_task(store(writer, batch))
-        await asyncio.sleep(0.5)
+        await proxy.writes_are_held()
         proxy.cut(server_knows=False)
         with pytest.raises(TransientSinkError):
             await storing
         proxy.flow()
         await writer.connect()
-        async with asyncio.timeout(5):
-            assert (await store(writer, batch)).stored_events == 8999
+        assert (await store(writer, batch)).stored_events == 8999
     assert await in_thread(writers.numbers) == list(range(9000))
 
 

@@ -5,6 +5,7 @@ as systemd would. What a kill or a stop is good for is the director's.
 """
 
 import contextlib
+import http.client
 import random
 import re
 import shlex
@@ -28,7 +29,7 @@ RING_BYTES = 8 * MIB  # the least there is: the spool is needed in every outage
 SHUTDOWN_SECONDS = 15.0
 # For the embedded PostgreSQL, which is ended by force in 10 s more; and for a process
 # that is slow on a busy machine.
-STOP_SECONDS = SHUTDOWN_SECONDS + 15.0
+STOP_SECONDS = SHUTDOWN_SECONDS + 45.0
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
 SCRAPE_SECONDS = 0.1
@@ -240,7 +241,7 @@ class Server:
         life, at_seconds = len(self.lives) - 1, time.monotonic()
         try:
             found = self.fetch_metrics()
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):  # killed meanwhile
             return
         if life != len(self.lives) - 1:
             return

@@ -31,7 +31,7 @@ def reports() -> dict[str, Report]:
         return {mode: run.result() for mode, run in runs.items()}
 
 
-@pytest.mark.timeout(240)  # some starts, and what waits at the end
+@pytest.mark.timeout(480)  # some starts, and what waits at the end
 @pytest.mark.parametrize("mode", list(PLANS))
 def test_a_random_schedule_of_faults_loses_nothing_and_stores_nothing_twice(
     reports: dict[str, Report], mode: str

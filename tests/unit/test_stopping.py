@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,6 +12,9 @@ import pytest
 from penstock import stopping
 from penstock.model import Batch
 from penstock.stopping import Ending, Parts, Stop, end_tasks
+from tests.virtual_time import LOOPS
+
+__all__ = ["LOOPS"]
 
 TIMEOUT_SECONDS = 2.0
 SECRET = "hunter2 of a record"
@@ -79,6 +82,15 @@ class FakeSpooler:
         return True
 
 
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+@pytest.fixture(autouse=True)
+def of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=now))
+
+
 class Server:
     """What is stopped, and the stop."""
 
@@ -87,16 +99,16 @@ class Server:
         self.flusher = FakeFlusher()
         self.spooler = FakeSpooler() if has_spool else None
         parts = (self.ring, self.listener, self.flusher, self.spooler)
-        self.stop = Stop(TIMEOUT_SECONDS)
+        self.stop = Stop(TIMEOUT_SECONDS, clock=now)
         self.ending = Ending(self.stop, Parts(*cast("tuple[Any, ...]", parts)))
         self.stop.ask()
 
 
 @asynccontextmanager
 async def took(least_seconds: float, most_seconds: float) -> AsyncIterator[None]:
-    began = time.monotonic()
+    began = now()
     yield
-    assert least_seconds <= time.monotonic() - began <= most_seconds
+    assert least_seconds <= now() - began <= most_seconds
 
 
 async def test_a_stop_is_clean_when_all_is_stored(

@@ -14,6 +14,7 @@ or questions. Inside, each module uses only those named before it:
     lock.py             who is changing a store now
     metrics_file.py     what the commands tell Prometheus
     catalogue.py        all backups of a store, and what verifying them gave
+    latest.py           which of them is the newest, and of which database
     retention.py        which of them stay, and what nothing refers to any more
     prune.py            removing the others
     programs.py         pg_dump, pg_restore, psql: which, and how they are started

@@ -133,6 +133,11 @@ class FileStore:
         above = self._root / prefix.rpartition("/")[0]
         found = []
         with _explained(f"{above} cannot be read"):
+            if not self._root.exists():  # the first thing stored makes it
+                raise StoreError(
+                    f"there is no directory {self._root}, so no backup: is its disk"
+                    " mounted, is it written so? penstock backup create makes it"
+                )
             for path, stat in _files(above):
                 key = path.relative_to(self._root).as_posix()
                 if key.startswith(prefix) and not path.name.startswith("."):

@@ -72,11 +72,20 @@ def scratch_postgres(scratch_dir: Path | None) -> Iterator[str]:
         ) from error
     server = EmbeddedPostgres(home / "data", holder="verify")
     try:
-        server.start()
+        _start(server)
         yield server.url
     finally:
         server.stop(STOP_SECONDS)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _start(server: EmbeddedPostgres) -> None:
+    try:
+        server.start()
+    except EmbeddedPostgresError as error:
+        # Its advice is for a directory that is to stay.
+        words = str(error).replace("--data-dir", "--scratch-dir")
+        raise EmbeddedPostgresError(words) from error
 
 
 async def verify(

@@ -8,14 +8,16 @@ import click
 import msgspec
 
 from penstock.backup import metrics_file
+from penstock.backup.latest import ahead_in_words
 from penstock.backup.lock import store_lock
+from penstock.backup.manifest import MANIFESTS
 from penstock.backup.prune import LEFTOVER_SECONDS, Plan, carry_out, plan_prune
 from penstock.backup.retention import Rules
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
 from penstock.cli.backup_options import backup_settings, quiet_option, store_options
 from penstock.cli.backup_view import output_option
-from penstock.cli.output import print_table
+from penstock.cli.output import print_problem, print_table
 from penstock.cli.signals import stop_signals_interrupting
 from penstock.config import flag_name
 from penstock.settings import BackupSettings
@@ -78,10 +80,11 @@ def command(
     with (
         metrics_file.telling_failure(settings.backup_metrics_file, "prune"),
         stop_signals_interrupting(),
-        store_lock(place, "prune") as lock,
     ):
-        plan = _plan(place, settings)
-        carry_out(place, plan, lock.check)
+        next(place.entries(MANIFESTS), None)  # the lock would make a store of a typo
+        with store_lock(place, "prune") as lock:
+            plan = _plan(place, settings)
+            carry_out(place, plan, lock.check)
     _print_plan(plan, output, "removed", quiet=quiet)
     metrics_file.pruned(settings.backup_metrics_file, plan.staying)
 
@@ -116,6 +119,10 @@ def _print_plan(plan: Plan, output: str, done: str, *, quiet: bool) -> None:
             for each in plan.decisions
         ]
         print_table(COLUMNS, rows, quiet=quiet, has_ids=True)
+    now = datetime.now(UTC)
+    for manifest in plan.staying:
+        if warning := ahead_in_words(manifest, (), now):
+            print_problem(warning)
     if not quiet:
         click.echo(_summary(plan, done), err=True)
 

@@ -11,12 +11,14 @@ import click
 
 from penstock import config
 from penstock.amounts import amount
-from penstock.backup.catalogue import find_backup
+from penstock.backup.catalogue import LATEST
+from penstock.backup.latest import read_database_id
 from penstock.backup.loading import Dumps, reading_programs
 from penstock.backup.manifest import Manifest
 from penstock.backup.restore import Restored, Wanted, restore
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
+from penstock.cli.backup_choice import chosen_backup
 from penstock.cli.backup_options import backup_flag, backup_settings, store_options
 from penstock.cli.backup_reading import reading_bar
 from penstock.cli.backup_restore_to_time import run
@@ -25,7 +27,7 @@ from penstock.cli.signals import (
     run_stoppable,
     stop_signals_interrupting,
 )
-from penstock.embedded import open_database
+from penstock.embedded import has_database, open_database
 from penstock.postgres.connection import without_password
 from penstock.settings import BackupSettings
 from penstock.sink.roles import make_roles
@@ -93,6 +95,9 @@ def command(
 ) -> None:
     """Restore the backup ID, as `penstock backup list` shows it; or `latest`.
 
+    `latest` is the newest of the database that is restored into, where the store has
+    one of it, else the newest of all.
+
     Into an empty database all is restored as it was: schema, roles without passwords,
     rows, indexes. Into a database with Penstock's tables, which may be in use, the days
     of logs are. A day that has other rows is refused, and what would be lost is said.
@@ -140,15 +145,35 @@ def command(
     )
     began = time.monotonic()
     with stop_signals_interrupting():
-        place_of_backups = open_store(settings.backup_store)
-        manifest = find_backup(place_of_backups, backup)
-        wanted.parts(manifest)  # before a database is made
-        with _database(to_database_url, data_dir) as url:
-            restored = _restore(url, settings, place_of_backups, manifest, wanted)
-            if data_dir is not None:
-                run_stoppable(make_roles(url, is_ours=True))
-            place = without_password(url) if data_dir is None else data_dir
+        manifest, restored, place = _restore_into(
+            to_database_url, data_dir, settings, backup, wanted
+        )
     _print(manifest, restored, place, time.monotonic() - began)
+
+
+def _restore_into(
+    to_database_url: str | None,
+    data_dir: str | None,
+    settings: BackupSettings,
+    backup: str,
+    wanted: Wanted,
+) -> tuple[Manifest, Restored, str]:
+    """Restore it; return what it is, what was done, and the database as it is shown."""
+    store = open_store(settings.backup_store)
+    is_new = data_dir is not None and not has_database(Path(data_dir))
+    manifest = None
+    if is_new or backup != LATEST:
+        manifest = chosen_backup(store, backup)
+        wanted.parts(manifest)  # before a database is made
+    with _database(to_database_url, data_dir) as url:
+        if manifest is None:
+            asked = run_stoppable(read_database_id(url))
+            manifest = chosen_backup(store, backup, asked)
+        restored = _restore(url, settings, store, manifest, wanted)
+        if data_dir is not None:
+            run_stoppable(make_roles(url, is_ours=True))
+            return manifest, restored, data_dir
+        return manifest, restored, without_password(url)
 
 
 def _day(text: str) -> str:

@@ -9,17 +9,17 @@ from penstock.backup.catalogue import (
     LATEST,
     PartObject,
     Verified,
-    find_backup,
     objects_of,
     read_verified,
 )
 from penstock.backup.manifest import Manifest
 from penstock.backup.stores import open_store
+from penstock.cli.backup_choice import chosen_backup
 from penstock.cli.backup_options import backup_settings, store_options
 from penstock.cli.backup_view import (
     PART_COLUMNS,
-    age_in_words,
     as_json,
+    created_in_words,
     duration_in_words,
     output_option,
     part_row,
@@ -44,7 +44,7 @@ def command(
     """
     settings = backup_settings(store, config_file)
     place = open_store(settings.backup_store)
-    manifest = find_backup(place, backup_id)
+    manifest = chosen_backup(place, backup_id)
     objects = list(objects_of(place, manifest))
     verified = read_verified(place).get(manifest.id)
     problems = [each.problem for each in objects if each.problem]
@@ -69,13 +69,13 @@ def _in_order(objects: list[PartObject]) -> list[PartObject]:
 
 def _print_facts(manifest: Manifest, verified: Verified | None) -> None:
     now = datetime.now(UTC)
-    age = age_in_words(now - manifest.created_at)
+    age = created_in_words(manifest, now)
     others = ", ".join(
         f"{rows:,} of {name}" for name, rows in manifest.other_rows.items() if rows
     )
     facts = {
         "backup": manifest.id,
-        "of": f"{manifest.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z, {age} ago",
+        "of": f"{manifest.created_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z, {age}",
         "took": duration_in_words(manifest.duration_seconds),
         "rows": f"{manifest.rows:,} of logs" + (f", {others}" if others else ""),
         "size": f"{size_in_words(manifest.size_bytes)}, of which its own"

@@ -7,12 +7,13 @@ import click
 
 from penstock.amounts import amount
 from penstock.backup import metrics_file
-from penstock.backup.catalogue import LATEST, Verified, find_backup, note_verified
+from penstock.backup.catalogue import LATEST, Verified, note_verified
 from penstock.backup.loading import Dumps, reading_programs
 from penstock.backup.manifest import DATABASE, Manifest
 from penstock.backup.store import Store
 from penstock.backup.stores import open_store
 from penstock.backup.verify import Checked, scratch_postgres, verify
+from penstock.cli.backup_choice import chosen_backup
 from penstock.cli.backup_options import (
     backup_flag,
     backup_settings,
@@ -85,7 +86,8 @@ def command(
             sse=settings.backup_sse,
             kms_key_id=settings.backup_sse_kms_key_id,
         )
-        manifest = find_backup(place, LATEST if backup is None else backup)
+        wanted = LATEST if backup is None else backup
+        manifest = chosen_backup(place, wanted, quiet=quiet)
         directory = None if scratch_dir is None else Path(scratch_dir)
         with scratch_postgres(directory) as url:
             try:

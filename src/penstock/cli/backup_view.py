@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from penstock.backup.catalogue import PartObject, Unreadable, Verified
+from penstock.backup.latest import is_ahead
 from penstock.backup.manifest import Manifest
 from penstock.cli.output import print_problem
 from penstock.sink.maintenance_report import size_in_words
@@ -43,7 +44,7 @@ def list_row(
     days = [part for part in manifest.parts if part.day is not None]
     return (
         manifest.id,
-        age_in_words(now - manifest.created_at),
+        created_in_words(manifest, now, ago=""),
         f"{manifest.rows:,}",
         len(days),
         size_in_words(manifest.size_bytes),
@@ -96,6 +97,13 @@ def print_unreadable(unreadable: Iterable[Unreadable]) -> None:
     """Say of each manifest that cannot be read why."""
     for each in unreadable:
         print_problem(each.reason)
+
+
+def created_in_words(manifest: Manifest, now: datetime, ago: str = " ago") -> str:
+    """Return how long ago it was made; of a wrong clock, how far ahead it is."""
+    if is_ahead(manifest, now):
+        return f"in {age_in_words(manifest.created_at - now)}"
+    return age_in_words(now - manifest.created_at) + ago
 
 
 def age_in_words(age: timedelta) -> str:

@@ -108,7 +108,7 @@ def _ask(
     if delete_data and kept:
         raise ProvisionError(
             "--delete-data is the second word. The first: set"
-            " keep_data_on_destroy to false (penstock deploy init --var"
+            f" keep_data_on_destroy to false (penstock deploy init -e {name} --var"
             " keep_data_on_destroy=false) and penstock deploy apply"
         )
     for sign, addresses in (("  -", going), ("  =", kept)):

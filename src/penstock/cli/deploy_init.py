@@ -21,17 +21,20 @@ from penstock.errors import ProvisionError, SettingsError
 from penstock.provision.aws import Aws
 from penstock.provision.deployment import (
     Deployment,
+    begun_deployments,
     check_names,
     find_root,
     problems_of,
 )
-from penstock.provision.state import backend, bucket_name
+from penstock.provision.state import backend, bucket_name, place_in
 
 _ASKED = {
     "region": "AWS region (such as eu-central-1)",
     "environment": "Environment (such as production)",
     "alert_email": "E-mail address for alarms",
 }
+# What is given to begin a deployment, rather than to change one.
+_BEGIN = frozenset({"region", "alert_email", "endpoint"})
 
 
 @click.command("init", short_help="Begin a deployment: its files, its state's bucket.")
@@ -84,6 +87,7 @@ def command(
       penstock deploy init --region eu-central-1 -e production \\
         --alert-email me@example.org
       penstock deploy init --var-file production.tfvars.json
+      penstock deploy init --var retention_days=7
     """
     given: dict[str, Any] = dict(_parsed(each) for each in variables)
     flags = {
@@ -126,6 +130,11 @@ def _chosen(
         known = Deployment(Path(place.directory)).variables() | known
     elif place.environment is None and "environment" in known:
         place = place._replace(environment=str(known["environment"]))
+    elif "environment" not in known and _BEGIN.isdisjoint(known) and known:
+        # It changes what is there, so the environment goes without saying if it can.
+        if begun_deployments():
+            known = place.deployment().variables() | known
+            place = place._replace(environment=str(known["environment"]))
     if "environment" not in known:
         known |= _asked(["environment"])
         place = place._replace(environment=str(known["environment"]))
@@ -180,22 +189,37 @@ def _init(
     view.begin("asking AWS whose credentials these are")
     account = aws.account_id()
     view.say(f"Terraform {version}, AWS account {account}, region {aws.region}")
-    deployment.write_variables(variables)
     name = str(variables.get("name", "penstock"))
+    endpoint = str(variables.get("endpoint", ""))
     bucket = bucket_name(name, account, aws.region)
+    environment = str(variables["environment"])
+    settings = backend(bucket, name, environment, aws.region, endpoint)
+    _refuse_to_forget(deployment, settings, endpoint)
+    deployment.write_variables(variables)
     is_new = _see_to_state(aws, bucket, account, existing_state=existing_state)
     view.say(f"Terraform's state: s3://{bucket}" + (" (new)" if is_new else ""))
-    deployment.write_backend(
-        backend(
-            bucket,
-            name,
-            str(variables["environment"]),
-            aws.region,
-            str(variables.get("endpoint", "")),
-        )
-    )
+    deployment.write_backend(settings)
     view.begin("getting Terraform's providers")
     terraform.init(view.told)
+
+
+def _refuse_to_forget(deployment: Deployment, settings: str, endpoint: str) -> None:
+    """See that no other state takes the place of one that knows of resources.
+
+    Raises:
+        ProvisionError: it does, or cannot be read.
+    """
+    before, now = place_in(deployment.backend()), place_in(settings)
+    if before is None or now is None or before == now:
+        return
+    known = Aws(before.region, endpoint).count_in_state(before.bucket, before.key)
+    if known:
+        raise ProvisionError(
+            f"{deployment.directory} has {known} resources in its state {before.url};"
+            f" with that region and account it would be {now.url}, which does not know"
+            " them. For another deployment give another --environment, or --dir; to"
+            " move this one, penstock deploy destroy comes first"
+        )
 
 
 def _see_to_state(aws: Aws, bucket: str, owner: str, *, existing_state: bool) -> bool:

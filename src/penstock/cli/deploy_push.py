@@ -66,12 +66,7 @@ def command(
         )
     aws, docker = aws_of(variables), Docker()
     wanted = {each: _repository(outputs, each) for each in targets}
-    for repository in wanted.values():
-        if aws.image_digest(repository.partition("/")[2], tag) is not None:
-            raise ProvisionError(
-                f"{repository}:{tag} is there already, and tags are not overwritten:"
-                " give another --tag"
-            )
+    _refuse_to_overwrite(aws, wanted, tag)
     docker.log_in(aws.registry_login())
     platforms = platforms or (platform_of(str(variables.get("instance_type", ""))),)
     for target, repository in wanted.items():
@@ -88,6 +83,23 @@ def _repository(outputs: dict[str, Any], target: str) -> str:
     if not found:
         raise ProvisionError(f"the deployment has no output {name}: deploy apply first")
     return found
+
+
+def _refuse_to_overwrite(aws: Aws, wanted: dict[str, str], tag: str) -> None:
+    """Raise ProvisionError where an image is there; a push may have ended half way."""
+    there = {
+        target: repository
+        for target, repository in wanted.items()
+        if aws.image_digest(repository.partition("/")[2], tag) is not None
+    }
+    if not there:
+        return
+    absent = [each for each in wanted if each not in there]
+    advice = f"--only {absent[0]} brings the one that is missing; " if absent else ""
+    raise ProvisionError(
+        f"{next(iter(there.values()))}:{tag} is there already, and tags are not"
+        f" overwritten: {advice}give another --tag{' for both' if absent else ''}"
+    )
 
 
 def _digest(aws: Aws, repository: str, tag: str) -> str:

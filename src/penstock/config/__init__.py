@@ -5,6 +5,12 @@ the environment, `ring_bytes` in the file's table `[ring]`; the first of them co
 Only `environment` reads the environment. None of this may know what a setting is for.
 """
 
+from penstock.config.concerns import (
+    CONCERNS,
+    all_settings,
+    flag_name,
+    needs_restart,
+)
 from penstock.config.environment import (
     PREFIX,
     environment_name,
@@ -13,18 +19,14 @@ from penstock.config.environment import (
     service_manager,
 )
 from penstock.config.loading import (
-    CONCERNS,
     CONFIG_FILE,
     Configuration,
     Flags,
-    all_settings,
     config_file_name,
     data_dir,
     database_url,
-    flag_name,
     load,
     load_settings,
-    needs_restart,
     setting_value,
 )
 from penstock.config.machine import cores, time_zone_name, unknown_time_zone

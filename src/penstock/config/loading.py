@@ -4,12 +4,13 @@ It owns which of them counts, and that all that is wrong is told at once. It mus
 know what a setting is for.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from penstock.config.checks import combination_problems
+from penstock.config.concerns import CONCERNS, all_settings, flag_name
 from penstock.config.environment import (
     environment_name,
     unknown_variables,
@@ -24,50 +25,8 @@ from penstock.config.secret_files import (
 )
 from penstock.config.values import accepted_by, from_text, from_toml, table_from
 from penstock.errors import SettingsError
-from penstock.settings import (
-    Accepted,
-    ApiSettings,
-    AskSettings,
-    BackupSettings,
-    ColumnSettings,
-    CopySettings,
-    HttpSettings,
-    IngestSettings,
-    ListenSettings,
-    MaintenanceSettings,
-    PartitionSettings,
-    PeerLimits,
-    ProcessSettings,
-    ReadLimits,
-    RingSettings,
-    SecuritySettings,
-    Settings,
-    SpoolSettings,
-    TlsSettings,
-    WireLimits,
-    is_reloaded,
-)
+from penstock.settings import Accepted, Settings
 
-CONCERNS: dict[str, type] = {
-    "listen": ListenSettings,
-    "tls": TlsSettings,
-    "security": SecuritySettings,
-    "limits": PeerLimits,
-    "http": HttpSettings,
-    "api": ApiSettings,
-    "ingest": IngestSettings,
-    "wire": WireLimits,
-    "ring": RingSettings,
-    "spool": SpoolSettings,
-    "copy": CopySettings,
-    "partitions": PartitionSettings,
-    "maintenance": MaintenanceSettings,
-    "columns": ColumnSettings,
-    "reading": ReadLimits,
-    "process": ProcessSettings,
-    "ask": AskSettings,
-    "backup": BackupSettings,
-}
 # The flag, and the variable, that name the configuration file.
 CONFIG_FILE = "config"
 
@@ -99,18 +58,6 @@ class Configuration:
     file: str | None
     origins: Mapping[str, str]
     warnings: tuple[str, ...]
-
-
-def flag_name(setting: str) -> str:
-    """Return the command line flag of a setting."""
-    return "--" + setting.replace("_", "-")
-
-
-def all_settings() -> Iterator[tuple[str, Field[Any], Accepted]]:
-    """Yield every setting: its name, its field, what it accepts."""
-    for concern in CONCERNS.values():
-        for each in fields(concern):
-            yield each.name, each, accepted_by(each)
 
 
 def load(flags: Flags) -> Configuration:
@@ -170,21 +117,6 @@ def data_dir(flag: str | None, config_file: str | None = None) -> Path | None:
     """
     named = _Loader({"data_dir": flag, CONFIG_FILE: config_file}).place("data_dir")
     return Path(named) if named else None
-
-
-def needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
-    """Return the settings that differ and that a reload does not apply."""
-    changed = [
-        each.name
-        for name, concern in CONCERNS.items()
-        for each in fields(concern)
-        if not is_reloaded(concern, each)
-        and getattr(getattr(old, name), each.name)
-        != getattr(getattr(new, name), each.name)
-    ]
-    if old.database_url != new.database_url:
-        changed.insert(0, "database_url")
-    return tuple(changed)
 
 
 def config_file_name(flags: Flags) -> str | None:

@@ -6,7 +6,8 @@ It owns from where they are taken. It must not put them into words.
 from collections.abc import Callable
 from typing import Any
 
-from penstock.config.loading import flag_name, setting_value
+from penstock.config.concerns import flag_name
+from penstock.config.loading import setting_value
 from penstock.config.secret_files import fill_secrets
 from penstock.errors import SettingsError
 from penstock.settings import SecuritySettings, User

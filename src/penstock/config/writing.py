@@ -9,8 +9,9 @@ from dataclasses import Field, fields
 from inspect import getdoc
 from typing import Any
 
+from penstock.config.concerns import CONCERNS
 from penstock.config.file import PLACES, lists_of
-from penstock.config.loading import CONCERNS, Configuration
+from penstock.config.loading import Configuration
 from penstock.config.values import HIDDEN, accepted_by
 from penstock.settings import Accepted, Settings, is_reloaded
 

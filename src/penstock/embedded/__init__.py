@@ -14,6 +14,7 @@ module uses only those named before it:
     server.py       start, stop, adopt, restart
 """
 
+from penstock.embedded.cluster import has_database
 from penstock.embedded.directory import default_data_dir
 from penstock.embedded.outside import let_run
 from penstock.embedded.server import EmbeddedPostgres, open_database, running_url
@@ -22,6 +23,7 @@ from penstock.postgres.urls import url_as
 __all__ = [
     "EmbeddedPostgres",
     "default_data_dir",
+    "has_database",
     "let_run",
     "open_database",
     "running_url",

@@ -37,6 +37,11 @@ _MEMORY_LIMIT_FILES: Final = (
 )
 
 
+def has_database(data_dir: Path) -> bool:
+    """Whether a database has been made there, running or not."""
+    return has_cluster(DataDirectory.at(data_dir))
+
+
 def has_cluster(directory: DataDirectory) -> bool:
     """Whether a cluster, or what stands in its place, is there.
 

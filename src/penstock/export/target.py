@@ -126,14 +126,17 @@ class File:
         self.progress = progress
         self._names = names
         self._form = form
-        self._file: BinaryIO
-        if names.state.exists():
-            self._file = names.partial.open("r+b")
-            self._cut()
-        else:
-            self._file = names.partial.open("wb")
-            self._file.write(form.head())
-            self._note(None, 0)
+        is_there = names.state.exists()
+        self._file: BinaryIO = names.partial.open("r+b" if is_there else "wb")
+        try:
+            if is_there:
+                self._cut()
+            else:
+                self._file.write(form.head())
+                self._note(None, 0)
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, rows: Rows, key: Key) -> None:
         self._file.write(self._form.page(rows))

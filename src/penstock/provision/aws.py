@@ -20,6 +20,7 @@ _READ_SECONDS: Final = 30
 _ATTEMPTS: Final = 4
 # DeleteObjects takes no more (Amazon S3 API Reference).
 _DELETED_AT_ONCE: Final = 1000
+_ABSENT_OBJECT: Final = {"NoSuchKey", "NoSuchBucket"}
 _ABSENT_INVOCATION: Final = "InvocationDoesNotExist"
 # The process by which an auto scaling group ends what is unhealthy (Amazon EC2 Auto
 # Scaling User Guide, "Suspend and resume processes").
@@ -159,6 +160,26 @@ class Aws:
                     " credentials may not list it (s3:ListBucket)"
                 ) from error
         return True
+
+    def count_in_state(self, bucket: str, key: str) -> int:
+        """Return how many resources a state of Terraform's knows; 0 if there is none.
+
+        Raises:
+            AwsError: it cannot be read, so it may know of any.
+        """
+        url = f"s3://{bucket}/{key}"
+        with _saying(f"the deployment's state {url} cannot be read"):
+            try:
+                answer = self._client("s3").get_object(Bucket=bucket, Key=key)
+            except self._refused as error:
+                if code_of(error) in _ABSENT_OBJECT:
+                    return 0
+                raise
+            state = answer["Body"].read()
+        try:
+            return len(orjson.loads(state)["resources"])
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise AwsError(f"{url} is no state of Terraform's") from error
 
     def _partition(self) -> str:
         return str(self._session.get_partition_for_region(self.region))

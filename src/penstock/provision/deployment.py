@@ -94,6 +94,13 @@ class Deployment:
         """Write down what a removal has to leave, before it is begun."""
         _replace(self.kept_file, orjson.dumps(list(addresses)))
 
+    def backend(self) -> str:
+        """Return what says where Terraform's state is; nothing if it is not said."""
+        try:
+            return self.backend_file.read_text()
+        except FileNotFoundError:
+            return ""
+
     def write_backend(self, text: str) -> None:
         """Write where Terraform's state is."""
         _replace(self.backend_file, text.encode())
@@ -110,6 +117,12 @@ def _replace(path: Path, content: bytes) -> None:
     beside.replace(path)
 
 
+def begun_deployments() -> list[Deployment]:
+    """Return the deployments that are where they are by default."""
+    found = sorted(DEPLOYMENTS.glob("*/deployment.tfvars.json"))
+    return [Deployment(each.parent) for each in found]
+
+
 def find_deployment(directory: str | None, environment: str | None) -> Deployment:
     """Return the deployment that is meant: by directory, environment, or the only one.
 
@@ -120,15 +133,15 @@ def find_deployment(directory: str | None, environment: str | None) -> Deploymen
         return Deployment(Path(directory))
     if environment is not None:
         return Deployment(DEPLOYMENTS / environment)
-    found = sorted(DEPLOYMENTS.glob("*/deployment.tfvars.json"))
+    found = begun_deployments()
     if len(found) == 1:
-        return Deployment(found[0].parent)
+        return found[0]
     if not found:
         raise SettingsError(
             f"there is no deployment in {DEPLOYMENTS.absolute()}: penstock deploy init"
             " makes one, --dir says where it is"
         )
-    names = ", ".join(each.parent.name for each in found)
+    names = ", ".join(each.directory.name for each in found)
     raise SettingsError(f"there are several deployments: say --environment {names}")
 
 

@@ -4,9 +4,32 @@ It owns the bucket's name and the backend's settings. It must not talk to AWS.
 """
 
 import json
-from typing import Final
+import re
+from typing import Final, NamedTuple
 
 KEY: Final = "{name}/{environment}/terraform.tfstate"
+
+
+class StatePlace(NamedTuple):
+    """An object that is a deployment's state."""
+
+    bucket: str
+    key: str
+    region: str
+
+    @property
+    def url(self) -> str:
+        """The place as a person gives it."""
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def place_in(backend_settings: str) -> StatePlace | None:
+    """Return where the state is by what `backend` has written; None: it has not."""
+    found = dict(re.findall(r'^(\w+) = "([^"]*)"$', backend_settings, re.MULTILINE))
+    try:
+        return StatePlace(found["bucket"], found["key"], found["region"])
+    except KeyError:
+        return None
 
 
 def bucket_name(name: str, account_id: str, region: str) -> str:

@@ -8,10 +8,10 @@ const job = await readJob();
 const sender = logger.createFluentSender(job.tag, {
   host: "127.0.0.1",
   port: job.port,
-  timeout: 20.0,
+  timeout: 60.0,
   eventMode: job.mode,
   requireAckResponse: job.ack,
-  ackResponseTimeout: 20000,
+  ackResponseTimeout: 60000,
   milliseconds: job.milliseconds,
   flushInterval: 10,
   internalLogger: { info() {}, error() {} },

@@ -9,10 +9,10 @@ const { FluentClient, EventTime } = logger;
 const job = await readJob();
 const client = new FluentClient(job.tag, {
   eventMode: job.mode,
-  ack: job.ack ? { ackTimeout: 20000 } : undefined,
+  ack: job.ack ? { ackTimeout: 60000 } : undefined,
   milliseconds: job.milliseconds,
-  socket: { host: "127.0.0.1", port: job.port, timeout: 20000, disableReconnect: true },
-  disconnect: { waitForPending: true, waitForPendingDelay: 20000 },
+  socket: { host: "127.0.0.1", port: job.port, timeout: 60000, disableReconnect: true },
+  disconnect: { waitForPending: true, waitForPendingDelay: 60000 },
 });
 await client.connect();
 const outcomes = await Promise.allSettled(

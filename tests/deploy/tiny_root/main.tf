@@ -123,6 +123,11 @@ output "image_repository" {
   value = aws_ecr_repository.penstock.repository_url
 }
 
+# The test of push makes it.
+output "postgres_image_repository" {
+  value = replace(aws_ecr_repository.penstock.repository_url, "/penstock", "/postgres")
+}
+
 output "image_parameter" {
   value = aws_ssm_parameter.image.name
 }

@@ -47,7 +47,7 @@ def test_plain_text_is_closed_unanswered_and_named(
     said: bytes,
 ) -> None:
     def client(port: int) -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as link:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
             link.sendall(said)
             return link.recv(100)
 
@@ -65,7 +65,7 @@ def test_probes_and_heartbeats_are_silent(
     context: ssl.SSLContext,
 ) -> None:
     def probe(port: int) -> None:
-        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        socket.create_connection(("127.0.0.1", port), timeout=30).close()
 
     def heartbeat(port: int) -> None:
         with TlsClient(port, context) as link:

@@ -28,7 +28,7 @@ from tests.ports import free_port
 from tests.unit.net.test_session import LOOPS, Server, message
 
 # Nothing waits so long unless something is wrong.
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 HERE = "127.0.0.1"
 OFF = "off"
 

@@ -24,6 +24,9 @@ from penstock.sink import flusher as flusher_module
 from penstock.sink.flusher import Flusher, Writer
 from penstock.telemetry.metrics import SinkMetrics
 from penstock.telemetry.receive import DuplicateMetrics
+from tests.virtual_time import LOOPS
+
+__all__ = ["LOOPS"]
 
 KIB = 1024
 BATCH_BYTES = 16 * KIB
