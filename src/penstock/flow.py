@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from penstock.amounts import amount
 from penstock.buffer.books import Books
 from penstock.buffer.ring import SOURCE_SHARE, Ring
 from penstock.errors import DatabaseUnavailableError, SinkError
@@ -175,7 +176,7 @@ class Flow:
     def status(self) -> str:
         """Return what `systemctl status` says."""
         in_memory, spooled = self._ring.used_events, self._books.spooled
-        status = f"{in_memory:,} events in memory, {spooled:,} in the spool"
+        status = f"{amount(in_memory, 'event')} in memory, {spooled:,} in the spool"
         if in_memory and not self.is_storing:
             status += "; PostgreSQL does not store"
         return status

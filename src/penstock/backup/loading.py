@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from penstock.amounts import amount
 from penstock.backup.archive import Archive, Rows, quoted, written
 from penstock.backup.manifest import DATABASE, Manifest, Part
 from penstock.backup.programs import Programs, find_programs
@@ -126,8 +127,8 @@ async def load(
                     ) from error
     if loaded.dumped_rows != part.rows:
         raise CorruptError(
-            f"{dumps.store.url}/{part.key} holds {loaded.dumped_rows:,} rows, and its"
-            f" manifest says {part.rows:,}"
+            f"{dumps.store.url}/{part.key} holds {amount(loaded.dumped_rows, 'row')},"
+            f" and its manifest says {part.rows:,}"
         )
     return loaded
 

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from penstock.amounts import amount
 from penstock.backup.physical import (
     BaseBackup,
     Physical,
@@ -306,7 +307,7 @@ def _told(log: Path, say: Say) -> Iterator[None]:
         while not ended.wait(_WATCH_SECONDS):
             segments = replayed_segments(_read(log))
             if segments != told:
-                say(f"replaying WAL: {segments:,} segments of 16 MB")
+                say(f"replaying WAL: {amount(segments, 'segment')} of 16 MB")
                 told = segments
 
     watching = threading.Thread(target=watch, name="penstock-recovery", daemon=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from penstock.amounts import amount
 from penstock.backup.at_once import each_at_once
 from penstock.backup.checksum import prepare
 from penstock.backup.loading import Dumps
@@ -257,7 +258,9 @@ async def _refuse_to_lose(run: _Run, parts: Sequence[Part]) -> set[str]:
         return complete
     if not_compared:
         rows = sum(held.rows for held in not_compared)
-        words.append(f"{len(not_compared)} more days hold {rows:,} rows")
+        hold = "holds" if len(not_compared) == 1 else "hold"
+        days = amount(len(not_compared), "more day")
+        words.append(f"{days} {hold} {amount(rows, 'row')}")
     raise BackupError(
         f"{'; '.join(words)}. --replace deletes them and puts the backup's in their"
         " place; --day restores days that are not in the way"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from penstock.amounts import amount
 from penstock.backup.archive import quoted
 from penstock.backup.checksum import prepare, sum_rows
 from penstock.backup.loading import Dumps, Place, load
@@ -38,7 +39,7 @@ class Held(NamedTuple):
         times = ""
         if self.first_ts is not None and self.last_ts is not None:
             times = f" ({self.first_ts:%Y-%m-%d %H:%M:%S} .. {self.last_ts:%H:%M:%S})"
-        rows = f"{self.rows:,} row{'' if self.rows == 1 else 's'}"
+        rows = amount(self.rows, "row")
         return f"{self.table} holds {rows}{of_tag}{times}"
 
 

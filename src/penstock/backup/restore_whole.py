@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 import asyncpg
 
+from penstock.amounts import amount
 from penstock.backup.archive import Rows, SchemaEntry, entries
 from penstock.backup.checksum import prepare, sum_rows
 from penstock.backup.loading import Dumps, Place, load
@@ -161,6 +162,6 @@ async def check_rows(
     if (found.rows, found.checksum) != (part.rows, part.checksum):
         raise CorruptError(
             f"{dumps.store.url}/{part.key} came back otherwise than it was dumped:"
-            f" {found.rows:,} rows with checksum {found.checksum}, and its manifest"
-            f" says {part.rows:,} with {part.checksum}"
+            f" {amount(found.rows, 'row')} with checksum {found.checksum}, and its"
+            f" manifest says {part.rows:,} with {part.checksum}"
         )

@@ -6,6 +6,7 @@ It owns the command line and what is printed. How a backup is made is in
 
 import click
 
+from penstock.amounts import amount
 from penstock.backup import metrics_file
 from penstock.backup.create import Request, create
 from penstock.backup.manifest import Manifest, encode
@@ -113,7 +114,8 @@ def _summary(manifest: Manifest) -> str:
     dumped = sum(part.dumped_in == manifest.id for part in manifest.parts)
     referred = len(manifest.parts) - dumped
     return (
-        f"{manifest.rows:,} rows of logs in {manifest.size_bytes / MEBIBYTE:,.1f} MiB;"
-        f" {dumped} parts dumped ({manifest.own_bytes / MEBIBYTE:,.1f} MiB),"
+        f"{amount(manifest.rows, 'row')} of logs in"
+        f" {manifest.size_bytes / MEBIBYTE:,.1f} MiB;"
+        f" {amount(dumped, 'part')} dumped ({manifest.own_bytes / MEBIBYTE:,.1f} MiB),"
         f" {referred} as they were; {manifest.duration_seconds:.1f} s"
     )

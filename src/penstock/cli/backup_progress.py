@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from penstock.amounts import amount
 from penstock.cli.output import SHOWN_CONTROLS
 
 MEBIBYTE = 1024 * 1024
@@ -57,7 +58,7 @@ class Bar:
     def _show(self) -> None:
         self._progress.update(
             self._task,
-            told=f"{self._done}/{self._parts} parts, {self._rows:,} rows,"
+            told=f"{self._done}/{self._parts} parts, {amount(self._rows, 'row')},"
             f" {self._sent_bytes / MEBIBYTE:,.1f} MiB sent",
         )
 

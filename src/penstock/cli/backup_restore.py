@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from penstock import config
+from penstock.amounts import amount
 from penstock.backup.catalogue import LATEST
 from penstock.backup.latest import read_database_id
 from penstock.backup.loading import Dumps, reading_programs
@@ -212,7 +213,7 @@ def _restore(
         dumps = Dumps(store, programs, on_bytes)
 
         def on_part(table: str, rows: int | None) -> None:
-            said = "there already" if rows is None else f"{rows:,} rows"
+            said = "there already" if rows is None else amount(rows, "row")
             if not bar.disable:
                 bar.console.print(f"{table}: {said}")
 
@@ -236,10 +237,10 @@ def _print(manifest: Manifest, restored: Restored, place: str, seconds: float) -
             f"penstock: their rows are there already: {_some(restored.untouched)}",
             err=True,
         )
-    tables = len(restored.rows)
+    rows = sum(restored.rows.values())
     click.echo(
-        f"restored {manifest.id} into {place}: {sum(restored.rows.values()):,} rows in"
-        f" {tables} table{'' if tables == 1 else 's'}, in {seconds:.1f} s"
+        f"restored {manifest.id} into {place}: {amount(rows, 'row')} in"
+        f" {amount(len(restored.rows), 'table')}, in {seconds:.1f} s"
     )
 
 

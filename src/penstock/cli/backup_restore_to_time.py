@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from penstock import config
+from penstock.amounts import amount
 from penstock.backup.recovery import Restored, restore_to_time
 from penstock.backup.stores import open_store
 from penstock.backup.target_time import in_words
@@ -78,7 +79,7 @@ def _tell(restored: Restored, *, is_embedded: bool) -> None:
         click.echo(
             f"restored to {to if restored.is_reached else end} in"
             f" {restored.directory}: {restored.size_bytes / 1e6:,.1f} MB,"
-            f" {restored.segments:,} segments of WAL replayed; logs answers"
+            f" {amount(restored.segments, 'segment')} of WAL replayed; logs answers"
         )
         if restored.last_commit is not None:
             click.echo(f"last commit    {in_words(restored.last_commit)}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from penstock.amounts import amount
 from penstock.backup import metrics_file
 from penstock.backup.catalogue import LATEST, Verified, note_verified
 from penstock.backup.loading import Dumps, reading_programs
@@ -97,7 +98,7 @@ def command(
     if not quiet:
         click.echo(
             f"penstock: the backup {manifest.id} came back as it was made:"
-            f" {manifest.rows:,} rows",
+            f" {amount(manifest.rows, 'row')}",
             err=True,
         )
 
@@ -117,7 +118,7 @@ def _verify(
 
         def on_part(checked: Checked) -> None:
             if not bar.disable:
-                said = checked.problem or f"{checked.part.rows:,} rows"
+                said = checked.problem or amount(checked.part.rows, "row")
                 bar.console.print(f"{checked.part.table}: {said}")
 
         return run_stoppable(

@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 
 from penstock import __version__, config, rows
+from penstock.amounts import amount
 from penstock.cli.database import database_options, embedded_data_dir
 from penstock.cli.doctor_backups import backups
 from penstock.cli.doctor_database import database
@@ -182,7 +183,7 @@ def _port(settings: Settings) -> Finding:
 def _workers(settings: Settings, count: int) -> Finding:
     asked = settings.process.workers
     why = f"`workers` is {asked}"
-    words = "1 worker" if count == 1 else f"{count} workers"
+    words = amount(count, "worker")
     return Finding("ok", f"{words} on {config.cores():g} cores: {why}")
 
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from penstock.amounts import amount
 from penstock.cli.findings import Finding
 from penstock.errors import SettingsError
 from penstock.http.token import OPENS
@@ -154,8 +155,8 @@ def _lifetime(what: str, certificate: dict[str, Any], mend: str) -> Finding:
     if days < 0:
         return Finding("fail", f"{what} has expired", mend)
     if days < EXPIRES_SOON_DAYS:
-        return Finding("warn", f"{what} expires within {days + 1} days", mend)
-    return Finding("ok", f"{what} is good for {days} days")
+        return Finding("warn", f"{what} expires within {amount(days + 1, 'day')}", mend)
+    return Finding("ok", f"{what} is good for {amount(days, 'day')}")
 
 
 def _common_name(certificate: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from penstock import config
+from penstock.amounts import amount
 from penstock.cli.database import (
     config_file_option,
     database_options,
@@ -137,9 +138,9 @@ def command(
     ):
         click.echo(f"window: {describe_window(target.progress.window, zone)}", err=True)
         if target.progress.rows:
-            click.echo(f"goes on after {target.progress.rows:,} rows", err=True)
+            click.echo(f"goes on after {amount(target.progress.rows, 'row')}", err=True)
         asyncio.run(_export(url, filter, target, limits, is_embedded=is_embedded))
-    click.echo(f"({target.progress.rows:,} rows)", err=True)
+    click.echo(f"({amount(target.progress.rows, 'row')})", err=True)
 
 
 def _shape(output: str, form: str | None) -> Shape:
@@ -209,7 +210,9 @@ def _open(
 def _left(names: Names | None, target: Target | None) -> str:
     if names is None or target is None:
         return ""
-    return f"; {target.progress.rows:,} rows are in {names.partial}, --resume goes on"
+    rows = target.progress.rows
+    are = f"{amount(rows, 'row')} {'is' if rows == 1 else 'are'}"
+    return f"; {are} in {names.partial}, --resume goes on"
 
 
 async def _export(

@@ -16,6 +16,7 @@ import orjson
 from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 
+from penstock.amounts import amount
 from penstock.errors import PenstockError
 
 # What a log line says is not to command the terminal of whoever looks at it.
@@ -58,7 +59,7 @@ def print_table(
     """
     click.echo(table_text(columns, rows, has_ids=has_ids), nl=False)
     if not quiet:
-        click.echo(f"({len(rows)} row{'' if len(rows) == 1 else 's'})", err=True)
+        click.echo(f"({amount(len(rows), 'row')})", err=True)
 
 
 def table_text(

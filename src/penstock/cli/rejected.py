@@ -213,7 +213,9 @@ def _check_choice(is_all: bool, choices: list[object], names: str) -> None:
 
 def _summary(done: Replayed, verb: str) -> str:
     """Return the one line: how many passed, how many remain and why."""
-    rows = "" if done.rows == done.events else f" as {done.rows} rows"
+    rows = ""
+    if done.rows != done.events:
+        rows = f" as {done.rows} row{'' if done.rows == 1 else 's'}"
     line = f"{verb} {_events(done.events)}{rows}"
     if done.remaining:
         line += f", {done.remaining.total()} remain: {_by_reason(done.remaining)}"

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from penstock import config
+from penstock.amounts import amount
 from penstock.cli.database import (
     config_file_option,
     database_options,
@@ -264,7 +265,7 @@ def _say(text: str) -> None:
 
 def _say_total(count: int, request: Request, next_page: Key | None = None) -> None:
     """Say how many rows there are, and how to get at those that are not shown."""
-    rows = f"{count:,} row{'' if count == 1 else 's'}"
+    rows = amount(count, "row")
     if next_page is not None:
         _say(
             f"({rows}, and there are more: --limit N shows more at once,"

@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from penstock.amounts import amount
 from penstock.cli.send_destination import destination, destination_options
 from penstock.cli.send_input import BadInputError, InputFile, LineEncoder
 from penstock.cli.signals import EXIT_INTERRUPTED
@@ -172,16 +173,12 @@ def tally_line(tally: Tally, seconds: float, *, ack: bool) -> str:
     elif unknown:
         done = f"no acks asked for, {unknown:,} not written"
     if tally.reconnects:
-        done += f", {_count(tally.reconnects, 'reconnect')}"
+        done += f", {amount(tally.reconnects, 'reconnect')}"
     rate = tally.done_events / seconds if seconds > 0 else 0
     return (
-        f"sent {_count(tally.events, 'event')} in {_count(tally.chunks, 'chunk')},"
+        f"sent {amount(tally.events, 'event')} in {amount(tally.chunks, 'chunk')},"
         f" {done}, {seconds:,.1f} s ({rate:,.0f} events/s)"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @contextmanager

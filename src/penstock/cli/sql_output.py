@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from penstock.amounts import amount
 from penstock.cli.output import print_csv, print_json, print_problem, table_text
 from penstock.cli.sql_place import place_of
 from penstock.errors import PenstockError
@@ -40,7 +41,7 @@ def show_rows(
     duration = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
     # A program that takes JSON or CSV and shows what is on stderr shows errors with it.
     if form == "table" or sys.stderr.isatty():
-        click.echo(f"({count:,} row{'' if count == 1 else 's'}, {duration})", err=True)
+        click.echo(f"({amount(count, 'row')}, {duration})", err=True)
     if found.is_cut:
         click.echo(f"penstock: {_cut(count, limits)}", err=True)
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from penstock.amounts import amount
 from penstock.postgres.archiver import read_archiver
 from penstock.settings import MaintenanceSettings, PartitionSettings
 from penstock.sink.claim_periods import ClaimPeriods
@@ -134,7 +135,7 @@ class MaintenanceRound:
         rows = await count_expired(self._connection, before_seconds)
         if rows:
             before = day_name(int(before_seconds // DAY_SECONDS))
-            what = f"{rows:,} rows from before {before} in logs_default"
+            what = f"{amount(rows, 'row')} from before {before} in logs_default"
             entry = Entry(Deed.DELETED, what, rows=rows)
             await self._attempt(entry, delete_expired, before_seconds)
 

@@ -79,7 +79,8 @@ async def replay(
     except DatabaseUnavailableError as error:
         if not done.events or dry_run:
             raise
-        message = f"{error}; {done.events} events were replayed before that"
+        events = f"{done.events} event{' was' if done.events == 1 else 's were'}"
+        message = f"{error}; {events} replayed before that"
         raise DatabaseUnavailableError(message) from error
     return done
 
