@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-# Encoded between two rounds of the event loop: two or three milliseconds.
-ROUND_BYTES = 128 * 1024
+# Encoded between two rounds of the event loop: a part of a message, or as many lone
+# events as are put together. With half of it these were half as many at a time.
+ROUND_BYTES = 256 * 1024
 # After this much of one sender the next has its turn, its message ended or not: most
 # senders' messages are smaller, and a huge one must not keep the others waiting. And
 # after this much of one address that of another.
