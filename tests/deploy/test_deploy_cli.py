@@ -247,6 +247,28 @@ def test_init_of_what_is_applied_takes_no_other_state(here: Here, aws: FakeAws) 
     here.passes("output")
 
 
+def test_init_of_what_another_account_has_takes_no_other_state(
+    here: Here, aws: FakeAws
+) -> None:
+    """By wrong credentials the same: their account is in the bucket's name."""
+    s3, key = aws.client("s3"), "penstock/test/terraform.tfstate"
+    theirs = STATE_BUCKET.replace("123456789012", "999999999999")
+    s3.create_bucket(Bucket=theirs)
+    state = s3.get_object(Bucket=STATE_BUCKET, Key=key)["Body"].read()
+    settings = deployment(here) / "backend.hcl"
+    before = settings.read_text()
+    settings.write_text(before.replace(STATE_BUCKET, theirs))
+    try:
+        s3.put_object(Bucket=theirs, Key=key, Body=state)
+        line = one_line(here("init", "-e", "test"), 1)
+        assert f"resources in its state s3://{theirs}/penstock/test/" in line
+        s3.put_object(Bucket=theirs, Key=key, Body=b"cut sho")
+        assert "is no state of Terraform's" in one_line(here("init", "-e", "test"), 3)
+        assert theirs in settings.read_text(), "it was not written anew"
+    finally:
+        settings.write_text(before)
+
+
 def test_init_takes_what_deploy_size_has_written(
     tmp_path: Path, aws: FakeAws, here: Here
 ) -> None:
@@ -735,6 +757,7 @@ def test_data_goes_when_it_was_said_twice(quick: Here, aws: FakeAws) -> None:
     quick.passes("apply", "--yes")
     line = one_line(quick("destroy", "--yes", "--delete-data"), 1)
     assert "--delete-data is the second word" in line
+    assert f"penstock deploy init -e {name} --var keep_data_on_destroy=false" in line
     quick.passes("init", "-e", name, "--var", "kept=[]")
     quick.passes("apply", "--yes")
     s3 = aws.client("s3")

@@ -5,6 +5,7 @@ Owns the words. Every figure in them is the plan's or measured; it must not deci
 
 from collections.abc import Iterator
 
+from penstock.amounts import amount
 from penstock.provision import measured
 from penstock.provision.load import GB, GIB
 from penstock.provision.prices import Prices
@@ -133,7 +134,7 @@ def _disk(plan: Plan) -> Iterator[str]:
     yield (
         f"Disk: a day is {_about(day)} GiB"
         f" ({(load.table_bytes_per_day() + indexed) / load.bytes_per_day:.2f} of what"
-        f" comes), {days:,} day{'' if days == 1 else 's'} and today"
+        f" comes), {amount(days, 'day')} and today"
         f" {_about(plan.disk.days_bytes / GIB)} GiB;"
         f" with WAL and working space no more than {MOST_FULL:.0%} of {gib:,} GiB."
     )

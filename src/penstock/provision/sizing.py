@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from penstock.amounts import amount
 from penstock.errors import ProvisionError
 from penstock.provision import measured
 from penstock.provision.load import GB, GIB, Indexes, Load, in_digits
@@ -268,8 +269,7 @@ def _check_disk(load: Load, wishes: Wishes, disk: Disk) -> None:
         return
     fits = most_days(load, wishes.indexes, most, with_penstock=own)
     keep = (
-        f"keep {fits:,} day{'' if fits == 1 else 's'} and leave older ones to the"
-        " backups"
+        f"keep {amount(fits, 'day')} and leave older ones to the backups"
         if fits
         else "not even a day fits"
     )

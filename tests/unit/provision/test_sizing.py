@@ -1,5 +1,7 @@
 """The smallest machine that carries a load, and a plain word where none does."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from penstock.errors import ProvisionError
 from penstock.provision.load import Indexes, Load, load_of
 from penstock.provision.machines import ARM64, MACHINES, RDS_CLASSES, X86_64
+from penstock.provision.reasons import reasons
 from penstock.provision.sizing import Wishes, memory_of, plan_of
 
 TWO_WEEKS = Wishes(days=14)
@@ -35,6 +38,21 @@ def test_one_record_a_day_gets_the_smallest_there_is() -> None:
     plan = plan_of(load, TWO_WEEKS)
     assert plan.machine.name == "t4g.small"
     assert plan.data_disk and plan.data_disk.gib == 20
+
+
+@pytest.mark.parametrize(
+    ("a_day", "time"),
+    [
+        (0.001, r"a minute or two"),
+        (1, r"about \d+ minutes"),
+        (50, r"about [\d.]+ hours"),
+    ],
+)
+def test_the_time_of_a_restore_is_in_the_unit_in_which_it_is_said(
+    a_day: float, time: str
+) -> None:
+    lines = reasons(plan_of(gb(a_day), TWO_WEEKS))
+    assert re.search(rf"to restore all of it takes {time}\.", " ".join(lines), re.I)
 
 
 def test_five_terabytes_a_day_are_refused_with_what_then() -> None:
