@@ -254,6 +254,27 @@ def test_the_latest_is_that_of_the_database_asked_for(store: Store) -> None:
     assert "no backup of this database" in of_none.hint
 
 
+def test_no_backup_is_the_latest_where_a_newer_one_cannot_be_read(store: Store) -> None:
+    history = nights(2)
+    ours = asked(history[0].system_identifier)
+    theirs = manifest(NIGHT + timedelta(days=9), [], system_identifier=OTHERS)
+    put_all(store, [*history, theirs])
+    now = datetime.now(UTC)
+    older, newer = (manifest_key(each.id) for each in history)
+    whole, broken = encode(history[0]), b"{broken"
+    store.replace(older, broken, expected=whole)
+    assert find_latest(store, now, ours) == Latest(history[-1]), "it is an older one"
+
+    store.replace(newer, broken, expected=encode(history[1]))
+    store.replace(older, whole, expected=broken)
+    with pytest.raises(BackupError, match=f"{history[1].id}.*may be the newest"):
+        find_latest(store, now, ours)
+    store.replace(older, broken, expected=whole)  # now none of it can be read
+    with pytest.raises(BackupError, match="may be the newest"):
+        find_latest(store, now, ours)
+    assert find_latest(store, now, asked(OTHERS)) == Latest(theirs)
+
+
 def test_of_one_database_the_latest_needs_no_word(store: Store) -> None:
     history = nights(2)
     put_all(store, history)

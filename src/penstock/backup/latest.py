@@ -9,10 +9,16 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
-from penstock.backup.catalogue import LATEST, find_backup, read_catalogue
-from penstock.backup.manifest import Manifest
+from penstock.backup.catalogue import (
+    LATEST,
+    Unreadable,
+    find_backup,
+    read_catalogue,
+)
+from penstock.backup.manifest import Manifest, is_id
 from penstock.backup.sql import load_blocks
 from penstock.backup.store import Store
+from penstock.errors import BackupError
 from penstock.postgres.connection import connect
 
 # Clocks of machines that agree on the time are seconds apart.
@@ -64,21 +70,34 @@ def find_latest(store: Store, now: datetime, asked: DatabaseId | None = None) ->
     """Return the newest backup of the database that is asked for, else of all.
 
     Raises:
-        BackupError: there is none, or the newest manifest cannot be read.
+        BackupError: there is none, or a manifest that may be it cannot be read.
         StoreError: the store cannot be read.
     """
     newest = find_backup(store, LATEST)
     if database_of(newest) == asked and not is_ahead(newest, now):
         return Latest(newest)
-    manifests = read_catalogue(store).manifests
+    manifests, unreadable = read_catalogue(store)
     ours = [each for each in manifests if database_of(each) == asked]
     chosen = ours[0] if ours else newest
+    if asked is not None:
+        _refuse_to_guess(unreadable, after=ours[0].id if ours else "")
     same = [each for each in manifests if database_of(each) == database_of(chosen)]
     return Latest(
         chosen,
         hint="" if ours else _others(chosen, manifests, is_asked=asked is not None),
         warning=ahead_in_words(chosen, same, now),
     )
+
+
+def _refuse_to_guess(unreadable: Iterable[Unreadable], *, after: str) -> None:
+    """See that no manifest that cannot be read may be a newer one of the database."""
+    for key, reason in sorted(unreadable, reverse=True):
+        backup_id = key.split("/")[1]
+        if is_id(backup_id) and backup_id > after:
+            raise BackupError(
+                f"{reason}; it may be the newest backup of this database: give the ID"
+                " of the one that is meant"
+            )
 
 
 def is_ahead(manifest: Manifest, now: datetime) -> bool:
